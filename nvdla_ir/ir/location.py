@@ -1,0 +1,92 @@
+"""Where an operation comes from: MLIR's location attributes, as frozen values.
+
+Every operation has one. Locations print as ``loc(...)`` and survive a round trip.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class Location:
+    """Base of all locations."""
+
+    def file_position(self) -> FileLineCol | None:
+        """The first file position inside this location, or None if there is none."""
+        return None
+
+
+@frozen
+class UnknownLoc(Location):
+    """No information."""
+
+    def __str__(self) -> str:
+        return "unknown"
+
+
+@frozen
+class FileLineCol(Location):
+    """A place in a text file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def file_position(self) -> FileLineCol | None:
+        return self
+
+    def __str__(self) -> str:
+        return f'"{_escape(self.file)}":{self.line}:{self.column}'
+
+
+@frozen
+class NameLoc(Location):
+    """A name, with the place it stands for."""
+
+    name: str
+    child: Location | None = None
+
+    def file_position(self) -> FileLineCol | None:
+        return self.child.file_position() if self.child is not None else None
+
+    def __str__(self) -> str:
+        name = f'"{_escape(self.name)}"'
+        return name if self.child is None else f"{name}({self.child})"
+
+
+@frozen
+class FusedLoc(Location):
+    """Several locations: of an operation that was made of several."""
+
+    locations: tuple[Location, ...]
+
+    def file_position(self) -> FileLineCol | None:
+        for location in self.locations:
+            position = location.file_position()
+            if position is not None:
+                return position
+        return None
+
+    def __str__(self) -> str:
+        return f"fused[{', '.join(str(location) for location in self.locations)}]"
+
+
+UNKNOWN = UnknownLoc()
+
+
+def fuse_locations(locations: list[Location]) -> Location:
+    """One location for all of ``locations``: flat, without repetitions or unknowns."""
+    flat: dict[Location, None] = {}
+    for location in locations:
+        parts = location.locations if isinstance(location, FusedLoc) else (location,)
+        for part in parts:
+            if part != UNKNOWN:
+                flat[part] = None
+    if not flat:
+        return UNKNOWN
+    return next(iter(flat)) if len(flat) == 1 else FusedLoc(tuple(flat))
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
