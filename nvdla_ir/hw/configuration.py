@@ -1,0 +1,325 @@
+"""Hardware configurations as data: what a build of NVDLA has, and how large its parts are.
+
+The shipped ones are ``configurations/*.toml``; a user describes another in a TOML file of the same
+keys, from scratch or as a variant of a shipped one::
+
+    base = "nv_small"
+    atomic_c = 16
+    [cbuf]
+    entry_bytes = 16
+
+Code asks a configuration for what it can do (``hw.sdp.has_ew``), never for its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from attrs import Attribute, field, fields_dict, frozen
+
+from nvdla_ir.hw.pixels import EIGHT_BIT_FORMATS, PIXEL_FORMATS, PixelFormat
+from nvdla_ir.hw.suggestion import nearest
+
+_DATA = Path(__file__).with_name("configurations")
+_PRECISIONS = ("int8", "int16", "fp16")
+
+
+class ConfigurationError(ValueError):
+    """A configuration that is unknown, unreadable or inconsistent; the message names all faults."""
+
+
+class _Rule(NamedTuple):
+    """What a key may hold: its wording for messages, and the test of a value."""
+
+    wording: str
+    accepts: Callable[[object], bool]
+
+
+def _integer(low: int, high: int) -> Any:
+    def accepts(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    return field(metadata={"rule": _Rule(f"an integer from {low} to {high}", accepts)})
+
+
+def _power_of_two(low: int, high: int) -> Any:
+    allowed = [1 << n for n in range(low.bit_length() - 1, high.bit_length())]
+
+    def accepts(value: object) -> bool:
+        return not isinstance(value, bool) and value in allowed
+
+    return field(metadata={"rule": _Rule(f"one of {', '.join(map(str, allowed))}", accepts)})
+
+
+def _boolean() -> Any:
+    def accepts(value: object) -> bool:
+        return isinstance(value, bool)
+
+    return field(metadata={"rule": _Rule("true or false", accepts)})
+
+
+def _choice(*allowed: str) -> Any:
+    def accepts(value: object) -> bool:
+        return value in allowed
+
+    return field(metadata={"rule": _Rule(f"one of {', '.join(map(repr, allowed))}", accepts)})
+
+
+def _subset(wording: str, allowed: tuple[str, ...]) -> Any:
+    def accepts(value: object) -> bool:
+        if not isinstance(value, list):
+            return False
+        items = cast("list[object]", value)
+        return len(items) > 0 and all(item in allowed for item in items)
+
+    return field(metadata={"rule": _Rule(wording, accepts)})
+
+
+@frozen
+class ConvolutionBuffer:
+    """The convolution buffer (CBUF): ``banks`` of ``entries_per_bank`` entries each."""
+
+    banks: int = _integer(2, 32)
+    entry_bytes: int = _power_of_two(8, 128)
+    entries_per_bank: int = _power_of_two(16, 4096)
+
+    @property
+    def bank_bytes(self) -> int:
+        """Bytes in one bank."""
+        return self.entry_bytes * self.entries_per_bank
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes in all banks."""
+        return self.bank_bytes * self.banks
+
+
+@frozen
+class SdpCapabilities:
+    """Which stages the single data point processor has: BS (X1), BN (X2), EW (Y), LUT (in EW)."""
+
+    has_bs: bool = _boolean()
+    has_bn: bool = _boolean()
+    has_ew: bool = _boolean()
+    has_lut: bool = _boolean()
+
+
+@frozen
+class HardwareConfiguration:
+    """One build of NVDLA.
+
+    ``register_map`` names the generation of its registers ("master" or "v1"). ``atomic_c`` is the
+    number of channels of one MAC operation, ``atomic_k`` the number of INT8 kernels in one kernel
+    group, ``memory_atom`` the bytes of one memory atom (convolution.md section 0). Capabilities are
+    ``has_*``; ``max_batch`` is 1 without batch mode. ``address_bits`` is the width of a memory
+    address, ``accumulator_bits`` that of CACC's INT8 sums, ``weight_alignment`` the bytes that a
+    weight surface is padded to. ``pixel_formats`` are manual names, see ``nvdla_ir.hw.pixels``.
+    """
+
+    name: str
+    cbuf: ConvolutionBuffer
+    sdp: SdpCapabilities
+    register_map: str = _choice("master", "v1")
+    precisions: tuple[str, ...] = _subset(
+        f"a list of some of {', '.join(map(repr, _PRECISIONS))}", _PRECISIONS
+    )
+    atomic_c: int = _power_of_two(8, 128)
+    atomic_k: int = _power_of_two(8, 64)
+    memory_atom: int = _power_of_two(8, 64)
+    accumulator_bits: int = _integer(32, 64)
+    weight_alignment: int = _power_of_two(32, 256)
+    address_bits: int = _integer(32, 64)
+    max_batch: int = _integer(1, 32)
+    has_pdp: bool = _boolean()
+    has_cdp: bool = _boolean()
+    has_rubik: bool = _boolean()
+    has_bdma: bool = _boolean()
+    has_winograd: bool = _boolean()
+    has_weight_compression: bool = _boolean()
+    has_secondary_memory: bool = _boolean()
+    pixel_formats: tuple[str, ...] = _subset(
+        "a list of pixel format names (T_R8, T_A8B8G8R8, ...)", tuple(PIXEL_FORMATS)
+    )
+
+    @property
+    def atoms_per_entry(self) -> int:
+        """Memory atoms in one CBUF entry: 1, 2 or 4."""
+        return self.cbuf.entry_bytes // self.memory_atom
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether one convolution layer may process several cubes."""
+        return self.max_batch > 1
+
+    def usable_banks(self, *, compressed: bool = False) -> int:
+        """CBUF banks for data and weights; compressed weights take one for their mask (WMB)."""
+        return self.cbuf.banks - 1 if compressed else self.cbuf.banks
+
+    def supports_pixel_format(self, pixel_format: PixelFormat) -> bool:
+        """Whether the image input of this build accepts the format."""
+        return pixel_format.name in self.pixel_formats
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the shipped configurations, smallest first."""
+    return _SHIPPED
+
+
+_SHIPPED = (
+    "nv_small",
+    "nv_small_256",
+    "nv_small_256_full",
+    "nv_medium_512",
+    "nv_medium_1024_full",
+    "nv_large",
+    "nv_large_b",
+    "nv_full",
+)
+
+
+def load_configuration(name_or_path: str | Path) -> HardwareConfiguration:
+    """Return a shipped configuration by name, or the one that a user's TOML file describes.
+
+    Raises ConfigurationError: for an unknown name with the nearest known one; for a file with every
+    unknown key, wrong type or value and inconsistency in it at once.
+    """
+    name = str(name_or_path)
+    if name in _SHIPPED:
+        return _load_shipped(name)
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and not path.is_file():
+        raise ConfigurationError(
+            f"unknown hardware configuration {name!r}{nearest(name, _SHIPPED)} "
+            f"(known: {', '.join(_SHIPPED)}; or give a path to a .toml file)"
+        )
+    return _load_file(path)
+
+
+@cache
+def _load_shipped(name: str) -> HardwareConfiguration:
+    path = _DATA / f"{name}.toml"
+    return _build(path, _read(path))
+
+
+def _load_file(path: Path) -> HardwareConfiguration:
+    data = _read(path)
+    base = data.pop("base", None)
+    if base is None:
+        return _build(path, data)
+    if base not in _SHIPPED:
+        hint = nearest(base, _SHIPPED) if isinstance(base, str) else ""
+        raise ConfigurationError(
+            f"{path}: base = {base!r}: must be one of {', '.join(_SHIPPED)}{hint}"
+        )
+    merged = _read(_DATA / f"{base}.toml")
+    for key, value in data.items():
+        inherited = merged.get(key)
+        if isinstance(inherited, dict) and isinstance(value, dict):
+            value = cast("dict[str, Any]", inherited | value)
+        merged[key] = value  # a section that is not a table is left for _build to refuse
+    return _build(path, merged)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return _toml().loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 text: {error.reason}") from None
+    except ValueError as error:  # the TOML reader's own error is one
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
+
+
+def _toml() -> Any:
+    """Return the TOML reader: the standard library's, or its backport before Python 3.11."""
+    try:
+        return import_module("tomllib")
+    except ModuleNotFoundError:
+        return import_module("tomli")
+
+
+def _build(path: Path, data: Mapping[str, Any]) -> HardwareConfiguration:
+    faults: list[str] = []
+    values: dict[str, Any] = {"name": path.stem, **data}
+    if not isinstance(values["name"], str):
+        faults.append(f"name = {values['name']!r}: must be a string")
+    sections: dict[str, Any] = {}
+    for section, section_class in (("cbuf", ConvolutionBuffer), ("sdp", SdpCapabilities)):
+        table: Any = values.pop(section, {})
+        if isinstance(table, dict):
+            sections[section] = cast("dict[str, Any]", table)
+            _check(section_class, sections[section], f"{section}.", faults)
+        else:
+            faults.append(f"{section} = {table!r}: must be a table, [{section}]")
+    _check(HardwareConfiguration, values, "", faults)
+    if not faults:
+        values |= {key: tuple(values[key]) for key in ("precisions", "pixel_formats")}
+        configuration = HardwareConfiguration(
+            cbuf=ConvolutionBuffer(**sections["cbuf"]),
+            sdp=SdpCapabilities(**sections["sdp"]),
+            **values,
+        )
+        faults += _inconsistencies(configuration)
+        if not faults:
+            return configuration
+    lines = "".join(f"\n  {fault}" for fault in faults)
+    raise ConfigurationError(f"{path}: not a hardware configuration:{lines}")
+
+
+def _check(section_class: type, values: Mapping[str, Any], prefix: str, faults: list[str]) -> None:
+    """Append what is wrong with the keys and values of one table to ``faults``."""
+    attributes: dict[str, Attribute[Any]] = fields_dict(section_class)
+    rules: dict[str, _Rule] = {
+        name: attribute.metadata["rule"]
+        for name, attribute in attributes.items()
+        if "rule" in attribute.metadata
+    }
+    for key, value in values.items():
+        if key not in attributes:
+            faults.append(
+                f"{prefix}{key}: unknown key{nearest(key, rules)} (allowed: {', '.join(rules)})"
+            )
+        elif key in rules and not rules[key].accepts(value):
+            faults.append(f"{prefix}{key} = {value!r}: must be {rules[key].wording}")
+    faults += [
+        f"{prefix}{key}: missing, must be {rule.wording}"
+        for key, rule in rules.items()
+        if key not in values
+    ]
+
+
+def _inconsistencies(hw: HardwareConfiguration) -> list[str]:
+    """Return what does not fit together, each value alone being allowed."""
+    faults: list[str] = []
+    # the entries-per-slice formula knows 1, 2 and 4 atoms (convolution.md section 3.4)
+    if hw.cbuf.entry_bytes not in (hw.memory_atom, 2 * hw.memory_atom, 4 * hw.memory_atom):
+        faults.append(
+            f"cbuf.entry_bytes = {hw.cbuf.entry_bytes}: must be 1, 2 or 4 times "
+            f"memory_atom = {hw.memory_atom}"
+        )
+    # CACC hands whole atoms of one kernel group to SDP (convolution.md section 4.2)
+    if hw.atomic_k % hw.memory_atom:
+        faults.append(
+            f"atomic_k = {hw.atomic_k}: must be a multiple of memory_atom = {hw.memory_atom}"
+        )
+    # one CBUF entry feeds at least one MAC operation's channels
+    if hw.atomic_c > hw.cbuf.entry_bytes:
+        faults.append(
+            f"atomic_c = {hw.atomic_c}: must not exceed cbuf.entry_bytes = {hw.cbuf.entry_bytes}"
+        )
+    # v1 has 4-bit bank fields (convolution.md section 7)
+    if hw.register_map == "v1" and hw.cbuf.banks > 16:
+        faults.append(f"cbuf.banks = {hw.cbuf.banks}: must be at most 16 with register_map = 'v1'")
+    if hw.sdp.has_lut and not hw.sdp.has_ew:
+        faults.append("sdp.has_lut = true: needs sdp.has_ew = true, the LUT is part of that stage")
+    if "int8" not in hw.precisions:
+        faults.append(f"precisions = {list(hw.precisions)}: must contain 'int8'")
+    wide = [name for name in hw.pixel_formats if name not in EIGHT_BIT_FORMATS]
+    if wide and hw.precisions == ("int8",):
+        faults.append(f"pixel_formats: {', '.join(wide)} need precisions beyond 'int8'")
+    return faults
