@@ -1,0 +1,166 @@
+"""Calibration tables: the range of each layer's output, read from and written to files.
+
+Two formats are told apart by content: NVDLA's JSON and TensorRT's calibration cache
+(quantization.md section 1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+
+from attrs import Factory, field, frozen
+
+from nvdla_ir.calibration import nvdla_json, tensorrt_cache
+from nvdla_ir.calibration.entry import INT8_MAXIMUM, CalibrationEntry
+from nvdla_ir.files import StrPath, read_text
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.location import FileLineCol
+
+__all__ = [
+    "CalibrationEntry",
+    "CalibrationTable",
+    "TableFormat",
+    "parse_table",
+    "read_table",
+    "write_json",
+]
+
+# When scales look inverted (127/peak stored for peak/127). The two readings of a scale s, peaks of
+# 127·s and of 127/s, can only be told apart by what tensors usually hold: trained networks have
+# peaks between 0.1 and a few hundred, so most scales are far below 1; larger ones come from raw
+# pixels (255/127 = 2) and from networks without normalization, which still end in small scales.
+_USUAL_MEDIAN = 4.0
+_SMALL_SCALE = 1 / 16
+_LARGE_SCALE = 16.0
+_OUTLIER = 256.0
+_FEWEST_FOR_OUTLIERS = 4
+
+
+class TableFormat(Enum):
+    """The file formats of calibration tables."""
+
+    NVDLA_JSON = "NVDLA JSON"
+    TENSORRT_CACHE = "TensorRT calibration cache"
+
+
+def _index_by_name(entries: Iterable[CalibrationEntry]) -> dict[str, CalibrationEntry]:
+    by_name: dict[str, CalibrationEntry] = {}
+    for entry in entries:
+        if entry.name in by_name:
+            raise ValueError(f"two entries are named '{entry.name}'")
+        by_name[entry.name] = entry
+    return by_name
+
+
+@frozen
+class CalibrationTable(Mapping[str, CalibrationEntry]):
+    """The entries by name, in file order.
+
+    Raises: ValueError if two entries have the same name.
+    """
+
+    entries: tuple[CalibrationEntry, ...]
+    format: TableFormat = TableFormat.NVDLA_JSON
+    """The format it was read from."""
+    warnings: tuple[Diagnostic, ...] = field(default=(), eq=False)
+    """What is odd about the table but no error, for the user to see."""
+    _by_name: dict[str, CalibrationEntry] = field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=Factory(lambda table: _index_by_name(table.entries), takes_self=True),
+    )
+
+    def __getitem__(self, name: str) -> CalibrationEntry:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def nearest(self, name: str) -> str | None:
+        """The name in the table most like ``name``, for a suggestion; None if none is like it."""
+        from difflib import get_close_matches
+
+        by_folded = {known.casefold(): known for known in reversed(self._by_name)}
+        matches = get_close_matches(name.casefold(), list(by_folded), n=1)
+        return by_folded[matches[0]] if matches else None
+
+
+def read_table(path: StrPath) -> CalibrationTable:
+    """The calibration table in the file ``path``.
+
+    Raises: DiagnosticError with every fault of the table, each at its line and column, or if the
+    file cannot be read.
+    """
+    return parse_table(read_text(path), str(path))
+
+
+def parse_table(text: str, file: str = "<string>") -> CalibrationTable:
+    """The calibration table ``text``; ``file`` is its name in messages.
+
+    Raises: DiagnosticError with every fault of the table, each at its line and column.
+    """
+    diagnostics = DiagnosticCollector()
+    form = _format_of(text, file)
+    read = nvdla_json if form is TableFormat.NVDLA_JSON else tensorrt_cache
+    entries = read.read_entries(text, file, diagnostics)
+    diagnostics.raise_if_errors()
+    _warn_of_inverted_scales(entries, diagnostics)
+    return CalibrationTable(tuple(entries), form, tuple(diagnostics.diagnostics))
+
+
+def write_json(table: CalibrationTable) -> str:
+    """``table`` as NVDLA JSON text, in the vendor's layout."""
+    return nvdla_json.write_entries(table.entries)
+
+
+def _format_of(text: str, file: str) -> TableFormat:
+    start = text.lstrip()
+    if start.startswith(("{", "[")):
+        return TableFormat.NVDLA_JSON
+    if start.startswith("TRT") or re.match(r"[^\n\"]*:[ \t]*[0-9a-fA-F]{1,8}\s*$", start, re.M):
+        return TableFormat.TENSORRT_CACHE
+    message = "the calibration table is empty"
+    if start:
+        message = (
+            "neither an NVDLA JSON table, which begins with '{', "
+            "nor a TensorRT calibration cache, which begins with 'TRT-'"
+        )
+    raise DiagnosticError.at(FileLineCol(file, 1, 1), message)
+
+
+def _warn_of_inverted_scales(
+    entries: list[CalibrationEntry], diagnostics: DiagnosticCollector
+) -> None:
+    """Warn of scales that are probably 127/peak.
+
+    The whole table is suspect if its median scale is above 4 (peaks of 508) and none is below 1/16;
+    else a single entry if its scale is above 16 (a peak of 2,032) and at least 256 times the median
+    of four or more.
+    """
+    scales = [entry.scale for entry in entries]
+    if not scales:
+        return
+    middle = sorted(scales)[len(scales) // 2]
+    if middle > _USUAL_MEDIAN and min(scales) >= _SMALL_SCALE:
+        diagnostics.warning(
+            entries[0].location,
+            f"the scales look inverted: their median is {middle:.4g}, which means a range of "
+            f"±{middle * INT8_MAXIMUM:.4g}; a scale is peak/127, not 127/peak",
+        )
+        return
+    if len(scales) < _FEWEST_FOR_OUTLIERS:
+        return
+    for entry in entries:
+        if entry.scale > _LARGE_SCALE and entry.scale >= _OUTLIER * middle:
+            diagnostics.warning(
+                entry.location,
+                f"the scale {entry.scale:.4g} of '{entry.name}' looks inverted: it means a range "
+                f"of ±{entry.scale * INT8_MAXIMUM:.4g}, {entry.scale / middle:.0f} times the "
+                "table's median; a scale is peak/127, not 127/peak",
+            )
