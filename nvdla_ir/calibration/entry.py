@@ -86,6 +86,10 @@ def codes_cover_range(scale: float, offset: int, minimum: float, maximum: float)
     return abs(low - min(minimum, 0.0)) <= tolerance and abs(high - max(maximum, 0.0)) <= tolerance
 
 
+def _without_negative_zero(value: float) -> float:
+    return value + 0.0
+
+
 @frozen
 class CalibrationEntry:
     """The calibrated range of one tensor: a layer's output or a network input.
@@ -96,8 +100,8 @@ class CalibrationEntry:
 
     name: str
     """Name of the layer whose output this is, or of the network input."""
-    minimum: float
-    maximum: float
+    minimum: float = field(converter=_without_negative_zero)
+    maximum: float = field(converter=_without_negative_zero)
     scale: float
     """Real value of one int8 step; positive."""
     offset: int = 0
@@ -135,11 +139,12 @@ class CalibrationEntry:
     ) -> CalibrationEntry:
         """The entry whose scale covers the range (rounded to float32).
 
-        Raises: ValueError if ``offset`` is not 0 and not the zero point of this range.
+        Raises: ValueError if the range is too small for a float32 scale, or if ``offset`` is not 0
+        and not the zero point of this range.
         """
         minimum, maximum = float32(minimum), float32(maximum)
         scale = scale_of_range(minimum, maximum, offset)
-        if offset != 0 and not codes_cover_range(scale, offset, minimum, maximum):
+        if offset != 0 and scale > 0 and not codes_cover_range(scale, offset, minimum, maximum):
             fitting = offset_of_range(minimum, maximum)
             raise ValueError(
                 f"the offset {offset} of '{name}' does not fit the range {minimum} to {maximum}, "

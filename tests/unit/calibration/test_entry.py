@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nvdla_ir.calibration.entry import float32, offset_of_range, range_of_scale, scale_of_range
@@ -48,6 +48,7 @@ class TestArithmetic:
     @given(minimum=st.floats(-1e6, 1e6, width=32), maximum=st.floats(-1e6, 1e6, width=32))
     def test_asymmetric_codes_reach_both_ends(self, minimum: float, maximum: float) -> None:
         minimum, maximum = min(minimum, maximum), max(minimum, maximum)
+        assume(scale_of_range(minimum, maximum, 1) > 1e-37)  # not subnormal: full precision
         offset = offset_of_range(minimum, maximum)
         assert -128 <= offset <= 127
         if offset == 0:  # a table that says 0 says symmetric
@@ -88,6 +89,15 @@ class TestEntries:
     def test_bad_offset(self) -> None:
         with pytest.raises(ValueError, match="the offset of 'x' must be int8, it is 128"):
             CalibrationEntry.from_scale("x", 1.0, 128)
+
+    def test_no_negative_zero(self) -> None:
+        entry = CalibrationEntry.from_range("x", -0.0, 1.0)
+        assert math.copysign(1, entry.minimum) == 1
+
+    def test_range_too_small_for_float32(self) -> None:
+        for offset in (0, -128):
+            with pytest.raises(ValueError, match=r"the scale of 'x' must be positive, it is 0\.0"):
+                CalibrationEntry.from_range("x", 0.0, 1e-45, offset)
 
     def test_offset_that_does_not_fit_the_range(self) -> None:
         with pytest.raises(ValueError, match=r"offset 5 of 'x' does not fit .* point is -128"):
