@@ -1,0 +1,261 @@
+"""The quant dialect: MLIR's quantized types, and the casts between reals and integers.
+
+``real = scale * (stored - zero_point)``
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from attrs import field, frozen
+
+from nvdla_ir.ir.attributes import format_float
+from nvdla_ir.ir.constraints import FLOAT_TENSOR, tensor_of
+from nvdla_ir.ir.definition import Op, operand, result
+from nvdla_ir.ir.dialect import Dialect
+from nvdla_ir.ir.traits import Pure
+from nvdla_ir.ir.types import F32, DialectType, FloatType, IntegerType, TensorType, Type
+from nvdla_ir.text.leaves import parse_number
+
+
+@frozen(cache_hash=True)
+class CalibratedType(DialectType):
+    """``!quant.calibrated<f32<-3.2:3.2>>``: reals that were seen in a range.
+
+    The range contains zero. Raises: ValueError on a range that is empty or not finite.
+    """
+
+    mnemonic = "quant.calibrated"
+
+    expressed: Type
+    minimum: float
+    maximum: float
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.expressed, FloatType):
+            raise ValueError(f"a calibrated type expresses floats, not '{self.expressed}'")
+        if not (math.isfinite(self.minimum) and math.isfinite(self.maximum)):
+            raise ValueError("the calibrated range must be finite")
+        if not self.minimum < self.maximum:
+            raise ValueError(
+                f"the calibrated range {self.minimum} to {self.maximum} is empty"
+            )
+
+    def __str__(self) -> str:
+        low, high = format_float(self.minimum), format_float(self.maximum)
+        return f"!quant.calibrated<{self.expressed}<{low}:{high}>>"
+
+
+class QuantizedType(DialectType):
+    """Base of the types whose values are stored as integers."""
+
+    __slots__ = ()
+    storage: IntegerType
+    expressed: Type
+
+    @property
+    def storage_range(self) -> tuple[int, int]:
+        """The smallest and largest stored integer."""
+        return full_range(self.storage)
+
+
+def full_range(storage: IntegerType) -> tuple[int, int]:
+    """The smallest and largest integer of a storage type."""
+    if storage.signedness == "u":
+        return 0, (1 << storage.width) - 1
+    return -(1 << (storage.width - 1)), (1 << (storage.width - 1)) - 1
+
+
+def _storage_text(storage: IntegerType) -> str:
+    return f"{'u' if storage.signedness == 'u' else 'i'}{storage.width}"
+
+
+def _scale_text(scale: float, zero_point: int) -> str:
+    return f"{format_float(scale)}:{zero_point}" if zero_point else format_float(scale)
+
+
+def _check(storage: IntegerType, scales: Iterable[float], zero_points: Iterable[int]) -> None:
+    low, high = full_range(storage)
+    for scale in scales:
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"the scale {scale} must be positive and finite")
+    for zero_point in zero_points:
+        if not low <= zero_point <= high:
+            raise ValueError(f"the zero point {zero_point} is outside {low} to {high}")
+
+
+@frozen(cache_hash=True)
+class UniformType(QuantizedType):
+    """``!quant.uniform<i8:f32, 0.025:3>``: one scale and zero point for the whole tensor.
+
+    Raises: ValueError on a scale that is not positive, or a zero point out of the storage range.
+    """
+
+    mnemonic = "quant.uniform"
+
+    storage: IntegerType
+    expressed: Type
+    scale: float
+    zero_point: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        _check(self.storage, [self.scale], [self.zero_point])
+
+    def __str__(self) -> str:
+        scale = _scale_text(self.scale, self.zero_point)
+        return f"!quant.uniform<{_storage_text(self.storage)}:{self.expressed}, {scale}>"
+
+
+@frozen(cache_hash=True)
+class UniformPerAxisType(QuantizedType):
+    """``!quant.uniform<i8:f32:0, {0.01, 0.02}>``: one scale a slice along ``axis``."""
+
+    mnemonic = "quant.uniform"
+
+    storage: IntegerType
+    expressed: Type
+    axis: int
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...] = field()
+
+    @zero_points.default
+    def _no_zero_points(self) -> tuple[int, ...]:
+        return (0,) * len(self.scales)
+
+    def __attrs_post_init__(self) -> None:
+        _check(self.storage, self.scales, self.zero_points)
+
+    def __str__(self) -> str:
+        scales = ", ".join(map(_scale_text, self.scales, self.zero_points))
+        return (
+            f"!quant.uniform<{_storage_text(self.storage)}:{self.expressed}:{self.axis}, "
+            f"{{{scales}}}>"
+        )
+
+
+def uniform_i8(scale: float, zero_point: int = 0) -> UniformType:
+    return UniformType(IntegerType(8), F32, scale, zero_point)
+
+
+def scales_of(type: QuantizedType) -> tuple[float, ...]:
+    """One scale, or one a slice."""
+    if isinstance(type, UniformPerAxisType):
+        return type.scales
+    assert isinstance(type, UniformType)
+    return (type.scale,)
+
+
+def is_calibrated(element: Type) -> bool:
+    return isinstance(element, CalibratedType)
+
+
+def is_quantized(element: Type) -> bool:
+    return isinstance(element, QuantizedType)
+
+
+def per_axis_faults(type: TensorType) -> Iterable[str]:
+    """What is wrong with the per-axis element type of a tensor type, if it has one."""
+    element = type.element
+    if isinstance(element, UniformPerAxisType):
+        if element.axis >= len(type.shape):
+            yield f"has type '{type}', whose axis {element.axis} does not exist"
+        elif type.shape[element.axis] != len(element.scales):
+            yield (
+                f"has type '{type}' with {len(element.scales)} scales for an extent of "
+                f"{type.shape[element.axis]}"
+            )
+
+
+QUANTIZED_TENSOR = tensor_of("quantized integers", is_quantized)
+REAL_TENSOR = tensor_of(
+    "floats or calibrated floats",
+    lambda element: isinstance(element, FloatType | CalibratedType),
+)
+
+
+class _CastOp(Op):
+    def _shape_faults(self) -> Iterable[str]:
+        source, target = self.operands[0].type, self.results[0].type
+        if isinstance(source, TensorType) and isinstance(target, TensorType):
+            if source.shape != target.shape:
+                yield f"changes the shape from '{source}' to '{target}'"
+            yield from per_axis_faults(source)
+            yield from per_axis_faults(target)
+
+    def verify(self) -> Iterable[str]:
+        return self._shape_faults()
+
+
+class QuantizeCastOp(_CastOp):
+    """``quant.qcast``: reals to stored integers, rounding to nearest, saturating."""
+
+    name = "quant.qcast"
+    traits = (Pure(),)
+    input = operand(REAL_TENSOR)
+    output = result(QUANTIZED_TENSOR)
+
+
+class DequantizeCastOp(_CastOp):
+    """``quant.dcast``: stored integers to the reals they stand for."""
+
+    name = "quant.dcast"
+    traits = (Pure(),)
+    input = operand(QUANTIZED_TENSOR)
+    output = result(FLOAT_TENSOR)
+
+    def infer_result_types(self) -> Sequence[Type] | None:
+        source = self.operands[0].type
+        if isinstance(source, TensorType) and isinstance(source.element, QuantizedType):
+            return [source.with_element(source.element.expressed)]
+        return None
+
+
+def _storage(name: str, low: str | None, high: str | None) -> IntegerType:
+    storage = IntegerType(int(name[1:]), "u" if name[0] == "u" else "")
+    if low is not None and high is not None:
+        if (int(low), int(high)) != full_range(storage):
+            raise ValueError(f"only the full storage range of '{name}' is supported")
+    return storage
+
+
+def _scale(scale: str, zero_point: str | None) -> tuple[float, int]:
+    value = parse_number(scale)
+    if isinstance(value, int):
+        raise ValueError(f"the scale {scale} needs a decimal point")
+    return value, 0 if zero_point is None else int(parse_number(zero_point))
+
+
+def _calibrated(expressed: Type, low: str, high: str) -> Type:
+    return CalibratedType(expressed, float(parse_number(low)), float(parse_number(high)))
+
+
+def _uniform(storage: IntegerType, expressed: Type, scale: tuple[float, int]) -> Type:
+    return UniformType(storage, expressed, *scale)
+
+
+def _per_axis(
+    storage: IntegerType, expressed: Type, axis: str, *scales: tuple[float, int]
+) -> Type:
+    return UniformPerAxisType(
+        storage,
+        expressed,
+        int(parse_number(axis)),
+        tuple(scale for scale, _ in scales),
+        tuple(zero_point for _, zero_point in scales),
+    )
+
+
+QUANT = Dialect.of(
+    "quant",
+    "quantized types and casts",
+    [QuantizeCastOp, DequantizeCastOp],
+    grammar="quant",
+    type_parsers={
+        "quant_type_calibrated": _calibrated,
+        "quant_type_uniform": _uniform,
+        "quant_type_uniform_per_axis": _per_axis,
+        "quant_storage": _storage,
+        "quant_scale": _scale,
+    },
+)

@@ -1,0 +1,166 @@
+"""How an operation's attribute is seen from Python: ``op.strides`` is a tuple of ints, in the
+text it is ``strides = [1, 1]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from attrs import frozen
+
+from nvdla_ir.ir.attributes import (
+    ArrayAttr,
+    Attribute,
+    BoolAttr,
+    DenseElementsAttr,
+    DenseResourceAttr,
+    DictAttr,
+    FloatAttr,
+    IntegerAttr,
+    StringAttr,
+    SymbolRefAttr,
+    TypeAttr,
+)
+from nvdla_ir.ir.types import FunctionType, TensorType, Type
+
+T = TypeVar("T")
+
+
+@frozen(eq=False)
+class AttributeKind(Generic[T]):
+    """``description`` completes the sentence "attribute must be …"."""
+
+    description: str
+    accepts: Callable[[Attribute], bool]
+    to_python: Callable[[Attribute], T]
+    from_python: Callable[[T], Attribute]
+
+
+def _kind(
+    description: str,
+    attribute_class: type[Attribute],
+    to_python: Callable[[Attribute], T],
+    from_python: Callable[[T], Attribute],
+) -> AttributeKind[T]:
+    return AttributeKind(
+        description, lambda attr: isinstance(attr, attribute_class), to_python, from_python
+    )
+
+
+def _array(
+    description: str, element: type[Attribute], from_python: Callable[[T], Attribute]
+) -> AttributeKind[tuple[T, ...]]:
+    def accepts(attr: Attribute) -> bool:
+        if not isinstance(attr, ArrayAttr):
+            return False
+        return all(isinstance(item, element) for item in attr.elements)
+
+    def to_python(attr: Attribute) -> tuple[T, ...]:
+        assert isinstance(attr, ArrayAttr)
+        return tuple(item.value for item in attr.elements)  # pyright: ignore
+
+    return AttributeKind(
+        description,
+        accepts,
+        to_python,
+        lambda values: ArrayAttr(tuple(from_python(value) for value in values)),
+    )
+
+
+def _integer(attr: Attribute) -> int:
+    assert isinstance(attr, IntegerAttr)
+    return attr.value
+
+
+def _float(attr: Attribute) -> float:
+    assert isinstance(attr, FloatAttr)
+    return attr.value
+
+
+def _bool(attr: Attribute) -> bool:
+    assert isinstance(attr, BoolAttr)
+    return attr.value
+
+
+def _string(attr: Attribute) -> str:
+    assert isinstance(attr, StringAttr)
+    return attr.value
+
+
+def _symbol(attr: Attribute) -> str:
+    assert isinstance(attr, SymbolRefAttr)
+    return attr.name
+
+
+def _type(attr: Attribute) -> Type:
+    assert isinstance(attr, TypeAttr)
+    return attr.type
+
+
+def _function_type(attr: Attribute) -> FunctionType:
+    assert isinstance(attr, TypeAttr) and isinstance(attr.type, FunctionType)
+    return attr.type
+
+
+def _mapping(attr: Attribute) -> Mapping[str, Attribute]:
+    assert isinstance(attr, DictAttr)
+    return attr
+
+
+def _elements(attr: Attribute) -> DenseElementsAttr | DenseResourceAttr:
+    assert isinstance(attr, DenseElementsAttr | DenseResourceAttr)
+    return attr
+
+
+def _same(attr: Attribute) -> Attribute:
+    return attr
+
+
+def _from_mapping(values: Mapping[str, Attribute]) -> Attribute:
+    return values if isinstance(values, DictAttr) else DictAttr(tuple(values.items()))
+
+
+INT = _kind("an integer", IntegerAttr, _integer, IntegerAttr)
+FLOAT = _kind("a number with a decimal point", FloatAttr, _float, FloatAttr)
+BOOL = _kind("true or false", BoolAttr, _bool, BoolAttr)
+STRING = _kind("a string", StringAttr, _string, StringAttr)
+SYMBOL = _kind("a symbol like @main", SymbolRefAttr, _symbol, SymbolRefAttr)
+TYPE = _kind("a type", TypeAttr, _type, TypeAttr)
+INTS = _array("an array of integers", IntegerAttr, IntegerAttr)
+FLOATS = _array("an array of numbers with a decimal point", FloatAttr, FloatAttr)
+STRINGS = _array("an array of strings", StringAttr, StringAttr)
+DICT = _kind("a dictionary", DictAttr, _mapping, _from_mapping)
+DICTS = AttributeKind[tuple[Mapping[str, Attribute], ...]](
+    "an array of dictionaries",
+    lambda attr: (
+        isinstance(attr, ArrayAttr) and all(isinstance(item, DictAttr) for item in attr.elements)
+    ),
+    lambda attr: tuple(_mapping(item) for item in attr.elements),  # pyright: ignore
+    lambda values: ArrayAttr(tuple(_from_mapping(value) for value in values)),
+)
+FUNCTION_TYPE = AttributeKind[FunctionType](
+    "a function type",
+    lambda attr: isinstance(attr, TypeAttr) and isinstance(attr.type, FunctionType),
+    _function_type,
+    TypeAttr,
+)
+ELEMENTS = AttributeKind[DenseElementsAttr | DenseResourceAttr](
+    "dense<…> or dense_resource<…> elements",
+    lambda attr: isinstance(attr, DenseElementsAttr | DenseResourceAttr),
+    _elements,
+    _same,
+)
+ANY_ATTRIBUTE = AttributeKind[Attribute]("any attribute", lambda attr: True, _same, _same)
+
+
+def enumeration(*values: str) -> AttributeKind[str]:
+    """A string out of ``values``."""
+    quoted = ", ".join(f'"{value}"' for value in values)
+    return AttributeKind(
+        f"one of {quoted}",
+        lambda attr: isinstance(attr, StringAttr) and attr.value in values,
+        _string,
+        StringAttr,
+    )
+
+

@@ -1,0 +1,233 @@
+"""Builtin attributes, in MLIR's words and spellings. Attributes are frozen values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from attrs import frozen
+
+from nvdla_ir.ir.types import F64, I64, FloatType, TensorType, Type
+
+
+class Attribute:
+    """Base of all attributes. ``str(attribute)`` parses back to an equal attribute."""
+
+    __slots__ = ()
+
+
+@frozen(cache_hash=True)
+class IntegerAttr(Attribute):
+    """``3``, ``3 : i8``; ``i64`` is the type that goes unsaid."""
+
+    value: int
+    type: Type = I64
+
+    def __str__(self) -> str:
+        return str(self.value) if self.type == I64 else f"{self.value} : {self.type}"
+
+
+@frozen(cache_hash=True)
+class FloatAttr(Attribute):
+    """``0.5``, ``0.5 : f32``; ``f64`` is the type that goes unsaid. Always finite."""
+
+    value: float
+    type: Type = F64
+
+    def __str__(self) -> str:
+        text = format_float(self.value)
+        return text if self.type == F64 else f"{text} : {self.type}"
+
+
+@frozen(cache_hash=True)
+class BoolAttr(Attribute):
+    """``true``, ``false``"""
+
+    value: bool
+
+    def __str__(self) -> str:
+        return "true" if self.value else "false"
+
+
+@frozen(cache_hash=True)
+class StringAttr(Attribute):
+    """``"text"``"""
+
+    value: str
+
+    def __str__(self) -> str:
+        return quote(self.value)
+
+
+@frozen(cache_hash=True)
+class UnitAttr(Attribute):
+    """``unit``: present or absent."""
+
+    def __str__(self) -> str:
+        return "unit"
+
+
+@frozen(cache_hash=True)
+class ArrayAttr(Attribute):
+    """``[1, "a", 2.0]``"""
+
+    elements: tuple[Attribute, ...]
+
+    def __str__(self) -> str:
+        return f"[{', '.join(map(str, self.elements))}]"
+
+
+@frozen(cache_hash=True)
+class DictAttr(Attribute, Mapping[str, Attribute]):
+    """``{a = 1, b = "x"}``; keeps the order it was written in."""
+
+    entries: tuple[tuple[str, Attribute], ...]
+
+    def __getitem__(self, key: str) -> Attribute:
+        for name, value in self.entries:
+            if name == key:
+                return value
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __str__(self) -> str:
+        entries = ", ".join(
+            quote_key(name) if isinstance(value, UnitAttr) else f"{quote_key(name)} = {value}"
+            for name, value in self.entries
+        )
+        return f"{{{entries}}}"
+
+
+@frozen(cache_hash=True)
+class DenseArrayAttr(Attribute):
+    """``array<i32: 1, 2>``"""
+
+    element: Type
+    values: tuple[int | float, ...]
+
+    def __str__(self) -> str:
+        if not self.values:
+            return f"array<{self.element}>"
+        return f"array<{self.element}: {', '.join(map(format_number, self.values))}>"
+
+
+@frozen(cache_hash=True)
+class DenseElementsAttr(Attribute):
+    """``dense<[1.0, 2.0]> : tensor<2xf32>``.
+
+    ``values`` has one number an element in row-major order, or a single one for a splat.
+    """
+
+    type: TensorType
+    values: tuple[int | float, ...]
+
+    def __str__(self) -> str:
+        shape = self.type.static_shape
+        if len(self.values) == 1 and (not shape or self.type.element_count != 1):
+            return f"dense<{format_number(self.values[0])}> : {self.type}"
+        parts = [format_number(value) for value in self.values]
+        for extent in reversed(shape):
+            parts = [
+                f"[{', '.join(parts[start : start + extent])}]"
+                for start in range(0, len(parts), extent)
+            ]
+        return f"dense<{parts[0] if parts else '[]'}> : {self.type}"
+
+
+@frozen(cache_hash=True)
+class DenseResourceAttr(Attribute):
+    """``dense_resource<key> : tensor<64x3x7x7xf32>``: elements kept outside the text."""
+
+    key: str
+    type: TensorType
+
+    def __str__(self) -> str:
+        return f"dense_resource<{quote_key(self.key)}> : {self.type}"
+
+
+@frozen(cache_hash=True)
+class SymbolRefAttr(Attribute):
+    """``@name``"""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"@{self.name}" if is_bare_identifier(self.name) else f"@{quote(self.name)}"
+
+
+@frozen(cache_hash=True)
+class TypeAttr(Attribute):
+    """A type used as an attribute."""
+
+    type: Type
+
+    def __str__(self) -> str:
+        return str(self.type)
+
+
+@frozen(cache_hash=True)
+class OpaqueAttr(Attribute):
+    """An attribute of a dialect that is not registered: kept as its text."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def format_float(value: float) -> str:
+    """The shortest text that reads back as ``value``, with the decimal point MLIR demands.
+
+    Raises: ValueError if ``value`` is not finite.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{value} cannot be written: only finite numbers can")
+    text = repr(value)
+    if "." in text:
+        return text
+    mantissa, exponent, power = text.partition("e")
+    return f"{mantissa}.0{exponent}{power}"
+
+
+def format_number(value: int | float) -> str:
+    return format_float(value) if isinstance(value, float) else str(value)
+
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+
+
+def quote(text: str) -> str:
+    """``text`` as an MLIR string literal; control characters as two hexadecimal digits."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"{}"'.format(
+        "".join(
+            _ESCAPES.get(character)
+            or (character if character.isprintable() else _hexadecimal(character))
+            for character in text
+        )
+    )
+
+
+def _hexadecimal(character: str) -> str:
+    return "".join(f"\\{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def is_bare_identifier(text: str) -> bool:
+    """Whether ``text`` can stand as a key without quotes."""
+    return (
+        text.isascii()
+        and text.replace("_", "a").replace(".", "a").replace("$", "a").isalnum()
+        and (text[0].isalpha() or text[0] == "_")
+    )
+
+
+def quote_key(text: str) -> str:
+    return text if text and is_bare_identifier(text) else quote(text)
+
+

@@ -1,0 +1,338 @@
+"""Declaring operations: one class states fields, traits, inference and invariants.
+
+    class ConvOp(Op):
+        name = "nn.conv"
+        traits = (Pure(),)
+        input = operand(ANY_TENSOR)
+        weight = operand(ANY_TENSOR)
+        bias = optional_operand(ANY_TENSOR)
+        strides = attribute(INTS, default=(1, 1))
+        output = result(ANY_TENSOR)
+
+Fields read and write like plain attributes: ``op.strides``, ``op.bias``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from attrs import frozen
+
+from nvdla_ir.ir.attribute_kinds import AttributeKind
+from nvdla_ir.ir.attributes import Attribute, DenseArrayAttr
+from nvdla_ir.ir.constraints import TypeConstraint
+from nvdla_ir.ir.location import UNKNOWN, Location
+from nvdla_ir.ir.operation import Operation, Region, Result, Value
+from nvdla_ir.ir.types import I32, Type
+
+T = TypeVar("T")
+OpT = TypeVar("OpT", bound="Op")
+
+OPERAND_SEGMENT_SIZES = "operandSegmentSizes"
+
+
+class _Field:
+    """A named part of an operation class."""
+
+    name: str = ""
+
+    def __set_name__(self, owner: type[Op], name: str) -> None:
+        self.name = name
+
+
+class OperandField(_Field):
+    """One operand, an optional one, or any number (see the three functions below)."""
+
+    def __init__(self, constraint: TypeConstraint, minimum: int, maximum: int | None) -> None:
+        self.constraint = constraint
+        self.minimum = minimum
+        self.maximum = maximum
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.minimum == 1 and self.maximum == 1
+
+    def values(self, op: Op) -> Sequence[Value]:
+        start, size = op.operand_segment(self)
+        return op.operands[start : start + size]
+
+
+class _RequiredOperand(OperandField):
+    def __get__(self, op: Op, owner: type[Op]) -> Value:
+        return op.operands[op.operand_segment(self)[0]]
+
+    def __set__(self, op: Op, value: Value) -> None:
+        op.set_operand(op.operand_segment(self)[0], value)
+
+
+class _OptionalOperand(OperandField):
+    def __get__(self, op: Op, owner: type[Op]) -> Value | None:
+        values = self.values(op)
+        return values[0] if values else None
+
+
+class _VariadicOperand(OperandField):
+    def __get__(self, op: Op, owner: type[Op]) -> Sequence[Value]:
+        return self.values(op)
+
+
+class ResultField(_Field):
+    def __init__(self, constraint: TypeConstraint, variadic: bool) -> None:
+        self.constraint = constraint
+        self.variadic = variadic
+
+
+class _RequiredResult(ResultField):
+    def __get__(self, op: Op, owner: type[Op]) -> Result:
+        return op.results[op.definition.results.index(self)]
+
+
+class _VariadicResult(ResultField):
+    def __get__(self, op: Op, owner: type[Op]) -> Sequence[Result]:
+        return op.results[op.definition.results.index(self) :]
+
+
+class RegionField(_Field):
+    def __get__(self, op: Op, owner: type[Op]) -> Region:
+        return op.regions[op.definition.regions.index(self)]
+
+
+class AttributeField(_Field, Generic[T]):
+    """An attribute that must be there."""
+
+    def __init__(self, kind: AttributeKind[Any], default: T | None, required: bool) -> None:
+        self.kind = kind
+        self.default = default
+        self.required = required
+        self.default_attribute: Attribute | None = (
+            kind.from_python(default) if default is not None else None
+        )
+
+    def __get__(self, op: Op, owner: type[Op]) -> T:
+        attribute = op.attributes.get(self.name, self.default_attribute)
+        if attribute is None:
+            if not self.required:
+                return cast(T, None)
+            raise ValueError(f"'{op.name}' has no attribute '{self.name}'")
+        return self.kind.to_python(attribute)
+
+    def __set__(self, op: Op, value: T) -> None:
+        if value is None:
+            op.attributes.pop(self.name, None)
+        else:
+            op.attributes[self.name] = self.kind.from_python(value)
+
+
+def operand(constraint: TypeConstraint) -> _RequiredOperand:
+    """An operand that is always there."""
+    return _RequiredOperand(constraint, 1, 1)
+
+
+def optional_operand(constraint: TypeConstraint) -> _OptionalOperand:
+    """An operand that may be absent. A class with several operands of varying number keeps
+    their sizes in ``operandSegmentSizes``; in pretty form these are written ``name=%value``."""
+    return _OptionalOperand(constraint, 0, 1)
+
+
+def variadic_operand(constraint: TypeConstraint, minimum: int = 0) -> _VariadicOperand:
+    """``minimum`` or more operands."""
+    return _VariadicOperand(constraint, minimum, None)
+
+
+def result(constraint: TypeConstraint) -> _RequiredResult:
+    """A result."""
+    return _RequiredResult(constraint, variadic=False)
+
+
+def variadic_result(constraint: TypeConstraint) -> _VariadicResult:
+    """Any number of results; the last result field only."""
+    return _VariadicResult(constraint, variadic=True)
+
+
+def region() -> RegionField:
+    """A region."""
+    return RegionField()
+
+
+def attribute(kind: AttributeKind[T], default: T | None = None) -> AttributeField[T]:
+    """An attribute. With a default it may be left out of the text and reads as the default."""
+    return AttributeField[T](kind, default, required=default is None)
+
+
+def optional_attribute(kind: AttributeKind[T]) -> AttributeField[T | None]:
+    """An attribute that reads as None where it is absent."""
+    return AttributeField["T | None"](kind, None, required=False)
+
+
+@frozen(eq=False)
+class OperationDefinition:
+    """The fields of an operation class, in order of declaration."""
+
+    operands: tuple[OperandField, ...]
+    results: tuple[ResultField, ...]
+    attributes: dict[str, AttributeField[Any]]
+    regions: tuple[RegionField, ...]
+    has_operand_segments: bool
+    # The position of each operand as long as no operand of varying number comes before it.
+    fixed_positions: dict[str, int]
+
+    @staticmethod
+    def of(cls: type[Op]) -> OperationDefinition:
+        fields: dict[str, object] = {}
+        for base in reversed(cls.__mro__):
+            fields.update(vars(base))
+        operands = tuple(f for f in fields.values() if isinstance(f, OperandField))
+        varying = [f for f in operands if not f.is_fixed]
+        positions: dict[str, int] = {}
+        for index, field in enumerate(operands):
+            if not field.is_fixed:
+                break
+            positions[field.name] = index
+        attributes = {
+            name: cast("AttributeField[Any]", f)
+            for name, f in fields.items()
+            if isinstance(f, AttributeField)
+        }
+        return OperationDefinition(
+            operands,
+            tuple(f for f in fields.values() if isinstance(f, ResultField)),
+            attributes,
+            tuple(f for f in fields.values() if isinstance(f, RegionField)),
+            len(varying) > 1,
+            positions,
+        )
+
+
+class Op(Operation):
+    """Base of registered operations.
+
+    Class variables a subclass may set, besides its fields:
+
+    name:       the full name, e.g. ``nn.conv``
+    traits:     properties that hold for every instance and are verified
+    positional: attributes (strings) written as bare words after the name in pretty form
+    trailing:   the attribute (a dictionary) written ``{…}`` after the keyword attributes
+    elide_result_types: leave result types out of the pretty form where they can be inferred
+
+    A class with a syntax of its own has ``print_pretty(printer)`` and a grammar fragment.
+    """
+
+    definition: ClassVar[OperationDefinition]
+    positional: ClassVar[tuple[str, ...]] = ()
+    trailing: ClassVar[str | None] = None
+    elide_result_types: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.definition = OperationDefinition.of(cls)
+
+    # Both hooks are overridden where an operation needs them.
+
+    def infer_result_types(self) -> Sequence[Type] | None:
+        """The types of the results as they follow from operands and attributes, or None where
+        they do not follow and must be given. Called on verified operands."""
+        return None
+
+    def verify(self) -> Iterable[str]:
+        """What is wrong with this operation beyond its fields and traits, one sentence each."""
+        return ()
+
+    def operand_segment(self, field: OperandField) -> tuple[int, int]:
+        """Where the operands of ``field`` start, and how many there are."""
+        definition = self.definition
+        position = definition.fixed_positions.get(field.name)
+        if position is not None:
+            return position, 1
+        start = 0
+        for other, size in zip(definition.operands, self.operand_segment_sizes(), strict=True):
+            if other is field:
+                return start, size
+            start += size
+        raise AssertionError(field.name)
+
+    def operand_segment_sizes(self) -> Sequence[int]:
+        """How many operands each operand field has."""
+        definition = self.definition
+        if definition.has_operand_segments:
+            sizes = self.attributes.get(OPERAND_SEGMENT_SIZES)
+            if isinstance(sizes, DenseArrayAttr) and len(sizes.values) == len(definition.operands):
+                return [int(size) for size in sizes.values]
+            raise ValueError(
+                f"'{self.name}' needs '{OPERAND_SEGMENT_SIZES} = array<i32: …>' with "
+                f"{len(definition.operands)} numbers"
+            )
+        rest = len(self.operands) - sum(field.is_fixed for field in definition.operands)
+        return [1 if field.is_fixed else rest for field in definition.operands]
+
+    @classmethod
+    def create(
+        cls: type[OpT],
+        *,
+        location: Location = UNKNOWN,
+        result_types: Sequence[Type] | None = None,
+        regions: Sequence[Region] = (),
+        discardable: Mapping[str, Attribute] | None = None,
+        **fields: Any,
+    ) -> OpT:
+        """An operation from its fields by name.
+
+        Operands take a Value (None where optional, a sequence where variadic), attributes their
+        Python value. Without ``result_types`` they are inferred.
+
+        Raises: TypeError on an unknown or missing field or where types cannot be inferred.
+        """
+        definition = cls.definition
+        unknown = fields.keys() - definition.attributes.keys() - {f.name for f in definition.operands}
+        if unknown:
+            raise TypeError(f"'{cls.name}' has no field {', '.join(sorted(unknown))}")
+        groups = [_operand_group(cls.name, field, fields) for field in definition.operands]
+        attributes = dict(discardable) if discardable else {}
+        for name, field in definition.attributes.items():
+            value = fields.get(name)
+            if value is not None:
+                attributes[name] = field.kind.from_python(value)
+            elif field.required:
+                raise TypeError(f"'{cls.name}' needs '{name}'")
+        if definition.has_operand_segments:
+            attributes[OPERAND_SEGMENT_SIZES] = DenseArrayAttr(I32, tuple(map(len, groups)))
+        op = cls([value for group in groups for value in group], (), attributes, regions, location)
+        types = op.infer_result_types() if result_types is None else result_types
+        if types is None:
+            if definition.results:
+                raise TypeError(f"'{cls.name}' needs result_types")
+            types = ()
+        op.set_result_types(types)
+        return op
+
+    def set_result_types(self, types: Iterable[Type]) -> None:
+        """Give an operation that has no results yet its results."""
+        assert not self.results
+        self.results = [Result(self, index, type) for index, type in enumerate(types)]
+
+    def inherent_attributes(self) -> Iterator[tuple[str, Attribute]]:
+        """The attributes that belong to the class, in order of declaration."""
+        for name in self.definition.attributes:
+            value = self.attributes.get(name)
+            if value is not None:
+                yield name, value
+        sizes = self.attributes.get(OPERAND_SEGMENT_SIZES)
+        if sizes is not None and self.definition.has_operand_segments:
+            yield OPERAND_SEGMENT_SIZES, sizes
+
+    def discardable_attributes(self) -> Iterator[tuple[str, Attribute]]:
+        """The attributes that anybody may add or drop, in the order they were added."""
+        inherent = self.definition.attributes
+        segments = self.definition.has_operand_segments
+        for name, value in self.attributes.items():
+            if name not in inherent and not (segments and name == OPERAND_SEGMENT_SIZES):
+                yield name, value
+
+
+def _operand_group(op_name: str, field: OperandField, fields: Mapping[str, Any]) -> list[Value]:
+    value = fields.get(field.name)
+    if value is None:
+        if field.minimum:
+            raise TypeError(f"'{op_name}' needs '{field.name}'")
+        return []
+    return [value] if isinstance(value, Value) else list(value)

@@ -1,0 +1,155 @@
+"""Pattern rewriting: small patterns, one worklist driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from nvdla_ir.ir.builder import Builder, InsertionPoint
+from nvdla_ir.ir.definition import Op
+from nvdla_ir.ir.location import fuse_locations
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.traits import Pure, has_trait
+
+AnyOperation = TypeVar("AnyOperation", bound=Operation)
+OpT = TypeVar("OpT", bound=Op)
+
+
+class RewritePattern(Generic[AnyOperation]):
+    """Rewrites one kind of operation.
+
+    root:    the operation class to look at, or None for every operation
+    benefit: patterns of higher benefit are tried first
+    """
+
+    root: ClassVar[type[Operation] | None] = None
+    benefit: ClassVar[int] = 1
+
+    def match_and_rewrite(self, op: AnyOperation, rewriter: PatternRewriter) -> bool:
+        """Rewrite ``op`` if it fits, through ``rewriter``. Return whether anything changed;
+        on False nothing may have been changed."""
+        raise NotImplementedError
+
+
+class PatternRewriter(Builder):
+    """Changes the IR on behalf of a pattern and tells the driver what to look at again.
+
+    The insertion point is before the operation that is being rewritten.
+    """
+
+    def __init__(self, worklist: _Worklist, operation: Operation) -> None:
+        super().__init__(InsertionPoint.before(operation), operation.location)
+        self._worklist = worklist
+
+    def insert(self, operation: AnyOperation) -> AnyOperation:
+        super().insert(operation)
+        for inner in operation.walk():
+            self._worklist.push(inner)
+        return operation
+
+    def replace(
+        self, old: Operation, new: Operation | Sequence[Value], *, merge_locations: bool = False
+    ) -> None:
+        """Let the users of ``old`` read ``new`` instead, and erase ``old``."""
+        values = new.results if isinstance(new, Operation) else new
+        if isinstance(new, Operation) and merge_locations:
+            new.location = fuse_locations([new.location, old.location])
+        for result, value in zip(old.results, values, strict=True):
+            for user in result.users:
+                self._worklist.push(user)
+            result.replace_all_uses_with(value)
+        self.erase(old)
+
+    def replace_with(self, old: Operation, op_class: type[OpT], **fields: Any) -> OpT:
+        """Create an operation before ``old`` and let it take the place of ``old``."""
+        new = self.create(op_class, **fields)
+        self.replace(old, new)
+        return new
+
+    def erase(self, op: Operation) -> None:
+        self._worklist.push_definers(op)
+        for inner in op.walk():
+            self._worklist.forget(inner)
+        op.erase()
+
+    def modified(self, op: Operation) -> None:
+        """Say that ``op`` was changed in place."""
+        self._worklist.push(op)
+        for result in op.results:
+            for user in result.users:
+                self._worklist.push(user)
+
+
+class _Worklist:
+    """Operations to look at, each at most once, last in first out."""
+
+    def __init__(self) -> None:
+        self._stack: dict[Operation, None] = {}
+
+    def push(self, op: Operation) -> None:
+        self._stack[op] = None
+
+    def push_definers(self, op: Operation) -> None:
+        for operand in op.operands:
+            definer = operand.defining_operation
+            if definer is not None:
+                self.push(definer)
+
+    def forget(self, op: Operation) -> None:
+        self._stack.pop(op, None)
+
+    def pop(self) -> Operation | None:
+        return self._stack.popitem()[0] if self._stack else None
+
+
+class RewriteLimitError(RuntimeError):
+    """Patterns kept on changing the IR: at least two of them undo each other's work."""
+
+
+def is_trivially_dead(op: Operation) -> bool:
+    return has_trait(op, Pure) and not any(result.is_used for result in op.results)
+
+
+def apply_patterns_greedily(
+    root: Operation,
+    patterns: Iterable[RewritePattern[Any]],
+    *,
+    remove_dead: bool = False,
+    limit_per_operation: int = 100,
+) -> bool:
+    """Apply ``patterns`` inside ``root`` until none fits; return whether anything changed.
+
+    Operations are visited in order; what a rewrite touches is visited again. With
+    ``remove_dead`` pure operations without users are erased on the way.
+
+    Raises: RewriteLimitError after ``limit_per_operation`` rewrites for each operation.
+    """
+    by_root: dict[type[Operation] | None, list[RewritePattern[Any]]] = {}
+    for pattern in sorted(patterns, key=lambda p: -p.benefit):
+        by_root.setdefault(pattern.root, []).append(pattern)
+    anywhere = by_root.get(None, [])
+
+    worklist = _Worklist()
+    operations = [op for op in root.walk() if op is not root]
+    for op in reversed(operations):
+        worklist.push(op)
+    budget = limit_per_operation * max(len(operations), 10)
+    changed = False
+    while (op := worklist.pop()) is not None:
+        if remove_dead and is_trivially_dead(op):
+            worklist.push_definers(op)
+            op.erase()
+            changed = True
+            continue
+        for pattern in [*by_root.get(type(op), []), *anywhere]:
+            if pattern.match_and_rewrite(op, PatternRewriter(worklist, op)):
+                changed = True
+                budget -= 1
+                if op.parent is not None:
+                    worklist.push(op)
+                break
+        if budget < 0:
+            raise RewriteLimitError(f"patterns do not settle; the last one rewrote '{op.name}'")
+    return changed
+
+

@@ -1,0 +1,276 @@
+"""What stands inside flat tokens: types, attribute values, locations, resources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import lark
+
+from nvdla_ir.ir.attributes import (
+    ArrayAttr,
+    Attribute,
+    BoolAttr,
+    DenseArrayAttr,
+    DenseElementsAttr,
+    DenseResourceAttr,
+    FloatAttr,
+    IntegerAttr,
+    OpaqueAttr,
+    TypeAttr,
+    UnitAttr,
+)
+from nvdla_ir.ir.dialect import Dialect, did_you_mean
+from nvdla_ir.ir.location import UNKNOWN, FileLineCol, FusedLoc, Location, NameLoc
+from nvdla_ir.ir.types import (
+    INDEX,
+    FloatType,
+    FunctionType,
+    IntegerType,
+    NoneType,
+    OpaqueType,
+    TensorType,
+    Type,
+)
+
+Number: TypeAlias = "int | float"
+# A literal's shape and its numbers in row-major order.
+Literal: TypeAlias = "tuple[tuple[int, ...], tuple[Number, ...]]"
+
+BUILTIN_TYPES = ("tensor", "index", "none", "f16", "bf16", "f32", "f64", "i1", "i8", "i32", "i64")
+
+
+class LeafError(Exception):
+    """Something inside a flat token is wrong, ``offset`` characters into it."""
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.offset = offset
+
+
+def parse_number(text: str) -> Number:
+    """``12``, ``0x1F``, ``1.5e-3``: a float exactly where there is a decimal point."""
+    if "." in text:
+        return float(text)
+    return int(text, 16) if "x" in text else int(text)
+
+
+_ESCAPE = re.compile(r"\\(?:([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_NAMED_ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
+
+
+def unquote(literal: str) -> str:
+    """The text a string literal stands for. Raises: LeafError on an unknown escape."""
+    body = literal[1:-1]
+    if "\\" not in body:
+        return body
+    pieces = bytearray()
+    position = 0
+    for match in _ESCAPE.finditer(body):
+        pieces += body[position : match.start()].encode()
+        position = match.end()
+        if match[1] is not None:
+            pieces.append(int(match[1], 16))
+        elif match[2] in _NAMED_ESCAPES:
+            pieces += _NAMED_ESCAPES[match[2]].encode()
+        else:
+            raise LeafError(f"unknown escape '\\{match[2]}' in a string", match.start() + 1)
+    pieces += body[position:].encode()
+    return pieces.decode("utf-8", "surrogateescape")
+
+
+class LeafCallbacks:
+    """One method a rule of the grammar's leaf part, called with the rule's children."""
+
+    def __init__(self, dialects: Sequence[Dialect], allow_unregistered: bool) -> None:
+        self._allow_unregistered = allow_unregistered
+        self._dialects = {dialect.name: dialect for dialect in dialects}
+        for dialect in dialects:
+            for rule, make in dialect.type_parsers.items():
+                setattr(self, rule, _guarded(make))
+
+    # -------------------------------------------------------------- types
+
+    def leaf_type(self, children: list[Type]) -> Type:
+        return children[0]
+
+    def integer_type(self, children: list[lark.Token]) -> Type:
+        signedness, _, width = children[0].partition("i")
+        if signedness:
+            return IntegerType(int(width), signedness)
+        return IntegerType(int(width))
+
+    def float_type(self, children: list[lark.Token]) -> Type:
+        return FloatType(str(children[0]))
+
+    def index_type(self, children: list[lark.Token]) -> Type:
+        return INDEX
+
+    def none_type(self, children: list[lark.Token]) -> Type:
+        return NoneType()
+
+    def tensor_type(self, children: list[Any]) -> Type:
+        dimensions, element = children
+        shape = (
+            tuple(None if extent == "?" else int(extent) for extent in dimensions[:-1].split("x"))
+            if dimensions
+            else ()
+        )
+        if isinstance(element, TensorType | FunctionType):
+            raise LeafError(f"'{element}' cannot be the element type of a tensor")
+        return TensorType(shape, element)
+
+    def function_type(self, children: list[Any]) -> Type:
+        *inputs, results = children
+        return FunctionType(tuple(type for type in inputs if type is not None), results)
+
+    def function_result(self, children: list[Type]) -> tuple[Type, ...]:
+        return (children[0],)
+
+    def function_results(self, children: list[Type | None]) -> tuple[Type, ...]:
+        return tuple(type for type in children if type is not None)
+
+    def opaque_type(self, children: list[lark.Token]) -> Type:
+        self._check_opaque(children[0], "type")
+        return OpaqueType(str(children[0]))
+
+    def _check_opaque(self, text: str, what: str) -> None:
+        namespace, _, rest = text[1:].partition(".")
+        name = re.split(r"[<\s]", rest, maxsplit=1)[0]
+        dialect = self._dialects.get(namespace)
+        if dialect is not None:
+            known = [rule.split("_type_")[1] for rule in dialect.type_parsers]
+            raise LeafError(
+                f"unknown {what} '{text[0]}{namespace}.{name}' in dialect '{namespace}'"
+                f"{did_you_mean(name, known)}"
+            )
+        if not self._allow_unregistered:
+            raise LeafError(
+                f"unknown {what} '{text[0]}{namespace}.{name}': dialect '{namespace}' is not known"
+                f"{did_you_mean(namespace, self._dialects)}"
+            )
+
+    # -------------------------------------------------------------- attributes
+
+    def leaf_attribute(self, children: list[Attribute]) -> Attribute:
+        return children[0]
+
+    def true(self, children: list[object]) -> Attribute:
+        return BoolAttr(True)
+
+    def false(self, children: list[object]) -> Attribute:
+        return BoolAttr(False)
+
+    def unit(self, children: list[object]) -> Attribute:
+        return UnitAttr()
+
+    def type_attribute(self, children: list[Type]) -> Attribute:
+        return TypeAttr(children[0])
+
+    def opaque_attribute(self, children: list[lark.Token]) -> Attribute:
+        self._check_opaque(children[0], "attribute")
+        return OpaqueAttr(str(children[0]))
+
+    def literal(self, children: list[Any]) -> Literal:
+        child = children[0]
+        if isinstance(child, lark.Token):
+            if child in ("true", "false"):
+                return (), (int(child == "true"),)
+            return (), (parse_number(child),)
+        return child
+
+    def literal_list(self, children: list[Literal | None]) -> Literal:
+        items = [child for child in children if child is not None]
+        if not items:
+            return (0,), ()
+        shape = items[0][0]
+        numbers: list[Number] = []
+        for item_shape, item_numbers in items:
+            if item_shape != shape:
+                raise LeafError("the rows of these elements differ in length")
+            numbers.extend(item_numbers)
+        return (len(items), *shape), tuple(numbers)
+
+    def literal_attribute(self, children: list[Literal]) -> Attribute:
+        shape, numbers = children[0]
+        if len(shape) != 1:
+            raise LeafError("nested lists of numbers need dense<…> or array<…>")
+        return ArrayAttr(
+            tuple(FloatAttr(n) if isinstance(n, float) else IntegerAttr(n) for n in numbers)
+        )
+
+    def dense_array(self, children: list[Any]) -> Attribute:
+        element, *literals = children
+        return DenseArrayAttr(
+            element, tuple(parse_number(text) for text in literals if text is not None)
+        )
+
+    def dense_resource(self, children: list[Any]) -> Attribute:
+        key, type = children
+        name = unquote(key) if key.startswith('"') else str(key)
+        return DenseResourceAttr(name, self._tensor(type, "dense_resource<…>"))
+
+    def dense(self, children: list[Any]) -> Attribute:
+        literal: Literal | None = children[0]
+        type = self._tensor(children[1], "dense<…>")
+        shape, numbers = ((0,), ()) if literal is None else literal
+        if shape and shape != type.shape and not (not numbers and type.element_count == 0):
+            raise LeafError(
+                f"elements of shape {'x'.join(map(str, shape))} do not fit '{type}'"
+            )
+        is_float = isinstance(type.element, FloatType)
+        wrong = [n for n in numbers if isinstance(n, float) != is_float]
+        if wrong:
+            wanted = "a decimal point" if is_float else "no decimal point"
+            raise LeafError(f"element {wrong[0]} of '{type}' must have {wanted}")
+        return DenseElementsAttr(type, numbers)
+
+    def _tensor(self, type: Type, what: str) -> TensorType:
+        if not isinstance(type, TensorType) or not type.has_static_shape:
+            raise LeafError(f"{what} needs a tensor type of known shape, not '{type}'")
+        return type
+
+    # -------------------------------------------------------------- locations
+
+    def leaf_location(self, children: list[Location]) -> Location:
+        return children[0]
+
+    def file_location(self, children: list[lark.Token]) -> Location:
+        return FileLineCol(unquote(children[0]), int(children[1]), int(children[2]))
+
+    def name_location(self, children: list[Any]) -> Location:
+        return NameLoc(unquote(children[0]), children[1])
+
+    def fused_location(self, children: list[Location]) -> Location:
+        return FusedLoc(tuple(children))
+
+    def unknown_location(self, children: list[object]) -> Location:
+        return UNKNOWN
+
+    # -------------------------------------------------------------- resources
+
+    def leaf_resources(self, children: list[tuple[str, bytes] | None]) -> dict[str, bytes]:
+        return dict(child for child in children if child is not None)
+
+    def resource(self, children: list[lark.Token]) -> tuple[str, bytes]:
+        key = unquote(children[0]) if children[0].startswith('"') else str(children[0])
+        try:
+            blob = bytes.fromhex(children[1][1:-1].removeprefix("0x"))
+        except ValueError as error:
+            raise LeafError(f"resource '{key}' is not hexadecimal: {error}") from None
+        # The first four bytes state the alignment.
+        return key, blob[4:]
+
+
+def _guarded(make: Callable[..., Type]) -> Callable[[list[Any]], Any]:
+    """A dialect's ``make`` as a callback; its ValueErrors are faults of the text."""
+
+    def callback(children: list[Any]) -> Any:
+        try:
+            return make(*children)
+        except ValueError as error:
+            raise LeafError(str(error)) from error
+
+    return callback

@@ -1,0 +1,280 @@
+"""IR to text, in pretty or generic form. Both parse back to the same IR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import frozen
+
+from nvdla_ir.ir.attributes import (
+    Attribute,
+    DenseElementsAttr,
+    DenseResourceAttr,
+    DictAttr,
+    StringAttr,
+    SymbolRefAttr,
+    UnitAttr,
+    quote_key,
+)
+from nvdla_ir.ir.definition import OPERAND_SEGMENT_SIZES, Op
+from nvdla_ir.ir.operation import BlockArgument, Operation, Region, Value
+from nvdla_ir.ir.types import Type
+
+
+@frozen
+class PrintOptions:
+    """generic:    MLIR's generic form, that mlir-opt reads
+    locations:  print ``loc(…)`` after each operation
+    elide_larger_than: print ``dense<…>`` with more elements as ``dense_resource<__elided__>``
+    """
+
+    generic: bool = False
+    locations: bool = False
+    elide_larger_than: int | None = None
+
+
+def print_operations(operations: Iterable[Operation], options: PrintOptions | None = None) -> str:
+    """The text of ``operations``, each ending in a line feed."""
+    printer = Printer(options or PrintOptions())
+    for operation in operations:
+        printer.operation(operation)
+    return printer.text()
+
+
+def print_operation(operation: Operation, options: PrintOptions | None = None) -> str:
+    """The text of one operation, ending in a line feed."""
+    return print_operations([operation], options)
+
+
+_INDENT = "  "
+
+
+class Printer:
+    """Writes operations; operation classes with a syntax of their own call its methods."""
+
+    def __init__(self, options: PrintOptions) -> None:
+        self.options = options
+        self._parts: list[str] = []
+        self._indent = ""
+        self._names: dict[Value, str] = {}
+        self._taken: set[str] = set()
+        self._next_number = 0
+        self._next_block = 0
+        # Types and attributes repeat; their text is made once. Keyed by identity: all stay alive
+        # while printing, and hashing a long per-channel type costs more than printing it.
+        self._texts: dict[int, str] = {}
+        self._result_texts: dict[tuple[int, ...], str] = {}
+
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def write(self, text: str) -> None:
+        self._parts.append(text)
+
+    # -------------------------------------------------------------- names
+
+    def name(self, value: Value) -> str:
+        """The name of a value, with its percent sign."""
+        name = self._names.get(value)
+        return name if name is not None else self._define(value)
+
+    def _define(self, value: Value) -> str:
+        hint = value.name_hint
+        if hint is None:
+            name = f"%{self._next_number}"
+            self._next_number += 1
+        else:
+            name = f"%{hint}"
+            suffix = 0
+            while name in self._taken:
+                name = f"%{hint}_{suffix}"
+                suffix += 1
+            self._taken.add(name)
+        self._names[value] = name
+        return name
+
+    def symbol(self, name: str) -> str:
+        return str(SymbolRefAttr(name))
+
+    # -------------------------------------------------------------- types and attributes
+
+    def type(self, type: Type) -> str:
+        text = self._texts.get(id(type))
+        if text is None:
+            text = self._texts[id(type)] = str(type)
+        return text
+
+    def attribute(self, attribute: Attribute) -> str:
+        text = self._texts.get(id(attribute))
+        if text is None:
+            text = self._texts[id(attribute)] = self._attribute(attribute)
+        return text
+
+    def _attribute(self, attribute: Attribute) -> str:
+        limit = self.options.elide_larger_than
+        if limit is not None and isinstance(attribute, DenseElementsAttr):
+            if attribute.type.element_count > limit:
+                return str(DenseResourceAttr("__elided__", attribute.type))
+        if isinstance(attribute, DictAttr):
+            return f"{{{self._entries(attribute.entries)}}}"
+        return str(attribute)
+
+    def _entries(self, entries: Iterable[tuple[str, Attribute]]) -> str:
+        return ", ".join(
+            quote_key(name)
+            if isinstance(value, UnitAttr)
+            else f"{quote_key(name)} = {self.attribute(value)}"
+            for name, value in entries
+        )
+
+    def suffix(self, attributes: Mapping[str, Attribute] | None) -> str:
+        """`` {a = 1}``, or nothing where there are none."""
+        return f" {{{self._entries(attributes.items())}}}" if attributes else ""
+
+    def discardable(self, op: Op) -> None:
+        entries = list(op.discardable_attributes())
+        if entries:
+            self.write(f" attributes {{{self._entries(entries)}}}")
+
+    def result_types(self, types: Sequence[Type]) -> None:
+        if len(types) == 1:
+            self.write(f" -> {self.type(types[0])}")
+        else:
+            self.write(f" -> ({', '.join(map(self.type, types))})")
+
+    # -------------------------------------------------------------- operations
+
+    def operation(self, op: Operation) -> None:
+        """One statement with its line feed."""
+        write = self._parts.append
+        write(self._indent)
+        if op.results:
+            names = self._names
+            define = self._define
+            if len(op.results) == 1:
+                write(f"{define(op.results[0])} = ")
+            else:
+                write(f"{', '.join([names.get(r) or define(r) for r in op.results])} = ")
+        if self.options.generic or not isinstance(op, Op):
+            self._generic(op)
+        else:
+            custom = getattr(op, "print_pretty", None)
+            if custom is None:
+                self._pretty(op)
+            else:
+                custom(self)
+        if self.options.locations:
+            write(f" loc({op.location})")
+        write("\n")
+
+    def _generic(self, op: Operation) -> None:
+        write = self._parts.append
+        operands = op.operands
+        names = self._names
+        listed = ", ".join([names.get(operand) or self._define(operand) for operand in operands])
+        write(f'"{op.name}"({listed})')
+        if isinstance(op, Op):
+            inherent = self._entries(op.inherent_attributes())
+            if inherent:
+                write(f" <{{{inherent}}}>")
+            rest: Iterable[tuple[str, Attribute]] = op.discardable_attributes()
+        else:
+            rest = op.attributes.items()
+        if op.regions:
+            write(" (")
+            for index, region in enumerate(op.regions):
+                if index:
+                    write(", ")
+                self.region(region)
+            write(")")
+        entries = self._entries(rest)
+        if entries:
+            write(f" {{{entries}}}")
+        write(self._signature([operand.type for operand in operands], [r.type for r in op.results]))
+
+    def _signature(self, inputs: list[Type], results: list[Type]) -> str:
+        key = (*map(id, inputs), 0, *map(id, results))
+        text = self._result_texts.get(key)
+        if text is None:
+            joined = ", ".join(map(self.type, results))
+            outputs = joined if len(results) == 1 else f"({joined})"
+            text = f" : ({', '.join(map(self.type, inputs))}) -> {outputs}"
+            self._result_texts[key] = text
+        return text
+
+    def _pretty(self, op: Op) -> None:
+        write = self._parts.append
+        write(op.name)
+        hidden = {*op.positional, op.trailing, OPERAND_SEGMENT_SIZES}
+        for field in op.positional:
+            attribute = op.attributes.get(field)
+            if isinstance(attribute, StringAttr):
+                write(f" {attribute.value}")
+            elif attribute is not None:
+                write(f" {attribute}")
+        definition = op.definition
+        if definition.has_operand_segments:
+            fixed = [v for f in definition.operands if f.is_fixed for v in f.values(op)]
+            named = [
+                f" {f.name}={', '.join(map(self.name, f.values(op)))}"
+                for f in definition.operands
+                if not f.is_fixed and f.values(op)
+            ]
+        else:
+            fixed, named = op.operands, []
+        if fixed:
+            write(f" {', '.join(map(self.name, fixed))}")
+        self._parts.extend(named)
+        for name, value in op.inherent_attributes():
+            if name not in hidden:
+                write(f" {name}={self.attribute(value)}")
+        trailing = op.attributes.get(op.trailing) if op.trailing is not None else None
+        if isinstance(trailing, DictAttr) and trailing:
+            write(f" {self.attribute(trailing)}")
+        self.discardable(op)
+        types = [result.type for result in op.results]
+        if types and not (op.elide_result_types and op.infer_result_types() == types):
+            self.result_types(types)
+        for region in op.regions:
+            write(" ")
+            self.region(region)
+
+    # -------------------------------------------------------------- regions
+
+    def argument(
+        self, argument: BlockArgument, attributes: Mapping[str, Attribute] | None = None
+    ) -> None:
+        """``%x: type {attributes}``"""
+        self.write(f"{self.name(argument)}: {self.type(argument.type)}{self.suffix(attributes)}")
+        if self.options.locations:
+            self.write(f" loc({argument.location})")
+
+    def region(self, region: Region, *, with_arguments: bool = True) -> None:
+        """``{ … }``; without its arguments where the operation has printed them already."""
+        self.write("{\n")
+        outer = self._indent
+        # A name used inside may be taken again by a later sibling.
+        scope = (set(self._taken), self._next_number)
+        for index, block in enumerate(region.blocks):
+            if index or (block.arguments and with_arguments):
+                self.write(f"{outer}^{self._block_label()}")
+                if block.arguments:
+                    self.write("(")
+                    for position, argument in enumerate(block.arguments):
+                        if position:
+                            self.write(", ")
+                        self.argument(argument)
+                    self.write(")")
+                self.write(":\n")
+            self._indent = outer + _INDENT
+            for op in block.operations:
+                self.operation(op)
+        self._indent = outer
+        self._taken, self._next_number = scope
+        self.write(f"{outer}}}")
+
+    def _block_label(self) -> str:
+        self._next_block += 1
+        return f"bb{self._next_block - 1}"
+
+

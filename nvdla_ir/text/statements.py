@@ -1,0 +1,506 @@
+"""Makes operations while Lark reads: one method a rule of the grammar's statement part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import lark
+
+from nvdla_ir.ir.attribute_kinds import SYMBOL
+from nvdla_ir.ir.attributes import (
+    ArrayAttr,
+    Attribute,
+    DenseArrayAttr,
+    DictAttr,
+    FloatAttr,
+    IntegerAttr,
+    StringAttr,
+    SymbolRefAttr,
+    UnitAttr,
+)
+from nvdla_ir.ir.definition import OPERAND_SEGMENT_SIZES, Op
+from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.dialect import Context, Dialect, did_you_mean
+from nvdla_ir.ir.location import FileLineCol, Location
+from nvdla_ir.ir.operation import Block, Operation, Region, UnregisteredOp, Value
+from nvdla_ir.ir.types import I32, FloatType, FunctionType, Type
+from nvdla_ir.text.leaves import LeafCallbacks, LeafError, parse_number, unquote
+from nvdla_ir.text.locations import token_location
+from nvdla_ir.text.scope import Scope
+
+MAXIMUM_DEPTH = 64
+_SEPARATOR = re.compile(r"\s*,\s*")
+
+
+class StatementCallbacks(LeafCallbacks):
+    """The state of one parse. ``begin`` resets it.
+
+    ``leaf`` parses the text of a flat token from a start rule; its results are kept, since
+    equal texts recur in every operation.
+    """
+
+    def __init__(self, context: Context, dialects: Sequence[Dialect]) -> None:
+        super().__init__(dialects, context.allow_unregistered)
+        self._context = context
+        self.leaf: Callable[[str, str], Any]
+        self._leaves: dict[tuple[str, str], Any] = {}
+        for dialect in dialects:
+            for rule, build in dialect.statement_parsers.items():
+                setattr(self, rule, lambda children, build=build: build(self, children))
+        self.begin("", DiagnosticCollector())
+
+    def begin(self, file: str, diagnostics: DiagnosticCollector) -> None:
+        self.file = file
+        self.diagnostics = diagnostics
+        self.scope = Scope(diagnostics)
+        self.resources: dict[str, bytes] = {}
+        self._blocks: list[Block] = [Block()]
+        self._depth = 0
+        # Arguments that a header has announced for the region that comes next.
+        self.announced: list[tuple[lark.Token, Type, Location | None]] = []
+
+    @property
+    def top_level(self) -> Block:
+        return self._blocks[0]
+
+    def finish(self, children: list[Any]) -> None:
+        token = children[-1]
+        if token is not None:
+            self.resources = self.parse_leaf("leaf_resources", token)
+
+    # -------------------------------------------------------------- flat tokens
+
+    def parse_leaf(self, start: str, token: lark.Token) -> Any:
+        """What ``token`` stands for. Raises: DiagnosticError at the place inside it."""
+        key = (start, str(token))
+        value = self._leaves.get(key)
+        if value is None:
+            try:
+                value = self.leaf(start, str(token))
+            except LeafError as error:
+                raise self.error(token, error.message, error.offset) from None
+            self._leaves[key] = value
+        return value
+
+    def type_of(self, token: lark.Token) -> Type:
+        return self.parse_leaf("leaf_type", token)
+
+    def location_of(self, token: lark.Token) -> FileLineCol:
+        return FileLineCol(self.file, token.line or 1, token.column or 1)
+
+    def error(self, token: lark.Token, message: str, offset: int = 0) -> DiagnosticError:
+        return DiagnosticError.at(token_location(token, self.file, offset), message)
+
+    # -------------------------------------------------------------- attributes
+
+    def number(self, children: list[Any]) -> Attribute:
+        literal, type_token = children
+        value = parse_number(literal)
+        if type_token is None:
+            return FloatAttr(value) if isinstance(value, float) else IntegerAttr(value)
+        type = self.type_of(type_token)
+        if isinstance(type, FloatType):
+            if not isinstance(value, float):
+                raise self.error(literal, f"a number of type '{type}' needs a decimal point")
+            return FloatAttr(value, type)
+        if isinstance(value, float):
+            raise self.error(literal, f"a number of type '{type}' must have no decimal point")
+        return IntegerAttr(value, type)
+
+    def string(self, children: list[lark.Token]) -> Attribute:
+        return StringAttr(self._unquote(children[0]))
+
+    def flat(self, children: list[lark.Token]) -> Attribute:
+        return self.parse_leaf("leaf_attribute", children[0])
+
+    def symbol(self, children: list[lark.Token]) -> Attribute:
+        return SymbolRefAttr(self.symbol_name(children[0]))
+
+    def symbol_name(self, token: lark.Token) -> str:
+        return self._unquote(token[1:], token) if token.startswith('@"') else str(token[1:])
+
+    def list_open(self, children: list[lark.Token]) -> None:
+        self._nest(children[0])
+
+    def list(self, children: list[Any]) -> Attribute:
+        self._depth -= 1
+        return ArrayAttr(tuple(child for child in children[1:] if child is not None))
+
+    def dictionary_open(self, children: list[lark.Token]) -> None:
+        self._nest(children[0])
+
+    def attribute_dict(self, children: list[Any]) -> dict[str, Attribute]:
+        self._depth -= 1
+        return self.dictionary_entries(children[1:])
+
+    def _nest(self, token: lark.Token) -> None:
+        self._depth += 1
+        if self._depth > MAXIMUM_DEPTH:
+            raise self.error(token, f"attributes nest deeper than {MAXIMUM_DEPTH}")
+
+    def entry(self, children: list[Any]) -> tuple[lark.Token, str, Attribute]:
+        key, value = children
+        name = key[:-1].rstrip()
+        if name[0] == '"':
+            name = self._unquote(name, key)
+        return key, name, value
+
+    def unit_entry(self, children: list[lark.Token]) -> tuple[lark.Token, str, Attribute]:
+        return children[0], str(children[0]), UnitAttr()
+
+    def dictionary_entries(
+        self, children: list[tuple[lark.Token, str, Attribute] | None]
+    ) -> dict[str, Attribute]:
+        entries: dict[str, Attribute] = {}
+        for child in children:
+            if child is not None:
+                key, name, value = child
+                if name in entries:
+                    raise self.error(key, f"attribute '{name}' is given twice")
+                entries[name] = value
+        return entries
+
+    def dictionary(self, children: list[dict[str, Attribute]]) -> Attribute:
+        return DictAttr(tuple(children[0].items()))
+
+    def properties(self, children: list[dict[str, Attribute]]) -> dict[str, Attribute]:
+        return children[0]
+
+    discardable = properties
+
+    def _unquote(self, literal: str, token: lark.Token | None = None) -> str:
+        try:
+            return unquote(literal)
+        except LeafError as error:
+            place = token if token is not None else literal
+            assert isinstance(place, lark.Token)
+            raise self.error(place, error.message, error.offset) from None
+
+    # -------------------------------------------------------------- regions
+
+    def region_open(self, children: list[lark.Token]) -> None:
+        if self.scope.depth > MAXIMUM_DEPTH:
+            raise self.error(children[0], f"regions nest deeper than {MAXIMUM_DEPTH}")
+        self.scope.open_region()
+        block = Block()
+        for token, type, location in self.announced:
+            self._add_argument(block, token, type, location)
+        self.announced = []
+        self._blocks.append(block)
+
+    def block_label(self, children: list[Any]) -> None:
+        arguments = children[1:]
+        block = self._blocks[-1]
+        region_started = block.parent is not None or not block.is_empty or block.arguments
+        if region_started:
+            following = Block()
+            self._region_blocks(block).append(following)
+            self._blocks[-1] = block = following
+        for argument in arguments:
+            if argument is not None:
+                self._add_argument(block, *argument)
+
+    def _region_blocks(self, block: Block) -> Region:
+        """The region that ``block`` is part of; made when there is more than one block."""
+        if block.parent is None:
+            Region([block])
+        assert block.parent is not None
+        return block.parent
+
+    def block_argument(self, children: list[Any]) -> tuple[lark.Token, Type, Location | None]:
+        name, type, location = children
+        return name, self.type_of(type), self._explicit_location(location)
+
+    def _add_argument(
+        self, block: Block, token: lark.Token, type: Type, location: Location | None
+    ) -> None:
+        name = str(token[1:])
+        hint = None if name.isdecimal() else name
+        place = self.location_of(token)
+        self.scope.define(name, block.add_argument(type, hint, location or place), place)
+
+    def _explicit_location(self, token: lark.Token | None) -> Location | None:
+        return None if token is None else self.parse_leaf("leaf_location", token)
+
+    def labelled_block(self, children: list[Any]) -> None:
+        """A block is finished when the next one starts."""
+
+    def region_close(self, children: list[Any]) -> Region:
+        block = self._blocks.pop()
+        self.scope.close_region()
+        return block.parent if block.parent is not None else Region([block])
+
+    def region(self, children: list[Any]) -> Region:
+        return children[-1]
+
+    def region_list(self, children: list[Region]) -> list[Region]:
+        return children
+
+    pretty_regions = region_list
+
+    # -------------------------------------------------------------- operations
+
+    def generic_operation(self, children: list[Any]) -> None:
+        results, name_token, operands, properties, regions, attributes, signature, place = children
+        function_type: FunctionType = self.parse_leaf("leaf_type", signature)
+        values = self._operands(operands, operands[1:-1].strip())
+        if len(values) != len(function_type.inputs):
+            raise self.error(
+                signature,
+                f"{len(values)} operands are given, but the type lists {len(function_type.inputs)}",
+            )
+        for index, (value, type) in enumerate(zip(values, function_type.inputs, strict=True)):
+            if value.type is not type and value.type != type and self._is_defined(value):
+                self.diagnostics.error(
+                    self.location_of(operands),
+                    f"operand {index} has type '{value.type}', but the operation's type says "
+                    f"'{type}'",
+                )
+        if properties:
+            attributes = {**properties, **attributes} if attributes else properties
+        name = self._unquote(name_token)
+        op_class = self._operation_class(name_token, name)
+        location = self._explicit_location(place) or self.location_of(name_token)
+        if op_class is None:
+            op: Operation = UnregisteredOp(
+                name, values, function_type.results, attributes, regions or (), location
+            )
+        else:
+            op = op_class(values, function_type.results, attributes, regions or (), location)
+        self.append(op, results, name_token)
+
+    def pretty_operation(self, children: list[Any]) -> None:
+        (
+            results,
+            name_token,
+            positionals,
+            operands,
+            keywords,
+            trailing,
+            discardable,
+            types,
+            regions,
+            place,
+        ) = children
+        name = str(name_token)
+        op_class = self._operation_class(name_token, name)
+        if op_class is None:
+            if self._context.allow_unregistered:
+                raise self.error(
+                    name_token, f"'{name}' is not registered: write it in generic form"
+                )
+            return
+        attributes, keyword_operands = self._keywords(op_class, positionals, keywords, name_token)
+        if trailing is not None:
+            if op_class.trailing is None:
+                raise self.error(name_token, f"'{name}' takes no '{{…}}' of attributes")
+            attributes[op_class.trailing] = DictAttr(tuple(trailing.items()))
+        if discardable:
+            attributes.update(discardable)
+        values = self._operands(operands, str(operands)) if operands is not None else []
+        if op_class.definition.has_operand_segments:
+            values = self._segment(op_class, name_token, values, keyword_operands, attributes)
+        elif keyword_operands:
+            raise self.error(
+                name_token, f"'{name}' takes its operands without names, in order"
+            )
+        location = self._explicit_location(place) or self.location_of(name_token)
+        op = op_class(values, (), attributes, regions, location)
+        if types is not None:
+            op.set_result_types(self._result_types(types))
+        elif op_class.definition.results:
+            op.set_result_types(self._inferred_types(op, name_token))
+        self.append(op, results, name_token)
+
+    def positionals(self, children: list[lark.Token]) -> list[lark.Token]:
+        return children
+
+    def keywords(self, children: list[Any]) -> list[Any]:
+        return children
+
+    def keyword_operand(self, children: list[lark.Token]) -> tuple[lark.Token, str, lark.Token]:
+        key, operands = children
+        return key, key[:-1].rstrip(), operands
+
+    def statement(self, children: list[Any]) -> None:
+        """An operation with a syntax of its own has appended itself."""
+
+    def operation(self, children: list[Any]) -> None:
+        """Likewise."""
+
+    def finish_statement(
+        self, op: Operation, keyword: lark.Token, location: lark.Token | None
+    ) -> None:
+        """Append an operation that a dialect's own syntax has made, placed at ``location`` if
+        there is one, else at its ``keyword``."""
+        op.location = self._explicit_location(location) or self.location_of(keyword)
+        self._blocks[-1].append(op)
+
+    def append(self, op: Operation, results: lark.Token | None, token: lark.Token) -> None:
+        """Put ``op`` at the end of the current block and define its results."""
+        if results is not None:
+            self._define_results(op, results)
+        elif op.results and isinstance(op, UnregisteredOp | Op):
+            self._check_result_count(op, 0, token)
+        block = self._blocks[-1]
+        block.append(op)
+
+    def _define_results(self, op: Operation, token: lark.Token) -> None:
+        text = token[1:-1].rstrip()
+        names = [text] if "," not in text else [n.lstrip("%") for n in _SEPARATOR.split(text)]
+        location = self.location_of(token)
+        index = 0
+        bound: list[tuple[str, int]] = []
+        for name in names:
+            base, _, count = name.partition(":")
+            if count:
+                bound += [(f"{base}#{i}", index + i) for i in range(int(count))]
+                bound.append((base, index))
+                index += int(count)
+            else:
+                bound.append((base, index))
+                index += 1
+        if index != len(op.results):
+            self._check_result_count(op, index, token)
+            return
+        for name, position in bound:
+            result = op.results[position]
+            if result.name_hint is None and "#" not in name and not name.isdecimal():
+                result.name_hint = name
+            self.scope.define(name, result, location)
+
+    def _check_result_count(self, op: Operation, count: int, token: lark.Token) -> None:
+        if count and count != len(op.results):
+            self.diagnostics.error(
+                self.location_of(token),
+                f"'{op.name}' has {len(op.results)} results, but {count} are named",
+            )
+
+    def _operands(self, token: lark.Token, text: str) -> list[Value]:
+        if not text:
+            return []
+        values = self.scope.values
+        found: list[Value] = []
+        for item in text.split(","):
+            name = item.strip()[1:]
+            value = values.get(name)
+            if value is None:
+                value = self._missing(token, name)
+            found.append(value)
+        return found
+
+    def _missing(self, token: lark.Token, name: str) -> Value:
+        if name.endswith("#0") and name[:-2] in self.scope.values:
+            return self.scope.values[name[:-2]]
+        offset = re.search(rf"%{re.escape(name)}(?![\w.$#-])", token)
+        place = token_location(token, self.file, offset.start() if offset is not None else 0)
+        return self.scope.stand_in(name, place)
+
+    def _is_defined(self, value: Value) -> bool:
+        try:
+            value.owner  # noqa: B018
+        except NotImplementedError:
+            return False
+        return True
+
+    def _operation_class(self, token: lark.Token, name: str) -> type[Op] | None:
+        op_class = self._context.operation_class(name)
+        if op_class is None:
+            namespace = name.partition(".")[0]
+            known = self._context.dialect(namespace)
+            if known is not None or not self._context.allow_unregistered:
+                self.diagnostics.error(self.location_of(token), self._unknown(name, known))
+        return op_class
+
+    def _unknown(self, name: str, dialect: Dialect | None) -> str:
+        if dialect is None and "." in name:
+            namespace = name.partition(".")[0]
+            names = self._context.dialect_names
+            return (
+                f"unknown operation '{name}': dialect '{namespace}' is not known"
+                f"{did_you_mean(namespace, names)}"
+            )
+        match = self._context.nearest_operation(name)
+        return f"unknown operation '{name}'" + (f"; did you mean '{match}'?" if match else "")
+
+    def _keywords(
+        self,
+        op_class: type[Op],
+        positionals: Sequence[lark.Token],
+        keywords: Sequence[tuple[lark.Token, str, Any]],
+        name_token: lark.Token,
+    ) -> tuple[dict[str, Attribute], dict[str, lark.Token]]:
+        attributes: dict[str, Attribute] = {}
+        operands: dict[str, lark.Token] = {}
+        definition = op_class.definition
+        if len(positionals) > len(op_class.positional):
+            extra = positionals[len(op_class.positional)]
+            raise self.error(extra, f"'{extra}' is not expected after '{op_class.name}'")
+        for field_name, token in zip(op_class.positional, positionals, strict=False):
+            if definition.attributes[field_name].kind is SYMBOL:
+                attributes[field_name] = SymbolRefAttr(self.symbol_name(token))
+            else:
+                attributes[field_name] = StringAttr(str(token))
+        for key, name, value in keywords:
+            if name in attributes or name in operands:
+                raise self.error(key, f"'{name}' is given twice")
+            if isinstance(value, lark.Token):
+                operands[name] = value
+            elif name in definition.attributes:
+                attributes[name] = value
+            else:
+                known = [*definition.attributes, *(f.name for f in definition.operands)]
+                raise self.error(
+                    key,
+                    f"'{op_class.name}' has no attribute '{name}'{did_you_mean(name, known)}",
+                )
+        return attributes, operands
+
+    def _segment(
+        self,
+        op_class: type[Op],
+        name_token: lark.Token,
+        positional: Sequence[Value],
+        named: Mapping[str, lark.Token],
+        attributes: dict[str, Attribute],
+    ) -> list[Value]:
+        fields = op_class.definition.operands
+        varying = {field.name for field in fields if not field.is_fixed}
+        for name, token in named.items():
+            if name not in varying:
+                raise self.error(
+                    token, f"'{op_class.name}' has no operand '{name}'{did_you_mean(name, varying)}"
+                )
+        fixed = iter(positional)
+        groups: list[list[Value]] = []
+        for field in fields:
+            if field.is_fixed:
+                groups.append([value for value in [next(fixed, None)] if value is not None])
+            else:
+                token = named.get(field.name)
+                groups.append([] if token is None else self._operands(token, str(token)))
+        if next(fixed, None) is not None:
+            raise self.error(
+                name_token,
+                f"'{op_class.name}' takes {len(fields) - len(varying)} operands without a name; "
+                f"the others are written {', '.join(f'{name}=%…' for name in sorted(varying))}",
+            )
+        attributes[OPERAND_SEGMENT_SIZES] = DenseArrayAttr(I32, tuple(map(len, groups)))
+        return [value for group in groups for value in group]
+
+    def _result_types(self, token: lark.Token) -> Sequence[Type]:
+        function_type: FunctionType = self.parse_leaf(
+            "leaf_type", lark.Token.new_borrow_pos(token.type, f"(){token}", token)
+        )
+        return function_type.results
+
+    def _inferred_types(self, op: Op, token: lark.Token) -> Sequence[Type]:
+        try:
+            types = op.infer_result_types()
+        except (ValueError, IndexError):
+            types = None
+        if types is None:
+            raise self.error(token, f"'{op.name}' needs its result types: '-> type'")
+        return types

@@ -1,0 +1,116 @@
+"""Lark's errors as sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import lark
+from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+
+from nvdla_ir.ir.diagnostics import Diagnostic
+from nvdla_ir.ir.location import FileLineCol
+
+_TERMINALS = {
+    "$END": "the end of the file",
+    "RESULTS": "a result like '%x ='",
+    "OPERAND_LIST": "operands like '%x, %y'",
+    "OPERANDS": "operands in parentheses like '(%x, %y)'",
+    "VALUE": "a value like '%x'",
+    "BLOCK_LABEL": "a block label like '^bb0'",
+    "OP_NAME": "an operation",
+    "WORD": "a word",
+    "SYMBOL": "a symbol like '@main'",
+    "KEY_EQUALS": "an attribute like 'key ='",
+    "KEY": "a key",
+    "STRING": "a string",
+    "NUMBER": "a number",
+    "NUMBER_LIST": "a list of numbers",
+    "FLAT": "an attribute value",
+    "TYPE": "a type",
+    "FUNCTION_TYPE": "a function type like '(tensor<4xf32>) -> tensor<4xf32>'",
+    "RESULT_TYPES": "result types like '-> tensor<4xf32>'",
+    "LOCATION": "a location like 'loc(\"name\")'",
+    "RESOURCES": "resources like '{-# … #-}'",
+    "INTEGER_TYPE": "an integer type",
+    "FLOAT_TYPE": "a float type",
+    "DIMENSIONS": "dimensions like '1x3x'",
+    "LITERAL_NUMBER": "a number",
+    "BOOL_LITERAL": "true or false",
+    "RESOURCE_KEY": "a resource key",
+    "OPAQUE_TYPE": "a dialect's type",
+    "OPAQUE_ATTRIBUTE": "a dialect's attribute",
+    "BRACE_OPEN": "'{'",
+    "BRACKET_OPEN": "'['",
+    "MODULE": "'module'",
+    "LPAR": "'('",
+    "RPAR": "')'",
+    "LBRACE": "'{'",
+    "RBRACE": "'}'",
+    "LSQB": "'['",
+    "RSQB": "']'",
+    "LESSTHAN": "'<'",
+    "MORETHAN": "'>'",
+    "COMMA": "','",
+    "COLON": "':'",
+    "ATTRIBUTES": "'attributes'",
+}
+_AT_MOST = 4
+
+
+def syntax_error(
+    error: UnexpectedInput, parser: lark.Lark, text: str, file: str
+) -> Diagnostic:
+    """What ``error`` means, at its place in ``file``."""
+    if isinstance(error, UnexpectedCharacters):
+        place = FileLineCol(file, error.line, error.column)
+        found = _quoted_rest(text, error.pos_in_stream or 0)
+        if text[error.pos_in_stream or 0] == '"':
+            return Diagnostic.error(place, "unterminated string: it must end on its line")
+        return Diagnostic.error(place, f"unexpected {found}{_expectation(error.allowed, parser)}")
+    if isinstance(error, UnexpectedToken):
+        expected = _expectation(error.accepts or error.expected, parser)
+        if error.token.type == "$END":
+            lines = text.count("\n") + 1
+            last = len(text) - (text.rfind("\n") + 1)
+            place = FileLineCol(file, lines, last + 1)
+            return Diagnostic.error(place, f"unexpected end of the text{expected}")
+        place = FileLineCol(file, error.line, error.column)
+        if '"' in str(error.token)[:1] and _is_unterminated(str(error.token)):
+            return Diagnostic.error(place, "unterminated string: it must end on its line")
+        return Diagnostic.error(place, f"unexpected '{_shortened(str(error.token))}'{expected}")
+    assert isinstance(error, UnexpectedEOF)
+    return Diagnostic.error(FileLineCol(file, 1, 1), "unexpected end of the text")
+
+
+def _is_unterminated(token: str) -> bool:
+    return len(token) < 2 or token[-1] != '"'
+
+
+def _quoted_rest(text: str, position: int) -> str:
+    rest = text[position : position + 24].split("\n")[0].split(" ")[0]
+    return f"'{rest}'" if rest.isprintable() and rest else repr(text[position])
+
+
+def _shortened(text: str) -> str:
+    first = text.split("\n")[0]
+    return first if len(first) <= 40 and first == text else f"{first[:40]}…"
+
+
+def _expectation(names: Iterable[str] | None, parser: lark.Lark) -> str:
+    """``; expected a, b or c``, if that is few enough to help."""
+    phrases = sorted({_phrase(name, parser) for name in names or ()})
+    if not phrases or len(phrases) > _AT_MOST:
+        return ""
+    if len(phrases) == 1:
+        return f"; expected {phrases[0]}"
+    return f"; expected {', '.join(phrases[:-1])} or {phrases[-1]}"
+
+
+def _phrase(name: str, parser: lark.Lark) -> str:
+    phrase = _TERMINALS.get(name)
+    if phrase is not None:
+        return phrase
+    for terminal in parser.terminals:
+        if terminal.name == name and terminal.pattern.type == "str":
+            return f"'{terminal.pattern.value}'"
+    return name.lower().replace("_", " ")
