@@ -1,0 +1,317 @@
+"""The convolution pipeline: CDMA, convolution buffer, CSC, CMAC, CACC. Source: convolution.md."""
+
+# numpy's stubs leave members such as view partly untyped
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from nvdla_ir.arith import fast
+from nvdla_ir.arith.errors import Int8Array, IntegerArray
+from nvdla_ir.hw.formats.compressed_weights import compress_weights, decompress_weights
+from nvdla_ir.hw.formats.feature import from_atoms
+from nvdla_ir.hw.formats.image import ImageLayout
+from nvdla_ir.hw.formats.sizes import align_up
+from nvdla_ir.hw.formats.weights import (
+    unpack_image_weights,
+    unpack_weights,
+    unpack_winograd_weights,
+)
+from nvdla_ir.hw.pixels import PIXEL_FORMATS_BY_CODE, PixelFormat
+from nvdla_ir.interp.device.convolution_checks import check_convolution
+from nvdla_ir.interp.device.environment import Environment
+from nvdla_ir.interp.device.record import LayerNotes
+from nvdla_ir.interp.device.registers import Fields, UnitRegisters
+from nvdla_ir.interp.device.winograd import TILE, extend_input, winograd_convolve
+
+_MEANS = ("MEAN_RY", "MEAN_GU", "MEAN_BV", "MEAN_AX")
+_MODE_FIELDS = ("CONV_MODE", "DATAIN_FORMAT", "DATA_BANK", "WEIGHT_BANK")
+
+
+@frozen(eq=False)
+class _Retained:
+    """What the convolution buffer keeps after a layer. Section 3.6.
+
+    ``data`` are the slices that stay, int8 ``[batch, channel, line, column]`` as the CSC sees
+    them; ``complete`` where the whole input stays. ``weights`` is the weight surface, or None.
+    """
+
+    mode: tuple[int, ...]
+    data: Int8Array
+    complete: bool
+    weights: NDArray[np.uint8] | None
+
+
+class ConvolutionPipeline:
+    """The units up to the CACC, with the buffer's contents between layers."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._retained: _Retained | None = None
+
+    def run(
+        self, units: Mapping[str, UnitRegisters], notes: LayerNotes
+    ) -> tuple[IntegerArray, int]:
+        """Run one layer from the registers of the five units.
+
+        Returns what the CACC hands on, ``[batch, lane, row, column]`` with all lanes of the last
+        atom, and the number of multiplications (those with padding included).
+        """
+        cdma, csc, cacc = (units[block].fields for block in ("CDMA", "CSC", "CACC"))
+        environment = self._environment
+        check_convolution(environment, {name: unit.fields for name, unit in units.items()})
+        mode = tuple(cdma[name] for name in _MODE_FIELDS)
+        retained = self._retained if self._retained and self._retained.mode == mode else None
+        surface = self._weight_surface(cdma, retained)
+        data = self._data(cdma, csc, retained)
+        weights = self._weights(cdma, csc, surface)
+        height, width = csc["DATAOUT_HEIGHT"] + 1, csc["DATAOUT_WIDTH"] + 1
+        accumulators = _accumulate(csc, data, weights, (height, width))
+        self._retain(csc, mode, data, surface)
+        kernels = csc["WEIGHT_KERNEL"] + 1
+        notes.shape["input"] = data.shape[-3:]
+        notes.shape["kernel"] = (kernels, *weights.shape[1:])
+        truncate = cacc["CLIP_TRUNCATE"]
+        saturated = 0
+        if weights[0].size << 14 > (1 << 31) - 1:
+            saturated = fast.count_accumulator_saturation(accumulators, truncate)
+        units["CACC"].set_counter("D_OUT_SATURATION", saturated)
+        notes.counters["D_OUT_SATURATION"] = saturated
+        multiplications = len(data) * kernels * weights[0].size * height * width
+        return fast.truncate_accumulator(accumulators, truncate), multiplications
+
+    def _weight_surface(self, cdma: Fields, retained: _Retained | None) -> NDArray[np.uint8]:
+        """The bytes of the weight surface: kept ones, or fetched."""
+        if cdma["WEIGHT_REUSE"]:
+            if retained is not None and retained.weights is not None:
+                return retained.weights
+            self._environment.require(
+                False,
+                cdma,
+                "WEIGHT_REUSE",
+                "no weights are kept: the layer before must have SKIP_WEIGHT_RLS = 1 and the "
+                "same mode and banks",
+            )
+        return (
+            self._compressed(cdma) if cdma["WEIGHT_FORMAT"] else self._read_weights(cdma, "WEIGHT")
+        )
+
+    def _read_weights(self, cdma: Fields, name: str, size: int | None = None) -> NDArray[np.uint8]:
+        """One of the surfaces WEIGHT, WMB and WGS; its size is in a register unless given."""
+        memory = self._environment.memory(cdma, "WEIGHT_RAM_TYPE")
+        base = self._environment.address(cdma, f"{name}_ADDR_LOW", f"{name}_ADDR_HIGH")
+        return memory.read(base, cdma[f"{name}_BYTES"] if size is None else size)
+
+    def _compressed(self, cdma: Fields) -> NDArray[np.uint8]:
+        """The surface that compressed weights stand for. Section 2.6."""
+        kernels, kernel_bytes = cdma["WEIGHT_KERNEL"] + 1, cdma["BYTE_PER_KERNEL"] + 1
+        group = self._environment.configuration.atomic_k
+        data, mask = self._read_weights(cdma, "WEIGHT"), self._read_weights(cdma, "WMB")
+        surface = decompress_weights(data, mask, kernels, kernel_bytes)
+        expected = compress_weights(surface, kernels, kernel_bytes, group).group_bytes
+        words = self._read_weights(cdma, "WGS", 4 * len(expected)).view("<u4")
+        self._environment.require(
+            bool(np.array_equal(words, expected)),
+            cdma,
+            "WGS_ADDR_LOW",
+            f"the bytes of the kernel groups there, {words.tolist()}, must be those that the mask "
+            f"tells, {expected.tolist()}",
+        )
+        return surface.view(np.uint8)
+
+    def _weights(self, cdma: Fields, csc: Fields, surface: NDArray[np.uint8]) -> Int8Array:
+        """Weights ``[lane, channel, row, column]``; lanes beyond the last kernel are zero."""
+        hardware = self._environment.configuration
+        kernels = csc["WEIGHT_KERNEL"] + 1
+        rows = csc["WEIGHT_HEIGHT_EXT"] + 1
+        channels = csc["WEIGHT_CHANNEL_EXT"] + 1
+        group, block = hardware.atomic_k, hardware.atomic_c
+        if csc["CONV_MODE"] == 1:
+            weights = unpack_winograd_weights(surface, (kernels, channels, TILE, TILE), group)
+        elif csc["DATAIN_FORMAT"] == 0:
+            shape = (kernels, channels, rows, csc["WEIGHT_WIDTH_EXT"] + 1)
+            weights = unpack_weights(surface, shape, group, block)
+        else:
+            depth = cdma["DATAIN_CHANNEL"] + 1
+            lines = 1 << csc["Y_EXTENSION"]
+            shape = (kernels, depth, rows, channels // depth)
+            weights = unpack_image_weights(surface, shape, group, block, lines)
+        lanes = align_up(kernels, hardware.memory_atom)
+        if lanes == kernels:
+            return weights
+        padded = np.zeros((lanes, *weights.shape[1:]), np.int8)
+        padded[:kernels] = weights
+        return padded
+
+    def _data(self, cdma: Fields, csc: Fields, retained: _Retained | None) -> Int8Array:
+        """All lines that the CSC needs: kept ones first, then those that the CDMA fetches."""
+        environment = self._environment
+        height = csc["DATAIN_HEIGHT_EXT"] + 1
+        kept = retained.data if retained is not None and cdma["DATA_REUSE"] else None
+        if kept is not None and retained is not None and retained.complete:
+            data = kept
+        else:
+            data = self._fetch(cdma)
+            if kept is not None and kept.shape[2]:
+                environment.unsupported(
+                    kept.shape[:2] == data.shape[:2] and kept.shape[3] == data.shape[3],
+                    cdma,
+                    "DATA_REUSE",
+                    f"the buffer keeps lines of {kept.shape[1]} channels and {kept.shape[3]} "
+                    f"columns, but this layer has {data.shape[1]} and {data.shape[3]}",
+                )
+                data = np.concatenate((kept, data), axis=2)
+        environment.unsupported(
+            data.shape[2] == height,
+            csc,
+            "DATAIN_HEIGHT_EXT",
+            f"the buffer holds {data.shape[2]} lines: must be {data.shape[2] - 1}",
+        )
+        return data
+
+    def _fetch(self, cdma: Fields) -> Int8Array:
+        return self._fetch_image(cdma) if cdma["DATAIN_FORMAT"] else self._fetch_features(cdma)
+
+    def _fetch_features(self, cdma: Fields) -> Int8Array:
+        environment = self._environment
+        channels, height, width = (
+            cdma[f"DATAIN_{name}"] + 1 for name in ("CHANNEL", "HEIGHT", "WIDTH")
+        )
+        surface = environment.surface(
+            cdma,
+            (environment.surfaces_of(channels), height, width),
+            ram_type="DATAIN_RAM_TYPE",
+            address=("DATAIN_ADDR_LOW_0", "DATAIN_ADDR_HIGH_0"),
+            strides=("LINE_STRIDE", "SURF_STRIDE"),
+            element_bytes=environment.configuration.memory_atom,
+        )
+        batches = cdma["BATCHES"] + 1
+        stride = environment.stride(cdma, "BATCH_STRIDE") if batches > 1 else 0
+        cubes = np.stack(
+            [
+                from_atoms(
+                    surface.moved(batch * stride)
+                    .read(environment.surfaces_of(channels), height, width)
+                    .view(np.int8),
+                    channels,
+                )
+                for batch in range(batches)
+            ]
+        )
+        if cdma["CVT_EN"]:
+            cubes = self._converted(cdma, cubes, cdma["CVT_OFFSET"])
+        return cubes if cdma["CONV_MODE"] == 0 else self._extended(cdma, cubes[0])[np.newaxis]
+
+    def _extended(self, cdma: Fields, cube: Int8Array) -> Int8Array:
+        """The extended input of Winograd mode. Section 4.7."""
+        lanes = align_up(len(cube), self._environment.configuration.memory_atom)
+        return extend_input(
+            cube,
+            lanes=lanes,
+            padding=(cdma["PAD_TOP"], cdma["PAD_LEFT"]),
+            pad_value=_signed_byte(cdma["PAD_VALUE"]),
+            stride=(cdma["CONV_Y_STRIDE"] + 1, cdma["CONV_X_STRIDE"] + 1),
+            size=(cdma["DATAIN_HEIGHT_EXT"] + 1, cdma["DATAIN_WIDTH_EXT"] + 1),
+        )
+
+    def _fetch_image(self, cdma: Fields) -> Int8Array:
+        """Image lines with the padding left and right of them, as they lie in the buffer."""
+        pixel_format = self._pixel_format(cdma)
+        image = self._read_image(cdma, pixel_format)
+        pixels: NDArray[Any] = image.view(np.int8)
+        if cdma["CVT_EN"]:
+            raw = pixels if cdma["PIXEL_SIGN_OVERRIDE"] else image
+            offset: Any = cdma["CVT_OFFSET"]
+            if cdma["MEAN_FORMAT"]:
+                means = [cdma[name] for name in _MEANS[: pixel_format.channels]]
+                offset = np.array(means, np.int64)[:, np.newaxis, np.newaxis]
+            pixels = self._converted(cdma, raw, offset)
+        left, right = cdma["PAD_LEFT"], cdma["PAD_RIGHT"]
+        padding = ((0, 0), (0, 0), (left, right))
+        value = _signed_byte(cdma["PAD_VALUE"])
+        return np.pad(pixels, padding, constant_values=value)[np.newaxis]
+
+    def _pixel_format(self, cdma: Fields) -> PixelFormat:
+        environment = self._environment
+        pixel_format = PIXEL_FORMATS_BY_CODE.get(cdma["PIXEL_FORMAT"])
+        if pixel_format is None or pixel_format.component_bits != 8:
+            environment.unsupported(
+                False, cdma, "PIXEL_FORMAT", "not a pixel format of 8-bit components"
+            )
+        assert pixel_format is not None
+        environment.require(
+            environment.configuration.supports_pixel_format(pixel_format),
+            cdma,
+            "PIXEL_FORMAT",
+            f"{environment.configuration.name} does not read {pixel_format.name}",
+        )
+        return pixel_format
+
+    def _read_image(self, cdma: Fields, pixel_format: PixelFormat) -> NDArray[np.uint8]:
+        """The image ``[channel, row, column]`` as bytes."""
+        environment = self._environment
+        strides = ("LINE_STRIDE", "UV_LINE_STRIDE")[: pixel_format.planes]
+        layout = ImageLayout(
+            pixel_format,
+            cdma["DATAIN_HEIGHT"] + 1,
+            cdma["DATAIN_WIDTH"] + 1,
+            environment.configuration.memory_atom,
+            tuple(environment.stride(cdma, name) for name in strides),
+            cdma["PIXEL_X_OFFSET"],
+        )
+        memory = environment.memory(cdma, "DATAIN_RAM_TYPE")
+        planes = [
+            memory.read(
+                environment.address(cdma, f"DATAIN_ADDR_LOW_{plane}", f"DATAIN_ADDR_HIGH_{plane}"),
+                layout.size_bytes(plane),
+            )
+            for plane in range(pixel_format.planes)
+        ]
+        return layout.unpack(planes)
+
+    def _converted(self, cdma: Fields, data: NDArray[Any], offset: Any) -> Int8Array:
+        return fast.convert_input(data, offset, cdma["CVT_SCALE"], cdma["CVT_TRUNCATE"])
+
+    def _retain(
+        self, csc: Fields, mode: tuple[int, ...], data: Int8Array, surface: NDArray[np.uint8]
+    ) -> None:
+        complete = csc["SKIP_DATA_RLS"] == 1
+        first = 0 if complete else csc["RLS_SLICES"] + 1
+        self._retained = _Retained(
+            mode,
+            data[:, :, first:],
+            complete,
+            surface if csc["SKIP_WEIGHT_RLS"] else None,
+        )
+
+
+def _accumulate(
+    csc: Fields, data: Int8Array, weights: Int8Array, output_size: tuple[int, int]
+) -> IntegerArray:
+    """The exact sums ``[batch, lane, row, column]`` of what the buffer holds."""
+    if csc["CONV_MODE"] == 1:
+        sums = winograd_convolve(data[0], weights, csc["PRA_TRUNCATE"], output_size)
+        return sums[np.newaxis]
+    image = csc["DATAIN_FORMAT"] == 1
+    return fast.convolve(
+        data,
+        weights,
+        stride=(csc["CONV_Y_STRIDE_EXT"] + 1, csc["CONV_X_STRIDE_EXT"] + 1),
+        dilation=(1, 1) if image else (csc["Y_DILATION_EXT"] + 1, csc["X_DILATION_EXT"] + 1),
+        pad_top=csc["PAD_TOP"],
+        # An image's lines lie in the buffer with their padding.
+        pad_left=0 if image else csc["PAD_LEFT"],
+        output_size=output_size,
+        pad_value=_signed_byte(csc["PAD_VALUE"]),
+    )
+
+
+def _signed_byte(value: int) -> int:
+    """The low byte of a padding value, signed: what INT8 processing uses. Section 3.3."""
+    return ((value & 0xFF) ^ 0x80) - 0x80

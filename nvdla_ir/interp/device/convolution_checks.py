@@ -1,0 +1,208 @@
+"""What the registers of the convolution pipeline must satisfy. Source: convolution.md 3 to 6."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nvdla_ir.hw.formats.buffer import entries_per_slice, image_entries_per_slice
+from nvdla_ir.hw.formats.sizes import align_up, ceil_div
+from nvdla_ir.interp.device.environment import Environment
+from nvdla_ir.interp.device.registers import Fields
+
+_EQUAL_IN_CSC = (
+    ("CONV_MODE", "CONV_MODE"),
+    ("DATAIN_FORMAT", "DATAIN_FORMAT"),
+    ("DATA_REUSE", "DATA_REUSE"),
+    ("WEIGHT_REUSE", "WEIGHT_REUSE"),
+    ("SKIP_DATA_RLS", "SKIP_DATA_RLS"),
+    ("SKIP_WEIGHT_RLS", "SKIP_WEIGHT_RLS"),
+    ("BATCHES", "BATCHES"),
+    ("ENTRIES", "ENTRIES"),
+    ("WEIGHT_FORMAT", "WEIGHT_FORMAT"),
+    ("WEIGHT_KERNEL", "WEIGHT_KERNEL"),
+    ("WEIGHT_BYTES", "WEIGHT_BYTES"),
+    ("DATA_BANK", "DATA_BANK"),
+    ("WEIGHT_BANK", "WEIGHT_BANK"),
+)
+"""CDMA fields and the CSC fields that must equal them in every mode."""
+
+MAXIMUM_TRUNCATE = 16
+
+
+def check_convolution(environment: Environment, units: Mapping[str, Fields]) -> None:
+    """Report every broken rule of a layer that does not depend on the data."""
+    cdma, csc, cacc = units["CDMA"], units["CSC"], units["CACC"]
+    _check_modes(environment, units)
+    for name, other in _EQUAL_IN_CSC:
+        _check_equal(environment, csc, other, cdma[name], f"CDMA.{name}")
+    for name in ("WIDTH", "HEIGHT", "CHANNEL"):
+        field = f"DATAOUT_{name}"
+        _check_equal(environment, cacc, field, csc[field], f"CSC.{field}")
+        _check_equal(environment, units["SDP"], name, csc[field], f"CSC.{field}")
+    _check_equal(environment, csc, "DATAOUT_CHANNEL", csc["WEIGHT_KERNEL"], "WEIGHT_KERNEL")
+    _check_equal(environment, cacc, "BATCHES", cdma["BATCHES"], "CDMA.BATCHES")
+    _check_equal(environment, units["SDP"], "BATCH_NUMBER", cdma["BATCHES"], "CDMA.BATCHES")
+    atomics = (csc["DATAOUT_HEIGHT"] + 1) * (csc["DATAOUT_WIDTH"] + 1) - 1
+    _check_equal(environment, csc, "ATOMICS", atomics, "the output size - 1")
+    environment.require(
+        csc["RLS_SLICES"] <= csc["DATAIN_HEIGHT_EXT"],
+        csc,
+        "RLS_SLICES",
+        f"must be at most DATAIN_HEIGHT_EXT = {csc['DATAIN_HEIGHT_EXT']}",
+    )
+    environment.require(
+        cacc["CLIP_TRUNCATE"] <= MAXIMUM_TRUNCATE,
+        cacc,
+        "CLIP_TRUNCATE",
+        f"must be at most {MAXIMUM_TRUNCATE}",
+    )
+    _check_sizes(environment, cdma, csc)
+    _check_buffer(environment, cdma, csc)
+
+
+def _check_equal(
+    environment: Environment, fields: Fields, name: str, right: int, what: str
+) -> None:
+    environment.require(fields[name] == right, fields, name, f"must equal {what}, {right}")
+
+
+def _check_modes(environment: Environment, units: Mapping[str, Fields]) -> None:
+    """Precisions, Winograd, compression, batches: what the configuration has."""
+    hardware = environment.configuration
+    for block, fields in units.items():
+        if block in ("CDMA", "CSC", "CMAC_A", "CMAC_B", "CACC"):
+            _check_equal(environment, fields, "CONV_MODE", units["CDMA"]["CONV_MODE"], "CDMA's")
+            _check_int8(environment, fields, "PROC_PRECISION")
+    cdma, csc = units["CDMA"], units["CSC"]
+    _check_int8(environment, cdma, "IN_PRECISION")
+    environment.require(
+        hardware.has_winograd or cdma["CONV_MODE"] == 0,
+        cdma,
+        "CONV_MODE",
+        f"{hardware.name} has no Winograd mode",
+    )
+    environment.require(
+        hardware.has_weight_compression or cdma["WEIGHT_FORMAT"] == 0,
+        cdma,
+        "WEIGHT_FORMAT",
+        f"{hardware.name} has no weight compression",
+    )
+    environment.require(
+        cdma["BATCHES"] < hardware.max_batch,
+        cdma,
+        "BATCHES",
+        f"{hardware.name} runs at most {hardware.max_batch} cubes a layer",
+    )
+    _check_equal(environment, units["SDP"], "WINOGRAD", cdma["CONV_MODE"], "CDMA.CONV_MODE")
+    if cdma["CONV_MODE"]:
+        environment.unsupported(cdma["BATCHES"] == 0, cdma, "BATCHES", "must be 0 with Winograd")
+        _check_winograd(environment, csc)
+    if cdma["DATAIN_FORMAT"]:
+        for name in ("CONV_MODE", "BATCHES"):
+            environment.unsupported(cdma[name] == 0, cdma, name, "must be 0 with image input")
+        for name in ("PIXEL_MAPPING", "PIXEL_Y_OFFSET"):
+            environment.require(cdma[name] == 0, cdma, name, "only pitch-linear images exist")
+        environment.require(csc["Y_EXTENSION"] < 3, csc, "Y_EXTENSION", "must be 0, 1 or 2")
+
+
+def _check_winograd(environment: Environment, csc: Fields) -> None:
+    """The sizes that Winograd mode takes. Section 4.7."""
+    for name in ("WIDTH", "HEIGHT"):
+        size = csc[f"DATAOUT_{name}"] + 1
+        environment.require(
+            size >= 8, csc, f"DATAOUT_{name}", "Winograd mode makes 8 rows and columns at least"
+        )
+        environment.unsupported(
+            size % 4 == 0, csc, f"DATAOUT_{name}", "one more must be a multiple of 4 with Winograd"
+        )
+        _check_equal(environment, csc, f"WEIGHT_{name}_EXT", 3, "3 with Winograd:")
+        environment.unsupported(
+            csc[f"DATAIN_{name}_EXT"] + 1 >= size + 2,
+            csc,
+            f"DATAIN_{name}_EXT",
+            f"the tiles of {size} outputs need {size + 2} inputs at least",
+        )
+
+
+def _check_int8(environment: Environment, fields: Fields, name: str) -> None:
+    """INT8-only builds ignore precisions; those with others would compute something else."""
+    rule = "only INT8 (0) is modelled"
+    if environment.configuration.precisions == ("int8",):
+        environment.require(fields[name] == 0, fields, name, rule)
+    else:
+        environment.unsupported(fields[name] == 0, fields, name, rule)
+
+
+def _check_sizes(environment: Environment, cdma: Fields, csc: Fields) -> None:
+    """Kernel, channels and surface sizes, which CDMA and CSC state in different ways."""
+    image, winograd = csc["DATAIN_FORMAT"] == 1, csc["CONV_MODE"] == 1
+    channels = csc["DATAIN_CHANNEL_EXT"] + 1
+    taps = csc["WEIGHT_CHANNEL_EXT"] + 1
+    if not winograd:
+        _check_equal(
+            environment, csc, "DATAIN_CHANNEL_EXT", cdma["DATAIN_CHANNEL"], "CDMA.DATAIN_CHANNEL"
+        )
+        _check_equal(
+            environment, csc, "DATAIN_WIDTH_EXT", cdma["DATAIN_WIDTH"], "CDMA.DATAIN_WIDTH"
+        )
+    if image:
+        _check_equal(environment, csc, "WEIGHT_WIDTH_EXT", 0, "0 with image input:")
+        environment.unsupported(
+            taps % channels == 0,
+            csc,
+            "WEIGHT_CHANNEL_EXT",
+            f"with image input, one more must be a multiple of the {channels} channels",
+        )
+    else:
+        _check_equal(environment, csc, "WEIGHT_CHANNEL_EXT", channels - 1, "DATAIN_CHANNEL_EXT")
+    kernel_bytes = taps * (csc["WEIGHT_HEIGHT_EXT"] + 1) * (csc["WEIGHT_WIDTH_EXT"] + 1)
+    _check_equal(environment, cdma, "BYTE_PER_KERNEL", kernel_bytes - 1, "the kernel's bytes - 1")
+    if cdma["WEIGHT_FORMAT"] == 0:
+        alignment = environment.configuration.weight_alignment
+        surface = align_up((csc["WEIGHT_KERNEL"] + 1) * kernel_bytes, alignment)
+        _check_equal(environment, cdma, "WEIGHT_BYTES", surface, "the aligned weight surface")
+
+
+def _check_buffer(environment: Environment, cdma: Fields, csc: Fields) -> None:
+    """Entries per slice, and what must fit into the convolution buffer. Sections 3.4 and 3.5."""
+    hardware = environment.configuration
+    entries = _entries_per_slice(environment, cdma, csc)
+    _check_equal(environment, cdma, "ENTRIES", entries - 1, "the entries of one line - 1")
+    lines = (csc["DATAIN_HEIGHT_EXT"] + 1) * (csc["BATCHES"] + 1)
+    data_banks, weight_banks = cdma["DATA_BANK"] + 1, cdma["WEIGHT_BANK"] + 1
+    needed = ceil_div(entries * lines, hardware.cbuf.entries_per_bank)
+    environment.require(
+        data_banks >= needed,
+        cdma,
+        "DATA_BANK",
+        f"{lines} lines of {entries} entries need {needed} banks: must be at least {needed - 1}",
+    )
+    group = min(csc["WEIGHT_KERNEL"] + 1, hardware.atomic_k) * (cdma["BYTE_PER_KERNEL"] + 1)
+    least = align_up(group, hardware.cbuf.entry_bytes) + hardware.weight_alignment
+    if csc["SKIP_WEIGHT_RLS"]:
+        least = max(least, cdma["WEIGHT_BYTES"])
+    environment.require(
+        weight_banks * hardware.cbuf.bank_bytes >= least,
+        cdma,
+        "WEIGHT_BANK",
+        f"{weight_banks} banks of {hardware.cbuf.bank_bytes} bytes cannot hold {least} bytes of "
+        "weights",
+    )
+    usable = hardware.usable_banks(compressed=cdma["WEIGHT_FORMAT"] == 1)
+    environment.require(
+        data_banks + weight_banks <= usable,
+        cdma,
+        "WEIGHT_BANK",
+        f"{data_banks} data and {weight_banks} weight banks: {hardware.name} has {usable}",
+    )
+
+
+def _entries_per_slice(environment: Environment, cdma: Fields, csc: Fields) -> int:
+    hardware = environment.configuration
+    width, channels = csc["DATAIN_WIDTH_EXT"] + 1, csc["DATAIN_CHANNEL_EXT"] + 1
+    if csc["CONV_MODE"] == 1:
+        # One entry holds the four columns of a tile.
+        return ceil_div(width, 4) * ceil_div(4 * channels, hardware.cbuf.entry_bytes)
+    if csc["DATAIN_FORMAT"] == 0:
+        return entries_per_slice(hardware, width, channels)
+    return image_entries_per_slice(hardware, width, channels, cdma["PAD_LEFT"], cdma["PAD_RIGHT"])

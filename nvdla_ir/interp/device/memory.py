@@ -1,0 +1,192 @@
+"""A byte memory with 64-bit addresses that occupies only what was written.
+
+Bytes are kept in extents: numpy buffers that cover disjoint, page-aligned address ranges. A cube
+that lies in one extent is read and written through one strided view; anything else is handled
+piece by piece. Bytes that nobody wrote read as 0.
+"""
+
+# numpy's stubs leave members such as view partly untyped
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from nvdla_ir.interp.device.errors import MemoryAccessError
+
+Bytes = NDArray[np.uint8]
+
+PAGE_BYTES = 1 << 16
+DEFAULT_LIMIT_BYTES = 1 << 32
+# A strided block that fills its span less densely than this is split instead of viewed as one.
+_SPARSE_SPAN_BYTES = 1 << 20
+_SPARSE_FACTOR = 4
+
+
+class Memory:
+    """One memory space of the device.
+
+    :param name: how messages call it, e.g. ``"primary"``.
+    :param address_bits: addresses lie in ``[0, 2**address_bits)``; at most 64.
+    :param limit_bytes: how much the written pages may occupy in all.
+    """
+
+    def __init__(
+        self, name: str, *, address_bits: int = 64, limit_bytes: int = DEFAULT_LIMIT_BYTES
+    ) -> None:
+        self.name = name
+        self.end = 1 << address_bits
+        self.limit_bytes = limit_bytes
+        self._bases: list[int] = []
+        self._buffers: list[Bytes] = []
+        self._occupied = 0
+
+    @property
+    def occupied_bytes(self) -> int:
+        """Size of all pages that hold data; at most ``limit_bytes``."""
+        return self._occupied
+
+    def reserve(self, address: int, size: int) -> None:
+        """Make ``[address, address + size)`` one extent, so that every access in it is fast."""
+        if size:
+            self._extent(address, size)
+
+    def read(self, address: int, size: int) -> Bytes:
+        """A copy of ``size`` bytes from ``address``."""
+        return np.array(self.view(address, size))
+
+    def view(self, address: int, size: int) -> Bytes:
+        """``size`` bytes from ``address``, to be read before the next write."""
+        return self.read_strided(address, (size,), (1,))
+
+    def write(self, address: int, data: bytes | bytearray | memoryview | Bytes) -> None:
+        """Store ``data`` at ``address``."""
+        flat = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.ravel()
+        if flat.size:
+            self._view(address, flat.size)[:] = flat
+
+    def fill(self, address: int, size: int, value: int) -> None:
+        """Set ``size`` bytes to ``value`` (0..255)."""
+        if size:
+            self._view(address, size)[:] = value
+
+    def read_strided(self, address: int, shape: Sequence[int], strides: Sequence[int]) -> Bytes:
+        """Bytes at ``address + sum(index * stride)`` as an array of ``shape``.
+
+        The result may be a view of the memory: use it before the next write, and do not write
+        into it. Strides are at least 0; every dimension is at least 1.
+        """
+        span = _span(shape, strides)
+        self._check(address, span)
+        if math.prod(shape) > self.limit_bytes:
+            raise MemoryAccessError(
+                f"a read of {math.prod(shape)} bytes from the {self.name} memory at {address:#x}, "
+                f"which holds at most {self.limit_bytes}"
+            )
+        found = self._find(address, span)
+        if found is not None:
+            return as_strided(found, tuple(shape), tuple(strides), writeable=False)
+        if not self._touches(address, span):
+            return np.zeros(tuple(shape), np.uint8)
+        if _dense(shape, span):
+            return as_strided(
+                self._gather(address, span), tuple(shape), tuple(strides), writeable=False
+            )
+        inner = [
+            self.read_strided(address + index * strides[0], shape[1:], strides[1:])
+            for index in range(shape[0])
+        ]
+        return np.stack(inner)
+
+    def write_strided(self, address: int, strides: Sequence[int], data: Bytes) -> None:
+        """Store ``data[index]`` at ``address + sum(index * stride)``; later indices win."""
+        span = _span(data.shape, strides)
+        self._check(address, span)
+        if _dense(data.shape, span) or self._find(address, span) is not None:
+            target = self._view(address, span)
+            as_strided(target, data.shape, tuple(strides))[...] = data
+            return
+        for index in range(data.shape[0]):
+            self.write_strided(address + index * strides[0], strides[1:], data[index])
+
+    def _check(self, address: int, span: int) -> None:
+        if address < 0 or address + span > self.end:
+            raise MemoryAccessError(
+                f"bytes [{address:#x}, {address + span:#x}) lie outside the {self.name} memory, "
+                f"which ends at {self.end:#x}"
+            )
+
+    def _find(self, address: int, size: int) -> Bytes | None:
+        """The bytes from ``address`` to their extent's end if it holds ``size`` of them."""
+        index = bisect_right(self._bases, address) - 1
+        if index < 0:
+            return None
+        offset = address - self._bases[index]
+        buffer = self._buffers[index]
+        return buffer[offset:] if offset + size <= buffer.size else None
+
+    def _touches(self, address: int, size: int) -> bool:
+        index = bisect_right(self._bases, address + size - 1) - 1
+        return index >= 0 and self._bases[index] + self._buffers[index].size > address
+
+    def _gather(self, address: int, size: int) -> Bytes:
+        result = np.zeros(size, np.uint8)
+        for base, buffer in zip(self._bases, self._buffers, strict=True):
+            first, last = max(base, address), min(base + buffer.size, address + size)
+            if first < last:
+                result[first - address : last - address] = buffer[first - base : last - base]
+        return result
+
+    def _view(self, address: int, size: int) -> Bytes:
+        found = self._find(address, size)
+        return found[:size] if found is not None else self._extent(address, size)[:size]
+
+    def _extent(self, address: int, size: int) -> Bytes:
+        """Grow the extents so that one covers the range; its bytes from ``address`` on."""
+        self._check(address, size)
+        first = address // PAGE_BYTES * PAGE_BYTES
+        last = -(-(address + size) // PAGE_BYTES) * PAGE_BYTES
+        low = high = bisect_right(self._bases, first)
+        if low and self._bases[low - 1] + self._buffers[low - 1].size >= first:
+            low -= 1
+        while high < len(self._bases) and self._bases[high] <= last:
+            high += 1
+        merged = list(zip(self._bases[low:high], self._buffers[low:high], strict=True))
+        start = min([first, *(base for base, _ in merged)])
+        stop = max([last, *(base + buffer.size for base, buffer in merged)])
+        released = sum(buffer.size for _, buffer in merged)
+        # Growing by at least half keeps a sequence of appends linear in its length.
+        if released and stop > merged[-1][0] + merged[-1][1].size:
+            ceiling = self._bases[high] if high < len(self._bases) else self.end
+            roomy = stop + released // 2 // PAGE_BYTES * PAGE_BYTES
+            room = self.limit_bytes - self._occupied + released
+            if roomy <= ceiling and roomy - start <= room:
+                stop = roomy
+        occupied = self._occupied - released + stop - start
+        if occupied > self.limit_bytes:
+            raise MemoryAccessError(
+                f"the {self.name} memory would hold {occupied} bytes after a write to "
+                f"[{address:#x}, {address + size:#x}); its limit is {self.limit_bytes}"
+            )
+        buffer = np.zeros(stop - start, np.uint8)
+        for base, old in merged:
+            buffer[base - start : base - start + old.size] = old
+        self._bases[low:high] = [start]
+        self._buffers[low:high] = [buffer]
+        self._occupied = occupied
+        return buffer[address - start :]
+
+
+def _span(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """Bytes from the first to behind the last element."""
+    return sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1
+
+
+def _dense(shape: Sequence[int], span: int) -> bool:
+    return len(shape) == 1 or span <= max(_SPARSE_SPAN_BYTES, _SPARSE_FACTOR * math.prod(shape))
