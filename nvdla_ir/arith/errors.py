@@ -25,9 +25,14 @@ def as_int64(name: str, value: Operand) -> Int64Array:
     Raises OperandError for anything but integers; uint64 is refused because it does not fit.
     """
     array = np.asarray(value)
-    if array.dtype.kind not in "iu" or array.dtype == np.uint64:
-        raise OperandError(f"{name} must hold integers of at most 64 bits, not {array.dtype}")
+    check_integers(name, array)
     return array.astype(np.int64, copy=False)
+
+
+def check_integers(name: str, array: NDArray[Any]) -> None:
+    """Raise OperandError unless `array` has an integer type whose values int64 holds."""
+    if array.dtype.kind not in "iu" or array.dtype == np.uint64:
+        raise OperandError(f"{name} must hold integers that fit int64, not {array.dtype}")
 
 
 def check_signed(name: str, value: Operand, bits: int) -> None:
@@ -36,8 +41,7 @@ def check_signed(name: str, value: Operand, bits: int) -> None:
         check_interval(name, value, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
         return
     array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise OperandError(f"{name} must hold integers, not {array.dtype}")
+    check_integers(name, array)
     narrow = array.dtype.itemsize * 8 + (array.dtype.kind == "u") <= bits
     if narrow or array.size == 0:
         return
@@ -54,3 +58,13 @@ def check_interval(name: str, value: int, low: int, high: int) -> None:
     """Raise OperandError unless low <= value <= high."""
     if not low <= value <= high:
         raise OperandError(f"{name} must be in [{low}, {high}], not {value}")
+
+
+def check_broadcasts(name: str, operand: Operand, shape: tuple[int, ...]) -> None:
+    """Raise OperandError unless `operand` broadcasts to the data's `shape`."""
+    if isinstance(operand, int):
+        return
+    own = operand.shape
+    aligned = zip(reversed(own), reversed(shape), strict=False)
+    if len(own) > len(shape) or any(size not in (1, whole) for size, whole in aligned):
+        raise OperandError(f"{name} of shape {own} does not broadcast to the data's {shape}")

@@ -208,6 +208,18 @@ class LookUpResult:
     counters: LookUpCounters
 
 
+@frozen(eq=False)
+class SdpResult:
+    """Output of an SDP layer and its counters (sdp.md section 10)."""
+
+    values: NDArray[Any]
+    """int8 or int16."""
+    look_up: LookUpCounters | None
+    """None: no look-up took place."""
+    saturated: int
+    """OUT_SATURATION: elements that leave 17 bits in the output converter."""
+
+
 @frozen(eq=False, kw_only=True)
 class Normalization:
     """One local response normalization layer of the CDP. cdp.md section 2."""

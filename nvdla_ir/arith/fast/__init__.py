@@ -4,22 +4,21 @@ What the reference does quickly enough is the reference's own.
 """
 
 from nvdla_ir.arith.fast.convolution import convolve
+from nvdla_ir.arith.fast.look_up import look_up
+from nvdla_ir.arith.fast.pooling import pool_average, pool_maximum, pool_minimum
+from nvdla_ir.arith.fast.rounding import (
+    count_accumulator_saturation,
+    round_shift,
+    truncate_accumulator,
+)
+from nvdla_ir.arith.fast.sdp import convert_output, sdp_layer, sdp_x, sdp_y
 from nvdla_ir.arith.reference import (
     convert_input,
     convert_operand,
-    convert_output,
-    count_accumulator_saturation,
     count_output_saturation,
-    look_up,
-    pool_average,
-    pool_maximum,
-    pool_minimum,
-    round_shift,
+    local_response_normalization,
     saturate,
-    sdp_x,
-    sdp_y,
     shift_left_saturate,
-    truncate_accumulator,
     wrap,
 )
 
@@ -30,12 +29,14 @@ __all__ = [
     "convolve",
     "count_accumulator_saturation",
     "count_output_saturation",
+    "local_response_normalization",
     "look_up",
     "pool_average",
     "pool_maximum",
     "pool_minimum",
     "round_shift",
     "saturate",
+    "sdp_layer",
     "sdp_x",
     "sdp_y",
     "shift_left_saturate",

@@ -12,6 +12,7 @@ from nvdla_ir.arith.errors import (
     Operand,
     OperandError,
     as_int64,
+    check_broadcasts,
     check_interval,
     check_signed,
 )
@@ -29,6 +30,7 @@ def convert_input(x: IntegerArray, offset: Operand, scale: int, truncate: int) -
     """
     check_signed("x", x, 17)
     check_signed("offset", offset, 16)
+    check_broadcasts("offset", offset, x.shape)
     check_signed("scale", scale, 16)
     check_interval("truncate", truncate, 0, 63)
     product = (as_int64("x", x) - as_int64("offset", offset)) * scale

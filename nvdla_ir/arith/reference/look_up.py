@@ -36,18 +36,32 @@ class LookUpClasses:
 
 
 @frozen(eq=False)
-class _Index:
+class TableIndex:
     """Where the data falls in one table; neither flag set: a hit."""
 
     index: Int64Array
     fraction: Int64Array
-    """Unsigned fixed point, FRACTION_BITS bits."""
+    """Unsigned fixed point; the number of fraction bits is the unit's."""
     underflow: NDArray[np.bool_]
     overflow: NDArray[np.bool_]
 
     @property
     def hit(self) -> NDArray[np.bool_]:
         return ~(self.underflow | self.overflow)
+
+
+def answers_lo(le: TableIndex, lo: TableIndex, table: LookUpTable) -> NDArray[np.bool_]:
+    """True where the LO table answers (sdp.md section 6.2, cdp.md section 3.3).
+
+    Where one table alone hits, it answers. Where both miss in the same way, both hit, or they
+    miss in opposite ways, a priority decides.
+    """
+    use_lo = np.full(le.index.shape, table.hybrid_priority is LookUpPriority.LO)
+    use_lo[le.underflow & lo.underflow] = table.underflow_priority is LookUpPriority.LO
+    use_lo[le.overflow & lo.overflow] = table.overflow_priority is LookUpPriority.LO
+    use_lo[le.hit & ~lo.hit] = False
+    use_lo[lo.hit & ~le.hit] = True
+    return use_lo
 
 
 def look_up(data: IntegerArray, table: LookUpTable) -> LookUpResult:
@@ -85,14 +99,7 @@ def classify(data: IntegerArray, table: LookUpTable) -> LookUpClasses:
     )
     lo = _linear_index(x, table.lo_start, table.lo_index_select, 256)
 
-    # sdp.md section 6.2. One table alone hits: it answers. Both miss the same way, both hit, or
-    # they miss in opposite ways: a priority decides.
-    use_lo = np.full(x.shape, table.hybrid_priority is LookUpPriority.LO)
-    use_lo[le.underflow & lo.underflow] = table.underflow_priority is LookUpPriority.LO
-    use_lo[le.overflow & lo.overflow] = table.overflow_priority is LookUpPriority.LO
-    use_lo[le.hit & ~lo.hit] = False
-    use_lo[lo.hit & ~le.hit] = True
-
+    use_lo = answers_lo(le, lo, table)
     offset = table.le_index_offset
     bias = 1 << offset if not linear and 0 <= offset <= 31 else 0
     le_values = _values(
@@ -111,37 +118,37 @@ def classify(data: IntegerArray, table: LookUpTable) -> LookUpClasses:
     )
 
 
-def _linear_index(x: Int64Array, start: int, select: int, last: int) -> _Index:
+def _linear_index(x: Int64Array, start: int, select: int, last: int) -> TableIndex:
     underflow = x <= start
-    u = np.where(underflow, 0, x - start)  # unsigned 32 bits
-    fraction = np.zeros(u.shape, np.int64)
+    u: Int64Array = np.where(underflow, 0, x - start)  # unsigned 32 bits
+    fraction: Int64Array = np.zeros(u.shape, np.int64)
     if select < 0:
         index = shift_left_saturate(u, -select, 62)
     else:
         # From a shift of 32 on, all of u is fraction.
         index = u >> min(select, 32)
-        low = u & ((1 << min(select, 32)) - 1)
+        low: Int64Array = u & ((1 << min(select, 32)) - 1)
         if select <= FRACTION_BITS:
             fraction = low << (FRACTION_BITS - select)
         else:
             fraction = low >> min(select - FRACTION_BITS, 63)
     index = np.minimum(index, LARGEST_INDEX)
     overflow = ~underflow & (index >= last)
-    return _Index(
+    return TableIndex(
         np.where(overflow, last, index), np.where(overflow, 0, fraction), underflow, overflow
     )
 
 
-def _exponential_index(x: Int64Array, start: int, offset: int) -> _Index:
+def _exponential_index(x: Int64Array, start: int, offset: int) -> TableIndex:
     below = x <= start
-    u = np.where(below, 1, x - start)
-    exponent = floor_log2(u)
+    u: Int64Array = np.where(below, 1, x - start)
+    exponent, rest = split_leading_one(u)
     underflow = below | (exponent < offset)
     index = exponent - offset
     overflow = ~underflow & (index >= 64)
     hit = ~(underflow | overflow)
-    fraction = (u - (np.int64(1) << exponent)) << (FRACTION_BITS - exponent)
-    return _Index(
+    fraction = rest << (FRACTION_BITS - exponent)
+    return TableIndex(
         np.where(hit, index, np.where(overflow, 64, 0)),
         np.where(hit, fraction, 0),
         underflow,
@@ -149,14 +156,15 @@ def _exponential_index(x: Int64Array, start: int, offset: int) -> _Index:
     )
 
 
-def floor_log2(u: Int64Array) -> Int64Array:
-    """floor(log2(u)) of 0 < u < 2**53, where float64 holds `u` exactly."""
-    return np.frexp(u.astype(np.float64))[1].astype(np.int64) - 1
+def split_leading_one(u: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """(e, u - 2**e) with e = floor(log2(u)), for 0 < u < 2**53, which float64 holds exactly."""
+    exponent = np.frexp(u.astype(np.float64))[1].astype(np.int64) - 1
+    return exponent, u - np.left_shift(np.ones_like(exponent), exponent)
 
 
 def _values(
     x: Int64Array,
-    at: _Index,
+    at: TableIndex,
     table: IntegerArray,
     start: int,
     end: int,

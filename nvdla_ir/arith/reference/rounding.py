@@ -13,7 +13,7 @@ from nvdla_ir.arith.errors import Int64Array, Operand, OperandError, as_int64, c
 def round_shift(value: Operand, shift: int) -> Int64Array:
     """`value / 2**shift` rounded to the nearest integer, ties away from zero, as int64.
 
-    The only rounding shift of the hardware (sdp.md section 0). Exact for every |value| < 2**63
+    The only rounding shift of the hardware (sdp.md section 0). Exact for every |value| <= 2**62
     and every shift >= 0. Raises OperandError for a negative shift.
     """
     if shift < 0:

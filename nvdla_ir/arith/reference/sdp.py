@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,19 @@ from nvdla_ir.arith.errors import (
     Operand,
     OperandError,
     as_int64,
+    check_broadcasts,
     check_signed,
 )
-from nvdla_ir.arith.parameters import AluAlgorithm, OperandConverter, OutputConverter, XUnit, YUnit
+from nvdla_ir.arith.parameters import (
+    AluAlgorithm,
+    LookUpTable,
+    OperandConverter,
+    OutputConverter,
+    SdpResult,
+    XUnit,
+    YUnit,
+)
+from nvdla_ir.arith.reference.look_up import look_up
 from nvdla_ir.arith.reference.rounding import round_shift, saturate, shift_left_saturate, wrap
 
 
@@ -27,6 +38,7 @@ def sdp_x(data: IntegerArray, unit: XUnit) -> Int64Array:
     Raises OperandError for data out of range.
     """
     check_signed("data", data, 32)
+    check_operand_shapes(unit, data.shape)
     a = as_int64("data", data)
     if unit.alu is not None:
         operand = shift_left_saturate(unit.alu_operand, unit.alu_shift)
@@ -64,6 +76,7 @@ def sdp_y(data: IntegerArray, unit: YUnit) -> Int64Array:
     Source: sdp.md section 5.2. Raises OperandError for data out of range.
     """
     check_signed("data", data, 32)
+    check_operand_shapes(unit, data.shape)
     d = as_int64("data", data)
     m = d
     if unit.mul_operand is not None:
@@ -81,6 +94,13 @@ def sdp_y(data: IntegerArray, unit: YUnit) -> Int64Array:
     if unit.alu is AluAlgorithm.SUM:
         return saturate(m + operand, 32)
     return (m != operand).astype(np.int64)
+
+
+def check_operand_shapes(unit: XUnit | YUnit, shape: tuple[int, ...]) -> None:
+    """Raise OperandError unless the operands of `unit` broadcast to data of `shape`."""
+    check_broadcasts("alu_operand", unit.alu_operand, shape)
+    if unit.mul_operand is not None:
+        check_broadcasts("mul_operand", unit.mul_operand, shape)
 
 
 def _converted(name: str, operand: Operand, converter: OperandConverter | None) -> Int64Array:
@@ -123,3 +143,44 @@ def count_output_saturation(x: IntegerArray, offset: int, scale: int, shift: int
 def _output_product(x: IntegerArray, converter: OutputConverter) -> Int64Array:
     check_signed("x", x, 32)
     return (as_int64("x", x) - converter.offset) * converter.scale
+
+
+def sdp_layer(
+    data: IntegerArray,
+    *,
+    x_units: Sequence[XUnit] = (),
+    y_unit: YUnit | None = None,
+    look_up_table: LookUpTable | None = None,
+    output: OutputConverter,
+    bits: int = 8,
+) -> SdpResult:
+    """A whole SDP layer: the active X units (BS, BN), the Y unit, its look-up, the converter.
+
+    `data` is any integer type with values of signed 32 bits; `bits` is 8 or 16, and the values
+    of the result are int8 or int16 accordingly. The same as `sdp_x`, `sdp_y`, `look_up` and
+    `convert_output` one after the other. Source: sdp.md section 1.
+    Raises OperandError as these do, and for a comparing Y unit, whose layer writes nothing:
+    take `sdp_x` and `sdp_y`, and look whether any element is 1.
+    """
+    check_layer(y_unit, look_up_table)
+    for unit in x_units:
+        data = sdp_x(data, unit)
+    if y_unit is not None:
+        data = sdp_y(data, y_unit)
+    counters = None
+    if look_up_table is not None:
+        found = look_up(data, look_up_table)
+        data, counters = found.values, found.counters
+    return SdpResult(
+        values=convert_output(data, output.offset, output.scale, output.shift, bits),
+        look_up=counters,
+        saturated=count_output_saturation(data, output.offset, output.scale, output.shift),
+    )
+
+
+def check_layer(y_unit: YUnit | None, look_up_table: LookUpTable | None) -> None:
+    """Raise OperandError for what is no layer with an output."""
+    if y_unit is not None and y_unit.alu is AluAlgorithm.EQL:
+        raise OperandError("a layer whose Y unit compares (EQL) has no output")
+    if look_up_table is not None and y_unit is None:
+        raise OperandError("the look-up table belongs to the Y unit: give a y_unit, empty at least")

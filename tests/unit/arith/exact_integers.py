@@ -14,6 +14,7 @@ from nvdla_ir.arith.parameters import (
     LookUpFunction,
     LookUpPriority,
     LookUpTable,
+    Normalization,
     OperandConverter,
     Slope,
     XUnit,
@@ -174,3 +175,117 @@ def look_up(x: int, table: LookUpTable) -> tuple[int, str, bool, bool]:
             entries[index] * (2**35 - fraction) + entries[index + 1] * fraction, 35
         )
     return value, kind, le[0] == "hit", lo[0] == "hit"
+
+
+def pad_sums(raw: Sequence[int]) -> list[int]:
+    """PAD_VALUE_1X … 7X after sign extension, with the 0 of no padding in front."""
+    sums = [0]
+    for value, sign_bit in zip(raw, (7, 8, 9, 9, 10, 10, 10), strict=True):
+        if value & 2**sign_bit:
+            # Ones are ORed into every higher bit.
+            value = low_bits(value, sign_bit + 1)
+        sums.append(low_bits(value, 16))
+    return sums
+
+
+def average(
+    lines: Sequence[Sequence[int]],
+    rows_outside: int,
+    columns_outside: int,
+    kernel_width: int,
+    reciprocals: tuple[int, int],
+    pad_values: Sequence[int],
+) -> int:
+    """One average: `lines` are the elements of the window that lie inside the input."""
+    padding = pad_sums(pad_values)
+    total = sum(sum(line) + padding[columns_outside] for line in lines)
+    total = low_bits(total + padding[rows_outside] * kernel_width, 16)
+    across = divide_rounded(total * reciprocals[1], 16)
+    return low_bits(divide_rounded(across * reciprocals[0], 16), 8)
+
+
+def cdp_linear_index(value: int, start: int, select: int, last: int) -> tuple[str, int, int]:
+    """(how it falls, index, fraction in units of 2**-16)."""
+    t = value - start
+    if t <= 0:
+        return "underflow", 0, 0
+    position = Fraction(t) / Fraction(2) ** select
+    index = floor(position)
+    if index >= last:
+        return "overflow", last, 0
+    return "hit", index, floor((position - index) * 2**16) if select > 0 else 0
+
+
+def cdp_exponential_index(value: int, start: int, offset: int) -> tuple[str, int, int]:
+    t = value - start
+    if t <= 0 or t.bit_length() - 1 < offset:
+        return "underflow", 0, 0
+    exponent = t.bit_length() - 1
+    if exponent - offset >= 64:
+        return "overflow", 64, 0
+    return "hit", exponent - offset, floor(Fraction(t - 2**exponent, 2**exponent) * 2**16)
+
+
+def cdp_slope(distance: int, parameters: Slope) -> int:
+    product = distance * parameters.scale
+    if parameters.shift < 0:
+        return clamp(product * 2**-parameters.shift, 56)
+    return clamp(divide_rounded(product, parameters.shift), 56)
+
+
+def cdp_look_up(value: int, table: LookUpTable) -> tuple[int, str]:
+    """(value, the counter that it belongs to)."""
+    bias = 0
+    if table.le_function is LookUpFunction.LINEAR:
+        le = cdp_linear_index(value, table.le_start, table.le_index_select, 64)
+    else:
+        le = cdp_exponential_index(value, table.le_start, table.le_index_offset)
+        bias = 0 if table.le_index_offset < 0 else 2**table.le_index_offset
+    lo = cdp_linear_index(value, table.lo_start, table.lo_index_select, 256)
+    kinds = (le[0], lo[0])
+    if kinds == ("underflow", "underflow"):
+        counter, selected = "underflow", table.underflow_priority
+    elif kinds == ("overflow", "overflow"):
+        counter, selected = "overflow", table.overflow_priority
+    elif kinds.count("hit") == 1:
+        counter = "le_hit" if kinds[0] == "hit" else "lo_hit"
+        selected = LookUpPriority.LE if kinds[0] == "hit" else LookUpPriority.LO
+    else:
+        counter, selected = "hybrid", table.hybrid_priority
+    if selected is LookUpPriority.LE:
+        kind, index, fraction = le
+        entries = [int(v) for v in table.le_table]
+        start, end = table.le_start + bias, table.le_end
+        below, above = table.le_underflow, table.le_overflow
+    else:
+        kind, index, fraction = lo
+        entries = [int(v) for v in table.lo_table]
+        start, end = table.lo_start, table.lo_end
+        below, above = table.lo_underflow, table.lo_overflow
+    if kind == "underflow":
+        result = entries[0] + cdp_slope(value - start, below)
+    elif kind == "overflow":
+        result = entries[-1] + cdp_slope(value - end, above)
+    else:
+        step = (entries[index + 1] - entries[index]) * fraction
+        result = entries[index] + divide_rounded(step, 16)
+    return clamp(result, 16), counter
+
+
+def normalize(channels: Sequence[int], layer: Normalization) -> list[tuple[int, str, bool]]:
+    """(output, look-up counter, whether it was clipped) of the channels of one position."""
+    converted = [
+        convert(q, layer.input_offset, layer.input_scale, layer.input_shift, 9) for q in channels
+    ]
+    reach = layer.size // 2
+    results: list[tuple[int, str, bool]] = []
+    for c, own in enumerate(converted):
+        window = converted[max(0, c - reach) : c + reach + 1]
+        seen = own if layer.bypass_square_sum else sum(v * v for v in window)
+        answer, counter = cdp_look_up(seen, layer.table)
+        product = answer if layer.bypass_multiply else answer * own
+        output = divide_rounded(
+            (product - layer.output_offset) * layer.output_scale, layer.output_shift
+        )
+        results.append((clamp(output, 8), counter, clamp(output, 8) != output))
+    return results
