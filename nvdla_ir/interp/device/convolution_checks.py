@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from nvdla_ir.hw.formats.buffer import entries_per_slice, image_entries_per_slice
 from nvdla_ir.hw.formats.sizes import align_up, ceil_div
+from nvdla_ir.hw.formats.weights import post_extension_fits
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.registers import Fields
 
@@ -57,6 +58,7 @@ def check_convolution(environment: Environment, units: Mapping[str, Fields]) -> 
         f"must be at most {MAXIMUM_TRUNCATE}",
     )
     _check_sizes(environment, cdma, csc)
+    _check_windows(environment, cdma, csc)
     _check_buffer(environment, cdma, csc)
 
 
@@ -161,6 +163,52 @@ def _check_sizes(environment: Environment, cdma: Fields, csc: Fields) -> None:
         alignment = environment.configuration.weight_alignment
         surface = align_up((csc["WEIGHT_KERNEL"] + 1) * kernel_bytes, alignment)
         _check_equal(environment, cdma, "WEIGHT_BYTES", surface, "the aligned weight surface")
+
+
+def _check_windows(environment: Environment, cdma: Fields, csc: Fields) -> None:
+    """The windows must lie in the padded input, and what they see must be of sane size."""
+    if csc["CONV_MODE"] == 1:
+        return
+    image = csc["DATAIN_FORMAT"] == 1
+    channels = csc["DATAIN_CHANNEL_EXT"] + 1
+    columns = (csc["WEIGHT_CHANNEL_EXT"] + 1) // channels if image else csc["WEIGHT_WIDTH_EXT"] + 1
+    if image:
+        lines = 1 << csc["Y_EXTENSION"]
+        environment.require(
+            lines == 1
+            or post_extension_fits(
+                channels,
+                columns,
+                csc["CONV_X_STRIDE_EXT"] + 1,
+                lines,
+                environment.configuration.atomic_c,
+            ),
+            csc,
+            "Y_EXTENSION",
+            f"{columns} columns of {channels} channels leave no room for {lines} lines",
+        )
+    extents: list[int] = []
+    for axis, far, size, taps in (
+        ("Y", "BOTTOM", "HEIGHT", csc["WEIGHT_HEIGHT_EXT"] + 1),
+        ("X", "RIGHT", "WIDTH", columns),
+    ):
+        near = "TOP" if axis == "Y" else "LEFT"
+        dilation = 1 if image else csc[f"{axis}_DILATION_EXT"] + 1
+        outputs = csc[f"DATAOUT_{size}"] + 1
+        extent = (outputs - 1) * (csc[f"CONV_{axis}_STRIDE_EXT"] + 1) + (taps - 1) * dilation + 1
+        extents.append(extent)
+        padding = cdma[f"PAD_{near}"], cdma[f"PAD_{far}"]
+        padded = sum(padding) + csc[f"DATAIN_{size}_EXT"] + 1
+        environment.require(
+            extent <= padded,
+            csc,
+            f"DATAOUT_{size}",
+            f"the windows of {outputs} outputs span {extent} elements, but with padding {padding} "
+            f"there are {padded}",
+        )
+    outputs = (csc["ATOMICS"] + 1) * (csc["WEIGHT_KERNEL"] + 1)
+    seen = channels * extents[0] * extents[1]
+    environment.bounded(csc, "DATAOUT_WIDTH", 8 * max(outputs, seen) * (csc["BATCHES"] + 1))
 
 
 def _check_buffer(environment: Environment, cdma: Fields, csc: Fields) -> None:

@@ -21,9 +21,14 @@ from nvdla_ir.interp.device.memory import Memory
 def read_cube(
     surface: Surface, surfaces: int, height: int, width: int, first_column: int = 0
 ) -> Int8Array:
-    """A feature cube with all lanes of its last atom: int8 ``[surfaces * atom, height, width]``."""
+    """A copy of a feature cube with all lanes of its last atom.
+
+    Returns int8 ``[surfaces * atom, height, width]``.
+    """
     atoms = surface.read(surfaces, height, width, first_column).view(np.int8)
-    return from_atoms(atoms, surfaces * surface.element_bytes)
+    cube = from_atoms(atoms, surfaces * surface.element_bytes)
+    # Where nothing had to be reordered this is still the memory itself.
+    return cube if cube.flags.writeable else np.array(cube)
 
 
 def write_cube(surface: Surface, cube: Int8Array, first_column: int = 0) -> None:

@@ -167,9 +167,26 @@ class Device:
             self._rules.require(
                 False, name, register.name, word, f"{self.configuration.name} has no {name}"
             )
+        if isinstance(file, UnitRegisters) and not self._accepts(file, register, word):
+            return
         file.write(register, word)
         if register.name in self._pipelines.triggers:
             self._pipelines.advance(name)
+
+    def _accepts(self, file: UnitRegisters, register: Register, word: int) -> bool:
+        """Whether a unit's layer does not lock the register; otherwise the write is dropped."""
+        name = file.block.name
+        if register.grouped and file.armed[file.producer]:
+            self._rules.remark(
+                name, register.name, word, f"dropped: group {file.producer} is enabled"
+            )
+            return False
+        if register.name.startswith("S_LUT_") and file.ready:
+            self._rules.require(
+                False, name, register.name, word, "the tables are locked while a layer runs"
+            )
+            return False
+        return True
 
     def _read(self, file: RegisterFile, register: Register) -> int:
         if register.name == _FLUSH_STATUS:

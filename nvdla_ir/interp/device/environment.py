@@ -74,6 +74,13 @@ class Environment:
                 fields.block, f"{fields.register_of(name)}.{name}", fields[name], rule
             )
 
+    def bounded(self, fields: Fields, name: str, size: int) -> None:
+        """Refuse a layer whose intermediate results take more bytes than a memory may hold."""
+        limit = self.primary.limit_bytes
+        self.unsupported(
+            size <= limit, fields, name, f"the layer needs {size} bytes: the limit is {limit}"
+        )
+
     def memory(self, fields: Fields, ram_type: str) -> Memory:
         """The memory that a RAM_TYPE field selects."""
         if fields[ram_type] == PRIMARY:

@@ -56,6 +56,10 @@ class PdpLayer:
         surfaces = self.environment.surfaces_of(channels)
         segments = self._segments()
         width = segments[-1].output_start + segments[-1].output_columns
+        atom = self.environment.configuration.memory_atom
+        self.environment.bounded(
+            fields, "CUBE_OUT_WIDTH", 8 * surfaces * atom * output_height * width
+        )
         destination = self._surface(fields, (surfaces, output_height, width), "DST")
         source = None if cube is not None else self._source(segments)
         # All input is read first: the passes of a split layer may write where others still read.

@@ -78,8 +78,8 @@ class RegisterFile:
 class UnitRegisters(RegisterFile):
     """A block with two register groups, of which PRODUCER is seen by the CSB.
 
-    A group is armed by writing 1 to D_OP_ENABLE; until its layer is done, writes to it are
-    dropped. CONSUMER is the group of the current or next layer; it toggles after each.
+    A group is armed by writing 1 to D_OP_ENABLE; until its layer is done, it takes no writes (the
+    device drops them). CONSUMER is the group of the current or next layer; it toggles after each.
     """
 
     def __init__(self, block: Block) -> None:
@@ -107,7 +107,7 @@ class UnitRegisters(RegisterFile):
                 self.producer = word & 1
             else:
                 super().write(register, word)
-        elif not self.armed[self.producer]:
+        else:
             words, name = self.groups[self.producer], register.name
             mask = self._masks[name]
             words[name] = (words[name] & ~mask) | (word & mask)

@@ -151,6 +151,27 @@ class SdpLayer:
                 environment.require(
                     hardware.sdp.has_lut, fields, "EW_LUT_BYPASS", f"{hardware.name} has no LUT"
                 )
+        if compares(fields):
+            right = {"CVT_OFFSET": 0, "CVT_SCALE": 1, "CVT_SHIFT": 0, "EW_LUT_BYPASS": 1}
+            for name, value in right.items():
+                environment.require(
+                    fields[name] == value, fields, name, f"must be {value} in a comparison"
+                )
+        if fields["BATCH_NUMBER"]:
+            # Atoms of two cubes are paired into one burst.
+            pair = 2 * hardware.memory_atom
+            for name in (
+                "DST_BASE_ADDR_LOW",
+                "DST_LINE_STRIDE",
+                "DST_SURFACE_STRIDE",
+                "DST_BATCH_STRIDE",
+            ):
+                environment.require(
+                    fields[name] % pair == 0, fields, name, f"must be a multiple of {pair} bytes"
+                )
+            environment.require(
+                not feeds_pdp(fields), fields, "OUTPUT_DST", "several cubes cannot go to the PDP"
+            )
         if self.rdma_unit is not None:
             self._check_rdma(self.rdma_unit.fields)
 

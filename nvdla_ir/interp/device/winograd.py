@@ -18,10 +18,10 @@ from nvdla_ir.arith.errors import Int8Array, Int64Array
 
 TILE = 4
 STEP = 2
-_INPUT_TRANSFORM = np.array(
+_INPUT_TRANSFORM: Int64Array = np.array(
     [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], dtype=np.int64
 )
-_OUTPUT_TRANSFORM = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], dtype=np.int64)
+_OUTPUT_TRANSFORM: Int64Array = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], dtype=np.int64)
 
 
 def extend_input(
@@ -67,7 +67,9 @@ def winograd_convolve(
         strides=(plane, STEP * row, STEP * column, row, column),
         writeable=False,
     ).astype(np.int64)
-    spectrum: Int64Array = _INPUT_TRANSFORM @ tiles @ _INPUT_TRANSFORM.T
+    spectrum: Int64Array = np.matmul(
+        np.matmul(_INPUT_TRANSFORM, tiles), np.transpose(_INPUT_TRANSFORM)
+    )
     data = fast.saturate(fast.round_shift(spectrum, truncate), 8).astype(np.int8)
     products = np.empty((len(weights), rows, columns, TILE, TILE), np.int64)
     for r, s in product(range(TILE), range(TILE)):
@@ -81,5 +83,7 @@ def winograd_convolve(
             output_size=(rows, columns),
             pad_value=0,
         )
-    outputs: Int64Array = _OUTPUT_TRANSFORM @ products @ _OUTPUT_TRANSFORM.T
+    outputs: Int64Array = np.matmul(
+        np.matmul(_OUTPUT_TRANSFORM, products), np.transpose(_OUTPUT_TRANSFORM)
+    )
     return np.transpose(outputs, (0, 1, 3, 2, 4)).reshape(len(weights), *output_size)
