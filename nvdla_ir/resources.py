@@ -63,9 +63,7 @@ class ResourceStore:
         try:
             self._opened = safe_open(file, framework="numpy")
         except FileNotFoundError:
-            raise DiagnosticError.at(
-                location, f"weights file '{file}' does not exist"
-            ) from None
+            raise DiagnosticError.at(location, f"weights file '{file}' does not exist") from None
         except OSError as error:
             raise DiagnosticError.at(
                 location, f"weights file '{file}' cannot be read: {error.strerror or error}"

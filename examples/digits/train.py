@@ -366,7 +366,7 @@ class Exporter:
         # The normalization layer has the name of the input that it normalizes.
         ssa_name = "%normalized" if name == INPUT else f"%{name}"
         words = [f"{ssa_name} = nn.{op} {', '.join(operands)}", attributes, f'layers=["{name}"]']
-        self.lines.append(f"{' '.join(filter(None, words))} : {self.types[name]}")
+        self.lines.append(f"{' '.join(filter(None, words))} -> {self.types[name]}")
         self.ssa_names[name] = ssa_name
 
     def emit(self, name: str, layer: nn.Module, operands: list[str]) -> None:

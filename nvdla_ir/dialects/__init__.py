@@ -7,6 +7,7 @@ from nvdla_ir.ir.dialect import Context
 DIALECTS = {
     "builtin": "nvdla_ir.dialects.builtin:BUILTIN",
     "func": "nvdla_ir.dialects.func:FUNC",
+    "nn": "nvdla_ir.dialects.nn:NN",
     "quant": "nvdla_ir.dialects.quant:QUANT",
 }
 

@@ -135,9 +135,7 @@ def _func(state: StatementCallbacks, children: list[Any]) -> None:
     state.finish_statement(FuncOp((), (), attributes, [body]), keyword, location)
 
 
-def _header(
-    state: StatementCallbacks, children: list[Any]
-) -> tuple[Any, dict[str, Attribute]]:
+def _header(state: StatementCallbacks, children: list[Any]) -> tuple[Any, dict[str, Attribute]]:
     keyword, symbol, *arguments, results, discardable = children
     found = [argument for argument in arguments if argument is not None]
     state.announced = [(token, type, location) for token, type, _, location in found]

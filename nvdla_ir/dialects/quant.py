@@ -38,9 +38,7 @@ class CalibratedType(DialectType):
         if not (math.isfinite(self.minimum) and math.isfinite(self.maximum)):
             raise ValueError("the calibrated range must be finite")
         if not self.minimum < self.maximum:
-            raise ValueError(
-                f"the calibrated range {self.minimum} to {self.maximum} is empty"
-            )
+            raise ValueError(f"the calibrated range {self.minimum} to {self.maximum} is empty")
 
     def __str__(self) -> str:
         low, high = format_float(self.minimum), format_float(self.maximum)
@@ -234,9 +232,7 @@ def _uniform(storage: IntegerType, expressed: Type, scale: tuple[float, int]) ->
     return UniformType(storage, expressed, *scale)
 
 
-def _per_axis(
-    storage: IntegerType, expressed: Type, axis: str, *scales: tuple[float, int]
-) -> Type:
+def _per_axis(storage: IntegerType, expressed: Type, axis: str, *scales: tuple[float, int]) -> Type:
     return UniformPerAxisType(
         storage,
         expressed,

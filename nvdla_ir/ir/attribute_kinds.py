@@ -162,5 +162,3 @@ def enumeration(*values: str) -> AttributeKind[str]:
         _string,
         StringAttr,
     )
-
-

@@ -229,5 +229,3 @@ def is_bare_identifier(text: str) -> bool:
 
 def quote_key(text: str) -> str:
     return text if text and is_bare_identifier(text) else quote(text)
-
-

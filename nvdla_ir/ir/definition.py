@@ -189,9 +189,11 @@ class OperationDefinition:
             if not field.is_fixed:
                 break
             positions[field.name] = index
+        # A class's own attributes come before those it inherits.
         attributes = {
             name: cast("AttributeField[Any]", f)
-            for name, f in fields.items()
+            for base in cls.__mro__
+            for name, f in vars(base).items()
             if isinstance(f, AttributeField)
         }
         return OperationDefinition(
@@ -283,7 +285,9 @@ class Op(Operation):
         Raises: TypeError on an unknown or missing field or where types cannot be inferred.
         """
         definition = cls.definition
-        unknown = fields.keys() - definition.attributes.keys() - {f.name for f in definition.operands}
+        unknown = (
+            fields.keys() - definition.attributes.keys() - {f.name for f in definition.operands}
+        )
         if unknown:
             raise TypeError(f"'{cls.name}' has no field {', '.join(sorted(unknown))}")
         groups = [_operand_group(cls.name, field, fields) for field in definition.operands]

@@ -151,5 +151,3 @@ def apply_patterns_greedily(
         if budget < 0:
             raise RewriteLimitError(f"patterns do not settle; the last one rewrote '{op.name}'")
     return changed
-
-

@@ -88,7 +88,9 @@ def _counts_match(op: Op, definition: OperationDefinition, problems: list[str]) 
             problems.append(str(error).partition("' ")[2])
             return False
         if sum(sizes) != count:
-            problems.append(f"has {count} operands, but '{OPERAND_SEGMENT_SIZES}' says {sum(sizes)}")
+            problems.append(
+                f"has {count} operands, but '{OPERAND_SEGMENT_SIZES}' says {sum(sizes)}"
+            )
     elif len(definition.fixed_positions) == len(definition.operands):
         if count != len(definition.operands):
             problems.append(
@@ -129,7 +131,9 @@ def _check_types(op: Op, definition: OperationDefinition, problems: list[str]) -
     if len(definition.fixed_positions) == len(definition.operands):
         for field, value in zip(definition.operands, operands, strict=True):
             if not field.constraint.accepts(value.type):
-                problems.append(_wrong_type("operand", field.name, field.constraint.description, value))
+                problems.append(
+                    _wrong_type("operand", field.name, field.constraint.description, value)
+                )
     else:
         for field in definition.operands:
             for value in field.values(op):
@@ -155,5 +159,3 @@ def _names(fields: Sequence[OperandField]) -> str:
     if not fields:
         return ""
     return f" ({', '.join(field.name + ('' if field.is_fixed else '?') for field in fields)})"
-
-

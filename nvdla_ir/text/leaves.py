@@ -217,9 +217,7 @@ class LeafCallbacks:
         type = self._tensor(children[1], "dense<…>")
         shape, numbers = ((0,), ()) if literal is None else literal
         if shape and shape != type.shape and not (not numbers and type.element_count == 0):
-            raise LeafError(
-                f"elements of shape {'x'.join(map(str, shape))} do not fit '{type}'"
-            )
+            raise LeafError(f"elements of shape {'x'.join(map(str, shape))} do not fit '{type}'")
         is_float = isinstance(type.element, FloatType)
         wrong = [n for n in numbers if isinstance(n, float) != is_float]
         if wrong:

@@ -276,5 +276,3 @@ class Printer:
     def _block_label(self) -> str:
         self._next_block += 1
         return f"bb{self._next_block - 1}"
-
-

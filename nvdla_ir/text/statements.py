@@ -303,9 +303,7 @@ class StatementCallbacks(LeafCallbacks):
         if op_class.definition.has_operand_segments:
             values = self._segment(op_class, name_token, values, keyword_operands, attributes)
         elif keyword_operands:
-            raise self.error(
-                name_token, f"'{name}' takes its operands without names, in order"
-            )
+            raise self.error(name_token, f"'{name}' takes its operands without names, in order")
         location = self._explicit_location(place) or self.location_of(name_token)
         op = op_class(values, (), attributes, regions, location)
         if types is not None:

@@ -57,9 +57,7 @@ _TERMINALS = {
 _AT_MOST = 4
 
 
-def syntax_error(
-    error: UnexpectedInput, parser: lark.Lark, text: str, file: str
-) -> Diagnostic:
+def syntax_error(error: UnexpectedInput, parser: lark.Lark, text: str, file: str) -> Diagnostic:
     """What ``error`` means, at its place in ``file``."""
     if isinstance(error, UnexpectedCharacters):
         place = FileLineCol(file, error.line, error.column)

@@ -1,0 +1,169 @@
+"""Converters and the steps of the 32-bit pipeline between them, on stored integers.
+
+Each operation is one step that the hardware does bit for bit; ``insert-converters`` makes them,
+``legalize-to-nvdla`` gathers them into hardware layers. ``rha`` rounds half away from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nn.shapes import shape_faults, shape_of, tensor_type, text_of
+from nvdla_ir.dialects.quant import QUANTIZED_TENSOR, QuantizedType
+from nvdla_ir.ir.attribute_kinds import INT, INTS
+from nvdla_ir.ir.constraints import INTEGER_TENSOR, TypeConstraint, tensor_of
+from nvdla_ir.ir.definition import (
+    attribute,
+    operand,
+    optional_attribute,
+    optional_operand,
+    result,
+)
+from nvdla_ir.ir.operation import Value
+from nvdla_ir.ir.traits import Pure
+from nvdla_ir.ir.types import TensorType
+
+
+def _stored_in(width: int) -> TypeConstraint:
+    return tensor_of(
+        f"quantized integers of {width} bits",
+        lambda element: isinstance(element, QuantizedType) and element.storage.width == width,
+    )
+
+
+PIPELINE_TENSOR = _stored_in(32)
+INT8_TENSOR = _stored_in(8)
+
+
+def _operand_faults(name: str, operand_: Value, input_: Value) -> Iterable[str]:
+    """A per-channel or a per-element operand is what the hardware can fetch."""
+    shape, extents = tensor_type(operand_).shape, shape_of(input_)
+    if shape not in ((extents[1],), extents):
+        yield (
+            f"has '{name}' of shape {text_of(shape)}, but it takes one a channel ({extents[1]}) "
+            f"or one an element ({text_of(extents)})"
+        )
+
+
+def _range_faults(name: str, value: int, low: int, high: int) -> Iterable[str]:
+    if not low <= value <= high:
+        yield f"has '{name} = {value}', but it must be from {low} to {high}"
+
+
+class InputConverterOp(LayerOp):
+    """``sat8(rha((pixel - mean) * scale, truncate))``: pixels as they come into int8.
+
+    ``means`` has one number, or one a channel, of 16 bits; so has ``scale``. (convolution.md
+    section 3.2)
+    """
+
+    name = "nn.input_converter"
+    traits = (Pure(),)
+
+    input = operand(INTEGER_TENSOR)
+    means = attribute(INTS)
+    scale = attribute(INT)
+    truncate = attribute(INT)
+    output = result(INT8_TENSOR)
+
+    def verify(self) -> Iterable[str]:
+        channels = shape_of(self.input)[1]
+        if len(self.means) not in (1, channels):
+            yield f"has {len(self.means)} means, but it takes 1 or {channels}, one a channel"
+        for mean in self.means:
+            yield from _range_faults("means", mean, -(1 << 15), (1 << 15) - 1)
+        yield from _range_faults("scale", self.scale, -(1 << 15), (1 << 15) - 1)
+        yield from _range_faults("truncate", self.truncate, 0, 63)
+        yield from shape_faults(self.output, shape_of(self.input))
+
+
+class ShiftAddOp(LayerOp):
+    """``input + sat32(operand << shift)`` in 33 bits: bias and residual operands.
+
+    The operand is a tensor (one a channel or one an element, 8 or 16 bits) or ``value``, one
+    number of 16 bits for all. (sdp.md section 4, ALU)
+    """
+
+    name = "nn.shift_add"
+    traits = (Pure(),)
+
+    input = operand(QUANTIZED_TENSOR)
+    addend = optional_operand(QUANTIZED_TENSOR)
+    value = optional_attribute(INT)
+    shift = attribute(INT, default=0)
+    output = result(PIPELINE_TENSOR)
+
+    def verify(self) -> Iterable[str]:
+        if (self.addend is None) == (self.value is None):
+            yield "takes either an operand 'addend' or an attribute 'value'"
+        if self.addend is not None:
+            yield from _operand_faults("addend", self.addend, self.input)
+        if self.value is not None:
+            yield from _range_faults("value", self.value, -(1 << 15), (1 << 15) - 1)
+        yield from _range_faults("shift", self.shift, 0, 63)
+        yield from shape_faults(self.output, shape_of(self.input))
+
+
+class RescaleOp(LayerOp):
+    """``sat32(rha(input * multiplier, shift))``: per-channel output converters, and bringing the
+    accumulator to the scale of a residual operand.
+
+    The multiplier is a tensor (one a channel, 16 bits) or ``value``, one for all. (sdp.md
+    section 4, MUL)
+    """
+
+    name = "nn.rescale"
+    traits = (Pure(),)
+
+    input = operand(QUANTIZED_TENSOR)
+    multiplier = optional_operand(INTEGER_TENSOR)
+    value = optional_attribute(INT)
+    shift = attribute(INT)
+    output = result(PIPELINE_TENSOR)
+
+    def verify(self) -> Iterable[str]:
+        if (self.multiplier is None) == (self.value is None):
+            yield "takes either an operand 'multiplier' or an attribute 'value'"
+        if self.multiplier is not None:
+            yield from _operand_faults("multiplier", self.multiplier, self.input)
+        if self.value is not None:
+            yield from _range_faults("value", self.value, -(1 << 15), (1 << 15) - 1)
+        yield from _range_faults("shift", self.shift, 0, 63)
+        yield from shape_faults(self.output, shape_of(self.input))
+
+
+class OutputConverterOp(LayerOp):
+    """``sat8(rha((input - offset) * scale, shift))``: the way out of the 32-bit pipeline.
+    (sdp.md section 7)"""
+
+    name = "nn.output_converter"
+    traits = (Pure(),)
+
+    input = operand(QUANTIZED_TENSOR)
+    offset = attribute(INT, default=0)
+    scale = attribute(INT, default=1)
+    shift = attribute(INT, default=0)
+    output = result(INT8_TENSOR)
+
+    def verify(self) -> Iterable[str]:
+        yield from _range_faults("offset", self.offset, -(1 << 31), (1 << 31) - 1)
+        yield from _range_faults("scale", self.scale, -(1 << 15), (1 << 15) - 1)
+        yield from _range_faults("shift", self.shift, 0, 63)
+        yield from shape_faults(self.output, shape_of(self.input))
+
+
+def storage_of(value: Value) -> QuantizedType:
+    """The quantized element type of ``value``. Raises: ValueError where it has none."""
+    type = value.type
+    if isinstance(type, TensorType) and isinstance(type.element, QuantizedType):
+        return type.element
+    raise ValueError(f"'{type}' is not a tensor of quantized integers")
+
+
+CONVERTERS: Sequence[type[LayerOp]] = (
+    InputConverterOp,
+    ShiftAddOp,
+    RescaleOp,
+    OutputConverterOp,
+)
