@@ -3,8 +3,9 @@
 What the reference does quickly enough is the reference's own.
 """
 
-from nvdla_ir.arith.fast.convolution import convolve
+from nvdla_ir.arith.fast.convolution import convert_input, convolve
 from nvdla_ir.arith.fast.look_up import look_up
+from nvdla_ir.arith.fast.normalization import local_response_normalization
 from nvdla_ir.arith.fast.pooling import pool_average, pool_maximum, pool_minimum
 from nvdla_ir.arith.fast.rounding import (
     count_accumulator_saturation,
@@ -13,10 +14,8 @@ from nvdla_ir.arith.fast.rounding import (
 )
 from nvdla_ir.arith.fast.sdp import convert_output, sdp_layer, sdp_x, sdp_y
 from nvdla_ir.arith.reference import (
-    convert_input,
     convert_operand,
     count_output_saturation,
-    local_response_normalization,
     saturate,
     shift_left_saturate,
     wrap,

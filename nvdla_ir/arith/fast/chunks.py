@@ -7,7 +7,7 @@ from math import prod
 
 from nvdla_ir.arith.errors import Operand
 
-CHUNK_ELEMENTS = 1 << 15
+CHUNK_ELEMENTS = 1 << 16
 
 Cut = tuple[slice, ...]
 

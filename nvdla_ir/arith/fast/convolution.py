@@ -8,8 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nvdla_ir.arith.errors import Int8Array, Int64Array, check_signed
-from nvdla_ir.arith.reference.convolution import convolution_axes
+from nvdla_ir.arith.errors import Int8Array, Int64Array, IntegerArray, Operand, check_signed
+from nvdla_ir.arith.fast.chunks import CHUNK_ELEMENTS, cut_operand, cuts
+from nvdla_ir.arith.fast.exact_float import as_float, load
+from nvdla_ir.arith.reference.convolution import check_input_converter, convolution_axes
 from nvdla_ir.arith.windows import WindowAxis, gather_padded
 
 EXACT_FLOAT32 = 1 << 24
@@ -21,7 +23,23 @@ COLUMN_BYTES = 4 << 20
 SEGMENT = 128
 """Taps that are never separated: 128 products of at most 2**14 stay exact by far."""
 
+KERNELS_AT_ONCE = 16
+"""Kernels whose magnitudes are summed at a time, to stay in the cache."""
+
 Float32Array = NDArray[np.float32]
+
+
+def convert_input(x: IntegerArray, offset: Operand, scale: int, truncate: int) -> Int8Array:
+    """See `reference.convert_input`."""
+    check_input_converter(x, offset, scale, truncate)
+    result = np.empty(x.shape, np.int8)
+    for cut in cuts(x.shape, CHUNK_ELEMENTS) if x.size else ():
+        chunk = load(x[(*cut, ...)])
+        chunk.add(-as_float(cut_operand(offset, cut)))
+        chunk.scale(float(scale), truncate)
+        chunk.clip(-128.0, 127.0)
+        np.copyto(result[(*cut, ...)], chunk.settle(), casting="unsafe")
+    return result
 
 
 def convolve(
@@ -61,10 +79,19 @@ def exact_blocks(weights: Float32Array, low: float, high: float) -> list[slice]:
     represents, so nothing is rounded. A block is a multiple of SEGMENT taps.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    starts: NDArray[np.intp] = np.arange(0, weights.shape[1], SEGMENT, dtype=np.intp)
+    taps = weights.shape[1]
+    largest = max(-low, high)
+    if taps * 128 * largest <= EXACT_FLOAT32:
+        return [slice(0, taps)]
+    starts: NDArray[np.intp] = np.arange(0, taps, SEGMENT, dtype=np.intp)
     # Sums over a segment are below 2**15, hence exact in float32.
+    magnitudes = np.empty((len(weights), len(starts)), np.float64)
+    for first in range(0, len(weights), KERNELS_AT_ONCE):
+        kernels = slice(first, first + KERNELS_AT_ONCE)
+        magnitudes[kernels] = np.add.reduceat(np.abs(weights[kernels]), starts, axis=1)
+    if float(magnitudes.sum(axis=1).max()) * largest <= EXACT_FLOAT32:
+        return [slice(0, taps)]
     sums = np.add.reduceat(weights, starts, axis=1).astype(np.float64)
-    magnitudes = np.add.reduceat(np.abs(weights), starts, axis=1).astype(np.float64)
     positive = (magnitudes + sums) / 2
     negative = (magnitudes - sums) / 2
     most = positive * high - negative * low

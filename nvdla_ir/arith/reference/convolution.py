@@ -28,13 +28,18 @@ def convert_input(x: IntegerArray, offset: Operand, scale: int, truncate: int) -
     [C, 1, 1]); `scale` is signed 16 bits; `truncate` is 0 to 63. Returns int8.
     Source: convolution.md section 3.2. Raises OperandError for values out of range.
     """
+    check_input_converter(x, offset, scale, truncate)
+    product = (as_int64("x", x) - as_int64("offset", offset)) * scale
+    return saturate(round_shift(product, truncate), 8).astype(np.int8)
+
+
+def check_input_converter(x: IntegerArray, offset: Operand, scale: int, truncate: int) -> None:
+    """Raise OperandError unless `convert_input` takes these."""
     check_signed("x", x, 17)
     check_signed("offset", offset, 16)
     check_broadcasts("offset", offset, x.shape)
     check_signed("scale", scale, 16)
     check_interval("truncate", truncate, 0, 63)
-    product = (as_int64("x", x) - as_int64("offset", offset)) * scale
-    return saturate(round_shift(product, truncate), 8).astype(np.int8)
 
 
 def convolution_axes(

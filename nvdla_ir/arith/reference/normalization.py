@@ -8,13 +8,17 @@ from nvdla_ir.arith.errors import Int8Array, Int64Array, IntegerArray, OperandEr
 from nvdla_ir.arith.parameters import (
     LookUpCounters,
     LookUpFunction,
-    LookUpResult,
     LookUpTable,
     Normalization,
     NormalizationResult,
     Slope,
 )
-from nvdla_ir.arith.reference.look_up import TableIndex, answers_lo, split_leading_one
+from nvdla_ir.arith.reference.look_up import (
+    LookUpClasses,
+    TableIndex,
+    answers_lo,
+    split_leading_one,
+)
 from nvdla_ir.arith.reference.rounding import round_shift, saturate, shift_left_saturate
 
 FRACTION_BITS = 16
@@ -28,17 +32,21 @@ def local_response_normalization(x: Int8Array, layer: Normalization) -> Normaliz
     `input_offset`. Source: cdp.md section 2. Raises OperandError unless `x` is such an array.
     """
     check_normalization(x)
-    converted = saturate(
-        round_shift((x.astype(np.int64) - layer.input_offset) * layer.input_scale,
-                    layer.input_shift), 9,
-    )  # fmt: skip
-    found = normalization_look_up(square_sum(converted, layer), layer.table)
+    converted = convert(x, layer)
+    found = classify(square_sum(converted, layer), layer.table)
+    counters = count_classes(
+        x.size,
+        int(np.count_nonzero(found.underflow)),
+        int(np.count_nonzero(found.overflow)),
+        int(np.count_nonzero(found.le_hit)),
+        int(np.count_nonzero(found.lo_hit)),
+    )
     product = found.values if layer.bypass_multiply else found.values * converted
     output = round_shift((product - layer.output_offset) * layer.output_scale, layer.output_shift)
     clipped = saturate(output, 8)
     return NormalizationResult(
         values=clipped.astype(np.int8),
-        counters=found.counters,
+        counters=counters,
         saturated=int(np.count_nonzero(clipped != output)),
     )
 
@@ -47,6 +55,12 @@ def check_normalization(x: Int8Array) -> None:
     """Raise OperandError unless `x` is int8 [..., C, H, W]."""
     if x.dtype != np.int8 or x.ndim < 3:
         raise OperandError(f"x must be int8 [..., C, H, W], not {x.dtype} {x.shape}")
+
+
+def convert(x: Int8Array, layer: Normalization) -> Int64Array:
+    """The elements after the input converter, signed 9 bits."""
+    product = (x.astype(np.int64) - layer.input_offset) * layer.input_scale
+    return saturate(round_shift(product, layer.input_shift), 9)
 
 
 def square_sum(converted: Int64Array, layer: Normalization) -> Int64Array:
@@ -63,12 +77,19 @@ def square_sum(converted: Int64Array, layer: Normalization) -> Int64Array:
     return total
 
 
-def normalization_look_up(data: Int64Array, table: LookUpTable) -> LookUpResult:
-    """The CDP's look-up: values of signed 16 bits, as int64, and counters. cdp.md section 3.
+def count_classes(
+    elements: int, underflow: int, overflow: int, le_hit: int, lo_hit: int
+) -> LookUpCounters:
+    """The CDP's counters. Unlike the SDP's they add up to all elements: `hybrid` is the rest."""
+    hybrid = elements - underflow - overflow - le_hit - lo_hit
+    return LookUpCounters(underflow, overflow, hybrid, le_hit, lo_hit)
 
-    `data` is a sum of squares of nine signed 9-bit numbers at most, or one such number.
-    Unlike the SDP's counters, these count: both tables underflow; both overflow; neither of
-    these and not exactly one hit; LE alone hits; LO alone hits. They add up to all elements.
+
+def classify(data: Int64Array, table: LookUpTable) -> LookUpClasses:
+    """The CDP's look-up: values of signed 16 bits, and classes. cdp.md section 3.
+
+    `data` is a sum of squares of nine signed 9-bit numbers at most, or one such number. The
+    classes are: both tables underflow; both overflow; LE alone hits; LO alone hits.
     """
     linear = table.le_function is LookUpFunction.LINEAR
     le = (
@@ -89,18 +110,13 @@ def normalization_look_up(data: Int64Array, table: LookUpTable) -> LookUpResult:
         data, lo, table.lo_table, table.lo_start, table.lo_end, table.lo_underflow,
         table.lo_overflow,
     )  # fmt: skip
-    underflow = int(np.count_nonzero(le.underflow & lo.underflow))
-    overflow = int(np.count_nonzero(le.overflow & lo.overflow))
-    le_hit = int(np.count_nonzero(le.hit & ~lo.hit))
-    lo_hit = int(np.count_nonzero(lo.hit & ~le.hit))
-    counters = LookUpCounters(
-        underflow=underflow,
-        overflow=overflow,
-        hybrid=data.size - underflow - overflow - le_hit - lo_hit,
-        le_hit=le_hit,
-        lo_hit=lo_hit,
+    return LookUpClasses(
+        values=np.where(answers_lo(le, lo, table), lo_values, le_values),
+        underflow=le.underflow & lo.underflow,
+        overflow=le.overflow & lo.overflow,
+        le_hit=le.hit & ~lo.hit,
+        lo_hit=lo.hit & ~le.hit,
     )
-    return LookUpResult(np.where(answers_lo(le, lo, table), lo_values, le_values), counters)
 
 
 def _linear_index(data: Int64Array, start: int, select: int, last: int) -> TableIndex:
