@@ -6,8 +6,10 @@ from nvdla_ir.ir.dialect import Context
 
 DIALECTS = {
     "builtin": "nvdla_ir.dialects.builtin:BUILTIN",
+    "csb": "nvdla_ir.dialects.csb:CSB",
     "func": "nvdla_ir.dialects.func:FUNC",
     "nn": "nvdla_ir.dialects.nn:NN",
+    "nvdla": "nvdla_ir.dialects.nvdla:NVDLA",
     "quant": "nvdla_ir.dialects.quant:QUANT",
 }
 

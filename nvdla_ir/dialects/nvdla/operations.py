@@ -1,0 +1,309 @@
+"""Hardware layers: one operation is one run of one unit chain.
+
+Values in memory are tensors; ``allocate-memory`` gives the operations that produce them an
+``address`` and strides in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nn.shapes import shape_of, text_of, window_faults, window_shape
+from nvdla_ir.dialects.nvdla.sdp_unit import SdpUnit
+from nvdla_ir.dialects.nvdla.types import (
+    ACCUMULATOR_STREAM,
+    CUBE,
+    INT8_STREAM,
+    INTEGER_TABLE,
+    StreamType,
+    cube_shape,
+)
+from nvdla_ir.ir.attribute_kinds import DICT, ELEMENTS, INT, INTS, STRING, enumeration
+from nvdla_ir.ir.definition import (
+    attribute,
+    operand,
+    optional_attribute,
+    optional_operand,
+    result,
+    variadic_operand,
+)
+from nvdla_ir.ir.operation import Value
+from nvdla_ir.ir.traits import Pure, SingleUseResults, Trait
+from nvdla_ir.ir.types import I32, Type
+
+
+class StreamsUsedOnce(Trait):
+    """A result that is a stream has one use."""
+
+    def verify(self, op: LayerOp) -> Iterable[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if any(isinstance(result.type, StreamType) for result in op.results):
+            yield from SingleUseResults().verify(op)
+
+
+class MemoryOp(LayerOp):
+    """An operation whose result is in memory, unless it is a stream.
+
+    address:        of the first byte
+    line_stride:    bytes between rows; for cubes and images
+    surface_stride: bytes between groups of channels; for cubes
+    """
+
+    address = optional_attribute(INT)
+    line_stride = optional_attribute(INT)
+    surface_stride = optional_attribute(INT)
+
+
+class ConstantOp(MemoryOp):
+    """Weights (K×C×R×S, int8) or an SDP operand table, in logical order.
+
+    A table has one entry a channel (K, or K×2 for interleaved ALU and MUL operands) or one an
+    element (1×C×H×W).
+    """
+
+    name = "nvdla.constant"
+    traits = (Pure(),)
+    elide_result_types = True
+
+    value = attribute(ELEMENTS)
+    output = result(INTEGER_TABLE)
+
+    def infer_result_types(self) -> Sequence[Type] | None:
+        return [self.value.type]
+
+    def verify(self) -> Iterable[str]:
+        if shape_of(self.output) != self.value.type.static_shape:
+            yield f"has a result of type '{self.output.type}', but '{self.value.type}' elements"
+
+
+class UploadOp(MemoryOp):
+    """A tensor of the host, written to memory as a feature cube or as an image.
+
+    ``format`` is ``feature`` or a pixel format of the hardware such as ``T_R8``.
+    """
+
+    name = "nvdla.upload"
+    traits = (Pure(),)
+
+    input = operand(CUBE)
+    format = attribute(STRING, default="feature")
+    output = result(CUBE)
+
+    def infer_result_types(self) -> Sequence[Type] | None:
+        return [self.input.type]
+
+
+class DownloadOp(LayerOp):
+    """A cube in memory, read by the host."""
+
+    name = "nvdla.download"
+    traits = (Pure(),)
+
+    input = operand(CUBE)
+    output = result(CUBE)
+
+    def infer_result_types(self) -> Sequence[Type] | None:
+        return [self.input.type]
+
+
+class ConvOp(LayerOp):
+    """CDMA, CSC, CMAC and CACC: a convolution whose 32-bit results stream into the SDP.
+
+    pad_value:       what taps outside the input read, after the input converter
+    pixel_format:    of an image input; absent for feature input
+    cvt_offset, cvt_scale, cvt_truncate: the input converter, absent where bypassed
+    means:           replaces cvt_offset by one number for each component of a pixel
+    clip_truncate:   right shift of the accumulators
+    data_banks, weight_banks: how the convolution buffer is shared out
+    """
+
+    name = "nvdla.conv"
+    traits = (Pure(), StreamsUsedOnce())
+
+    input = operand(CUBE)
+    weight = operand(CUBE)
+    strides = attribute(INTS, default=(1, 1))
+    pads = attribute(INTS, default=(0, 0, 0, 0))
+    dilations = attribute(INTS, default=(1, 1))
+    pad_value = attribute(INT, default=0)
+    pixel_format = optional_attribute(STRING)
+    cvt_offset = optional_attribute(INT)
+    means = optional_attribute(INTS)
+    cvt_scale = optional_attribute(INT)
+    cvt_truncate = optional_attribute(INT)
+    clip_truncate = attribute(INT, default=0)
+    data_banks = optional_attribute(INT)
+    weight_banks = optional_attribute(INT)
+    output = result(ACCUMULATOR_STREAM)
+
+    def _output_shape(self) -> tuple[int, ...]:
+        shape, weight = shape_of(self.input), shape_of(self.weight)
+        height, width = window_shape(shape, weight[2:], self.strides, self.pads, self.dilations)
+        return shape[0], weight[0], height, width
+
+    def infer_result_types(self) -> Sequence[Type] | None:
+        return [StreamType(self._output_shape(), I32)]
+
+    def verify(self) -> Iterable[str]:
+        faults = list(window_faults((1, 1), self.strides, self.pads, self.dilations))
+        if faults:
+            yield from faults
+            return
+        if shape_of(self.input)[1] != shape_of(self.weight)[1]:
+            yield (
+                f"has weights for {shape_of(self.weight)[1]} channels, but the input has "
+                f"{shape_of(self.input)[1]}"
+            )
+        if (self.cvt_scale is None) != (self.cvt_truncate is None):
+            yield "has half an input converter: 'cvt_scale' and 'cvt_truncate' go together"
+        if self.means is not None and self.pixel_format is None:
+            yield "has 'means', which only image input subtracts"
+        if cube_shape(self.output.type) != self._output_shape():
+            yield (
+                f"has a result of shape {text_of(cube_shape(self.output.type))}, but its "
+                f"operands make {text_of(self._output_shape())}"
+            )
+
+
+class SdpOp(MemoryOp):
+    """The SDP on a stream from the convolution or on a cube in memory: BS, then BN, then the
+    output converter ``sat8(rha((x - cvt_offset) * cvt_scale, cvt_shift))``.
+
+    ``bs`` and ``bn`` say what these units do (see ``SdpUnit``); ``bs_operand`` and ``bn_operand``
+    are what they read from memory: a table with one entry a channel, or a cube.
+    """
+
+    name = "nvdla.sdp"
+    traits = (Pure(), StreamsUsedOnce())
+
+    input = operand(CUBE | ACCUMULATOR_STREAM)
+    bs_operand = optional_operand(INTEGER_TABLE)
+    bn_operand = optional_operand(INTEGER_TABLE)
+    bs = optional_attribute(DICT)
+    bn = optional_attribute(DICT)
+    cvt_offset = attribute(INT, default=0)
+    cvt_scale = attribute(INT, default=1)
+    cvt_shift = attribute(INT, default=0)
+    output = result(CUBE | INT8_STREAM)
+
+    @property
+    def bs_unit(self) -> SdpUnit:
+        return SdpUnit.from_attribute(self.bs)
+
+    @property
+    def bn_unit(self) -> SdpUnit:
+        return SdpUnit.from_attribute(self.bn)
+
+    def verify(self) -> Iterable[str]:
+        shape = cube_shape(self.input.type)
+        if cube_shape(self.output.type) != shape:
+            yield "changes the shape"
+        for name in ("bs", "bn"):
+            table: Value | None = getattr(self, f"{name}_operand")
+            try:
+                unit: SdpUnit = getattr(self, f"{name}_unit")
+            except ValueError as error:
+                yield f"has a faulty '{name}': {error}"
+                continue
+            if unit.needs_operand != (table is not None):
+                yield (
+                    f"has '{name}' that reads memory, but no '{name}_operand'"
+                    if table is None
+                    else f"has a '{name}_operand' that '{name}' does not read"
+                )
+            if table is not None:
+                yield from _table_faults(name, unit, shape_of(table), shape)
+
+
+def _table_faults(
+    name: str, unit: SdpUnit, table: tuple[int, ...], shape: tuple[int, ...]
+) -> Iterable[str]:
+    both = unit.alu_from_memory and unit.mul_from_memory
+    legal = [(shape[1], 2)] if both else [(shape[1],), shape]
+    if table not in legal:
+        yield (
+            f"has '{name}_operand' of shape {text_of(table)}, but it must be "
+            f"{' or '.join(map(text_of, legal))}"
+        )
+
+
+class PdpOp(MemoryOp):
+    """``nvdla.pdp max %x …``: pooling of a cube in memory or of a stream from the SDP.
+
+    pad_value:   what padding counts as in an average
+    reciprocals: height and width, in units of 2^-16, of an average (pdp.md section 3)
+    """
+
+    name = "nvdla.pdp"
+    traits = (Pure(),)
+    positional = ("method",)
+
+    method = attribute(enumeration("max", "min", "average"))
+    input = operand(CUBE | INT8_STREAM)
+    kernel = attribute(INTS)
+    strides = attribute(INTS, default=(1, 1))
+    pads = attribute(INTS, default=(0, 0, 0, 0))
+    pad_value = attribute(INT, default=0)
+    reciprocals = optional_attribute(INTS)
+    output = result(CUBE)
+
+    def _output_shape(self) -> tuple[int, ...]:
+        shape = cube_shape(self.input.type)
+        return (*shape[:2], *window_shape(shape, self.kernel, self.strides, self.pads))
+
+    def verify(self) -> Iterable[str]:
+        faults = list(window_faults(self.kernel, self.strides, self.pads, (1, 1)))
+        if not faults and shape_of(self.output) != self._output_shape():
+            faults.append(
+                f"has a result of shape {text_of(shape_of(self.output))}, but its operands make "
+                f"{text_of(self._output_shape())}"
+            )
+        if (self.method == "average") != (self.reciprocals is not None):
+            faults.append("has 'reciprocals' exactly where the method is average")
+        yield from faults
+
+
+class SliceOp(MemoryOp):
+    """Channels ``begin`` to ``begin + size`` of a cube: a view, no work."""
+
+    name = "nvdla.slice"
+    traits = (Pure(),)
+
+    input = operand(CUBE)
+    begin = attribute(INT)
+    size = attribute(INT)
+    output = result(CUBE)
+
+    def verify(self) -> Iterable[str]:
+        shape = shape_of(self.input)
+        if not (0 <= self.begin and self.size > 0 and self.begin + self.size <= shape[1]):
+            yield (
+                f"takes channels {self.begin} to {self.begin + self.size - 1}, but the input has "
+                f"{shape[1]}"
+            )
+        elif shape_of(self.output) != (shape[0], self.size, *shape[2:]):
+            yield f"has a result of shape {text_of(shape_of(self.output))}"
+
+
+class ConcatOp(MemoryOp):
+    """Cubes one after another along the channels: a view; its inputs are written in place.
+
+    Each input but the last has a multiple of the memory atom's channels.
+    """
+
+    name = "nvdla.concat"
+    traits = (Pure(),)
+
+    inputs = variadic_operand(CUBE, minimum=1)
+    output = result(CUBE)
+
+    def verify(self) -> Iterable[str]:
+        shapes = [shape_of(value) for value in self.inputs]
+        expected = (shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:])
+        if any((s[0], *s[2:]) != (expected[0], *expected[2:]) for s in shapes):
+            yield "joins cubes of different height, width or batch"
+        elif shape_of(self.output) != expected:
+            yield (
+                f"has a result of shape {text_of(shape_of(self.output))}, but its operands make "
+                f"{text_of(expected)}"
+            )
