@@ -28,6 +28,16 @@ def _decoders(block: Block) -> dict[str, tuple[str, int, int, int]]:
     }
 
 
+@cache
+def _writable(block: Block) -> Mapping[str, int]:
+    return {name: register.writable_mask for name, register in block.registers.items()}
+
+
+@cache
+def _resets(block: Block, grouped: bool) -> Mapping[str, int]:
+    return block.resets(grouped)
+
+
 class Fields:
     """Named fields of a register group together with the block's single registers.
 
@@ -61,8 +71,8 @@ class RegisterFile:
 
     def __init__(self, block: Block) -> None:
         self.block = block
-        self.single = block.resets(grouped=False)
-        self._masks = {name: r.writable_mask for name, r in block.registers.items()}
+        self.single = dict(_resets(block, False))
+        self._masks = _writable(block)
 
     def write(self, register: Register, word: int) -> None:
         """A CSB write: bits that are read-only or do not exist keep their value."""
@@ -84,8 +94,7 @@ class UnitRegisters(RegisterFile):
 
     def __init__(self, block: Block) -> None:
         super().__init__(block)
-        resets = block.resets(grouped=True)
-        self.groups = (resets, dict(resets))
+        self.groups = tuple(dict(_resets(block, True)) for _ in GROUPS)
         self.producer = 0
         self.consumer = 0
         self.armed = [False, False]
