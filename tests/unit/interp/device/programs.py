@@ -94,7 +94,10 @@ class Convolution:
         return (self.w.shape[0], *self.output_size)
 
     def program(self, device: Device, group: int = 0, *, output: int = OUTPUT, **misc: int) -> None:
-        """Store the operands and write all registers of ``group``; ``misc`` goes to CDMA and CSC."""
+        """Store the operands and write all registers of ``group``.
+
+        ``misc`` goes to CDMA and CSC.
+        """
         hardware = device.configuration
         channels, height, width = self.x.shape
         kernels, _, rows, columns = self.w.shape
@@ -136,9 +139,11 @@ class Convolution:
             **shared,
             **self.converter,
         )
-        size = dict(
-            DATAOUT_WIDTH=out_width - 1, DATAOUT_HEIGHT=out_height - 1, DATAOUT_CHANNEL=kernels - 1
-        )
+        size = {
+            "DATAOUT_WIDTH": out_width - 1,
+            "DATAOUT_HEIGHT": out_height - 1,
+            "DATAOUT_CHANNEL": kernels - 1,
+        }
         program(
             device,
             "CSC",
@@ -185,24 +190,24 @@ def program_sdp(
     channels, height, width = shape
     layout = FeatureLayout.packed(channels, height, width, device.configuration.memory_atom)
     offset, scale, shift = output_converter
-    defaults = dict(
-        WIDTH=width - 1,
-        HEIGHT=height - 1,
-        CHANNEL=channels - 1,
-        DST_BASE_ADDR_LOW=output,
-        DST_LINE_STRIDE=layout.line_stride,
-        DST_SURFACE_STRIDE=layout.surface_stride,
-        DST_RAM_TYPE=1,
-        FLYING_MODE=flying,
-        BS_BYPASS=1,
-        BN_BYPASS=1,
-        EW_BYPASS=1,
-        CVT_OFFSET=offset,
-        CVT_SCALE=scale,
-        CVT_SHIFT=shift,
-        PROC_PRECISION=0,
-        OUT_PRECISION=0,
-    )
+    defaults = {
+        "WIDTH": width - 1,
+        "HEIGHT": height - 1,
+        "CHANNEL": channels - 1,
+        "DST_BASE_ADDR_LOW": output,
+        "DST_LINE_STRIDE": layout.line_stride,
+        "DST_SURFACE_STRIDE": layout.surface_stride,
+        "DST_RAM_TYPE": 1,
+        "FLYING_MODE": flying,
+        "BS_BYPASS": 1,
+        "BN_BYPASS": 1,
+        "EW_BYPASS": 1,
+        "CVT_OFFSET": offset,
+        "CVT_SCALE": scale,
+        "CVT_SHIFT": shift,
+        "PROC_PRECISION": 0,
+        "OUT_PRECISION": 0,
+    }
     program(device, "SDP", **(defaults | fields))
 
 
@@ -212,19 +217,19 @@ def program_sdp_rdma(
     """Write the registers of SDP_RDMA in memory mode, without operand streams by default."""
     channels, height, width = shape
     layout = FeatureLayout.packed(channels, height, width, device.configuration.memory_atom)
-    defaults = dict(
-        WIDTH=width - 1,
-        HEIGHT=height - 1,
-        CHANNEL=channels - 1,
-        SRC_BASE_ADDR_LOW=source,
-        SRC_LINE_STRIDE=layout.line_stride,
-        SRC_SURFACE_STRIDE=layout.surface_stride,
-        SRC_RAM_TYPE=1,
-        FLYING_MODE=0,
-        IN_PRECISION=0,
-        PROC_PRECISION=0,
-        BRDMA_DISABLE=1,
-        NRDMA_DISABLE=1,
-        ERDMA_DISABLE=1,
-    )
+    defaults = {
+        "WIDTH": width - 1,
+        "HEIGHT": height - 1,
+        "CHANNEL": channels - 1,
+        "SRC_BASE_ADDR_LOW": source,
+        "SRC_LINE_STRIDE": layout.line_stride,
+        "SRC_SURFACE_STRIDE": layout.surface_stride,
+        "SRC_RAM_TYPE": 1,
+        "FLYING_MODE": 0,
+        "IN_PRECISION": 0,
+        "PROC_PRECISION": 0,
+        "BRDMA_DISABLE": 1,
+        "NRDMA_DISABLE": 1,
+        "ERDMA_DISABLE": 1,
+    }
     program(device, "SDP_RDMA", **(defaults | fields))

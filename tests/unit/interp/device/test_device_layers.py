@@ -100,7 +100,7 @@ def test_data_and_weights_stay_in_the_buffer() -> None:
     assert first.any()
     assert np.array_equal(load(device, OUTPUT + 0x8000, layer.output_shape), first)
     layer.program(device, 0, WEIGHT_REUSE=1)
-    with pytest.raises(DeviceError, match="WEIGHT_REUSE = 0x1 .* no weights are kept"):
+    with pytest.raises(DeviceError, match=r"WEIGHT_REUSE = 0x1 .* no weights are kept"):
         enable(device, CONVOLUTION)
 
 

@@ -128,7 +128,7 @@ def test_interrupts_are_cleared_by_writing_one() -> None:
     assert [str(interrupt) for interrupt in device.pending_interrupts()] == ["SDP_0", "PDP_1"]
     device.write("GLB", "S_INTR_STATUS", 1 << 5)
     assert device.read("GLB", "S_INTR_STATUS") == 1 << 20 | 1
-    with pytest.raises(DeadlockError, match="CACC: .* masked in GLB"):
+    with pytest.raises(DeadlockError, match=r"CACC: .* masked in GLB"):
         device.wait("CACC", 0)
     device.wait("SDP", 0)
     assert device.read("GLB", "S_INTR_STATUS") == 1 << 20
