@@ -28,7 +28,7 @@ from nvdla_ir.interp.device.convolution_checks import check_convolution
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.record import LayerNotes
 from nvdla_ir.interp.device.registers import Fields, UnitRegisters
-from nvdla_ir.interp.device.winograd import TILE, extend_input, winograd_convolve
+from nvdla_ir.interp.device.winograd import STEP, TILE, extend_input, winograd_convolve
 
 _MEANS = ("MEAN_RY", "MEAN_GU", "MEAN_BV", "MEAN_AX")
 _MODE_FIELDS = ("CONV_MODE", "DATAIN_FORMAT", "DATA_BANK", "WEIGHT_BANK")
@@ -84,6 +84,8 @@ class ConvolutionPipeline:
         units["CACC"].set_counter("D_OUT_SATURATION", saturated)
         notes.counters["D_OUT_SATURATION"] = saturated
         multiplications = len(data) * kernels * weights[0].size * height * width
+        if csc["CONV_MODE"] == 1:
+            multiplications //= STEP * STEP  # one product serves all outputs of a tile
         return fast.truncate_accumulator(accumulators, truncate), multiplications
 
     def _weight_surface(self, cdma: Fields, retained: _Retained | None) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ def test_unwritten_bytes_read_as_zero() -> None:
     assert memory.read(0x1FFF, 4).tolist() == [0, 1, 2, 0]
 
 
+@settings(deadline=None)
 @given(writes=st.lists(st.tuples(_ADDRESSES, st.binary(min_size=1, max_size=60)), max_size=12))
 def test_reads_what_was_written_last(writes: list[tuple[int, bytes]]) -> None:
     memory = Memory("test")
