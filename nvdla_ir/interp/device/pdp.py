@@ -51,6 +51,8 @@ class PdpLayer:
         """Pool the cube ``[lane, row, column]`` that the SDP sends, or the one in memory."""
         fields = self.unit.fields
         self._check()
+        if cube is not None:
+            self._check_stream(cube)
         output_height = fields["CUBE_OUT_HEIGHT"] + 1
         channels = self.input_size[0]
         surfaces = self.environment.surfaces_of(channels)
@@ -145,6 +147,20 @@ class PdpLayer:
                 continue
             environment.require(
                 rdma[name] == fields[name], rdma, name, f"must equal PDP's, {fields[name]}"
+            )
+
+    def _check_stream(self, cube: Int8Array) -> None:
+        """The SDP must send what the PDP expects."""
+        channels, height, width = self.input_size
+        lanes = self.environment.surfaces_of(channels) * self.environment.configuration.memory_atom
+        for name, found, expected in zip(
+            ("CHANNEL", "HEIGHT", "WIDTH"), cube.shape, (lanes, height, width), strict=True
+        ):
+            self.environment.unsupported(
+                found == expected,
+                self.unit.fields,
+                f"CUBE_IN_{name}",
+                f"the SDP sends {found} {name.lower()} elements on the fly, not {expected}",
             )
 
     def _pool(self, data: Int8Array, segment: Segment, output_height: int) -> Int8Array:

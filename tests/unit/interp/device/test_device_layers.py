@@ -271,3 +271,17 @@ def test_pooling_on_the_fly_and_from_memory_agree() -> None:
     )  # fmt: skip
     assert np.array_equal(pooled[0], pooled[1])
     assert np.array_equal(pooled[0][:13], expected)
+
+
+def test_the_pdp_must_expect_what_the_sdp_sends() -> None:
+    device = new_device()
+    store(device, INPUT, _cube(0, 8, 4, 4))
+    program_sdp(device, (8, 4, 4), 0, flying=0, OUTPUT_DST=1)
+    program_sdp_rdma(device, (8, 4, 4), INPUT)
+    program(
+        device, "PDP", CUBE_IN_WIDTH=4, CUBE_IN_HEIGHT=3, CUBE_IN_CHANNEL=7, CUBE_OUT_WIDTH=4,
+        CUBE_OUT_HEIGHT=3, DST_BASE_ADDR_LOW=OUTPUT, DST_LINE_STRIDE=64, DST_RAM_TYPE=1,
+        INPUT_DATA=0,
+    )  # fmt: skip
+    with pytest.raises(DeviceError, match=r"CUBE_IN_WIDTH = 0x4 \(4\): the SDP sends 4 width"):
+        enable(device, ("PDP", "SDP", "SDP_RDMA"))
