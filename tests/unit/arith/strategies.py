@@ -90,7 +90,7 @@ def look_up_tables(draw: st.DrawFn, bits: int, largest_select: int) -> LookUpTab
         le_table=rng.integers(-(1 << 15), 1 << 15, 65),
         lo_table=rng.integers(-(1 << 15), 1 << 15, 257),
         le_function=draw(st.sampled_from(LookUpFunction)),
-        le_index_offset=draw(st.integers(-64, 31) | signed(8)),
+        le_index_offset=draw(st.integers(-64, 33) | st.integers(29, 33) | signed(8)),
         le_index_select=draw(select),
         lo_index_select=draw(select),
         le_underflow=draw(slopes),

@@ -43,7 +43,7 @@ def cubes(draw: st.DrawFn) -> NDArray[np.int8]:
 
 
 @given(x=cubes(), layer=normalizations())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_reference_equals_unbounded_integers(x: NDArray[np.int8], layer: Normalization) -> None:
     result = reference.local_response_normalization(x, layer)
     assert result.values.dtype == np.int8
@@ -61,7 +61,7 @@ def test_reference_equals_unbounded_integers(x: NDArray[np.int8], layer: Normali
 
 
 @given(x=cubes(), layer=normalizations(), repeat=st.sampled_from((1, 30)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_fast_equals_reference(x: NDArray[np.int8], layer: Normalization, repeat: int) -> None:
     x = np.stack([np.tile(x, (1, repeat, 2)), np.tile(x[::-1], (1, repeat, 2))])
     result = fast.local_response_normalization(x, layer)

@@ -37,6 +37,14 @@ def test_round_shift(module: Any, case: tuple[list[int], int]) -> None:
 
 
 @both
+@pytest.mark.parametrize("shift", [1, 61, 62, 63, 64])
+def test_round_shift_of_the_largest_values(module: Any, shift: int) -> None:
+    values = [LARGEST, LARGEST - 1, LARGEST >> 1, -LARGEST, 1 - LARGEST]
+    expected = [exact.divide_rounded(v, shift) for v in values]
+    assert module.round_shift(np.array(values), shift).tolist() == expected
+
+
+@both
 def test_round_shift_leaves_its_operand_alone(module: Any) -> None:
     values = np.array([5, -5])
     assert module.round_shift(values, 1).tolist() == [3, -3]

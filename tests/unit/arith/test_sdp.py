@@ -31,7 +31,7 @@ words = st.lists(signed(32), min_size=1, max_size=24)
 
 @both
 @given(data=words, unit=x_units)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_x_unit(module: Any, data: list[int], unit: XUnit) -> None:
     expected = [exact.x_unit(d, unit, unit.alu_operand, unit.mul_operand) for d in data]
     result = module.sdp_x(np.array(data), unit)
@@ -41,7 +41,7 @@ def test_x_unit(module: Any, data: list[int], unit: XUnit) -> None:
 
 @both
 @given(data=words, unit=y_units())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_y_unit(module: Any, data: list[int], unit: YUnit) -> None:
     expected = [exact.y_unit(d, unit, unit.alu_operand, unit.mul_operand) for d in data]
     result = module.sdp_y(np.array(data), unit)
@@ -64,7 +64,7 @@ def multiplied_ties(draw: st.DrawFn) -> tuple[list[int], int, int]:
 
 @both
 @given(case=multiplied_ties())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_ties_of_products(module: Any, case: tuple[list[int], int, int]) -> None:
     data, multiplier, shift = case
     unit = XUnit(mul_operand=multiplier, mul_shift=shift)
@@ -74,6 +74,61 @@ def test_ties_of_products(module: Any, case: tuple[list[int], int, int]) -> None
     assert module.sdp_y(np.array(data), y_unit).tolist() == expected
     outputs = [exact.convert(d, 0, multiplier, shift, 8) for d in data]
     assert module.convert_output(np.array(data), 0, multiplier, shift).tolist() == outputs
+
+
+@st.composite
+def wide_products(draw: st.DrawFn) -> tuple[list[int], int, int]:
+    """Data, multiplier of 32 bits and shift: products up to 2**62, many of them ties."""
+    shift = draw(st.integers(1, 62))
+    twos = draw(st.integers(max(0, shift - 31), min(shift - 1, 30)))
+    odd = 2 * draw(st.integers(0, (1 << (30 - twos)) - 1)) + 1
+    multiplier = draw(st.sampled_from((-1, 1))) * (odd << twos)
+    data = draw(st.lists(ties(shift - twos, 32) | signed(32), min_size=1, max_size=24))
+    return data, multiplier, shift
+
+
+@both
+@given(case=wide_products(), prelu=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_products_that_float64_does_not_hold(
+    module: Any, case: tuple[list[int], int, int], prelu: bool
+) -> None:
+    data, multiplier, shift = case
+    unit = YUnit(mul_operand=multiplier, truncate=shift, prelu=prelu)
+    expected = [exact.y_unit(d, unit, 0, multiplier) for d in data]
+    assert module.sdp_y(np.array(data), unit).tolist() == expected
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("shift", [0, 1, 12])
+def test_layers_of_everyday_use(bits: int, shift: int) -> None:
+    """Bias, multiplier and ReLU per channel before a converter that has little to do."""
+    rng = np.random.default_rng(0)
+    bias = rng.integers(-50, 50, (4, 1, 1)).astype(np.int16)
+    scale = rng.integers(-30, 31, (4, 1, 1)).astype(np.int16)
+    addend = rng.integers(-128, 128, (4, 5, 6)).astype(np.int8)
+    total = AluAlgorithm.SUM
+    first = XUnit(
+        alu=total, alu_operand=bias, alu_shift=2, mul_operand=scale, mul_shift=shift, relu=True
+    )
+    chains: list[tuple[XUnit, ...]] = [
+        (first,),
+        (evolve(first, relu=False), XUnit(alu=total, alu_operand=addend, relu=True)),
+        (XUnit(relu=True), XUnit()),
+        (XUnit(relu=True), XUnit(alu=AluAlgorithm.MIN, alu_operand=-3)),
+        (XUnit(relu=True), XUnit(alu=AluAlgorithm.MAX, alu_operand=addend, relu=True)),
+    ]
+    for data in (
+        rng.integers(-100, 100, (4, 5, 6)),
+        rng.integers(-(1 << 20), 1 << 20, (4, 5, 6)),
+        np.full((4, 5, 6), -100),
+    ):
+        for units in chains:
+            for output in (OutputConverter(), OutputConverter(-3, 21, 5)):
+                result = fast.sdp_layer(data, x_units=units, output=output, bits=bits)
+                expected = reference.sdp_layer(data, x_units=units, output=output, bits=bits)
+                np.testing.assert_array_equal(result.values, expected.values)
+                assert result.saturated == expected.saturated
 
 
 @given(multiplier=signed(16), shift=st.integers(0, 63))
@@ -92,7 +147,7 @@ def test_every_small_product_rounds_alike(multiplier: int, shift: int) -> None:
     shift=st.integers(0, 63) | st.integers(0, 20),
     bits=st.sampled_from((8, 16)),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_output_converter(
     module: Any, data: list[int], offset: int, scale: int, shift: int, bits: int
 ) -> None:
@@ -137,7 +192,7 @@ def look_up_inputs(table: LookUpTable, extra: list[int]) -> list[int]:
 
 @both
 @given(table=look_up_tables(bits=32, largest_select=127), extra=words)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_look_up(module: Any, table: LookUpTable, extra: list[int]) -> None:
     data = look_up_inputs(table, extra)
     expected = [exact.look_up(x, table) for x in data]
@@ -231,7 +286,7 @@ def layers(draw: st.DrawFn) -> tuple[NDArray[Any], dict[str, Any]]:
 
 
 @given(layers())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_fast_layers_equal_the_reference(case: tuple[NDArray[Any], dict[str, Any]]) -> None:
     data, parameters = case
     before = data.copy()
