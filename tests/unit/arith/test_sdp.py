@@ -21,6 +21,7 @@ from nvdla_ir.arith.parameters import (
     LookUpTable,
     OperandConverter,
     OutputConverter,
+    Slope,
     XUnit,
     YUnit,
 )
@@ -204,6 +205,21 @@ def test_look_up(module: Any, table: LookUpTable, extra: list[int]) -> None:
     assert counters.hybrid == sum(kind == "hit" for _, kind, _, _ in expected)
     assert counters.le_hit == sum(le for _, _, le, _ in expected)
     assert counters.lo_hit == sum(lo for _, _, _, lo in expected)
+
+
+@both
+@pytest.mark.parametrize("offset", [-128, -1, 0, 1, 30, 31, 32, 33, 127])
+def test_exponential_underflow_starts_from_the_first_entry(module: Any, offset: int) -> None:
+    table = LookUpTable(
+        le_table=list(range(65)),
+        lo_table=[0] * 257,
+        le_index_offset=offset,
+        le_start=-1000,
+        le_underflow=Slope(3, 5),
+    )
+    data = [-(1 << 31), -2000, -1001, -1000, -999, -998, 0, (1 << 30) - 1000, (1 << 31) - 1]
+    expected = [exact.look_up(x, table)[0] for x in data]
+    assert module.look_up(np.array(data), table).values.tolist() == expected
 
 
 @given(
