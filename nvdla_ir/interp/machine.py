@@ -1,0 +1,318 @@
+"""The machine that executes a function, operation by operation.
+
+One machine runs every level: what a level needs is in its kernels (``registry.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from attrs import define, field, frozen
+from numpy.typing import NDArray
+
+from nvdla_ir.arith.errors import OperandError
+from nvdla_ir.dialects.func import FuncOp, ReturnOp
+from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.quant import CalibratedType, QuantizedType
+from nvdla_ir.interp.quantization import (
+    dequantize,
+    dtype_of,
+    element_of,
+    is_quantized_tensor,
+    round_to_grid,
+)
+from nvdla_ir.interp.registry import Kernel, Numbers, find_kernel
+from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.types import TensorType
+from nvdla_ir.resources import ResourceStore
+
+Array = NDArray[Any]
+Observer = Callable[[Operation, Sequence[Any]], None]
+
+
+class Mode(Enum):
+    """How quantized and calibrated tensors are computed."""
+
+    FLOAT = "float"
+    """As reals, without rounding; quantized constants are dequantized."""
+    FAKE_QUANTIZED = "fake-quantized"
+    """As reals; each calibrated tensor, and each quantized one of 8 bits, is rounded to the grid
+    of its type. Tensors of 16 and 32 bits stay unrounded, multipliers are exact ratios."""
+    INTEGER = "integer"
+    """Quantized tensors as their stored integers, bit for bit as the hardware."""
+
+
+def default_mode(func: FuncOp) -> Mode:
+    """Integer where anything in ``func`` is quantized or needs stored integers, else float."""
+    for op in func.body.operations:
+        if any(is_quantized_tensor(value.type) for value in (*op.operands, *op.results)):
+            return Mode.INTEGER
+        if find_kernel(op, Numbers.REAL) is None and find_kernel(op, Numbers.STORED) is not None:
+            return Mode.INTEGER
+    return Mode.FLOAT
+
+
+class Values:
+    """What a kernel may read: the value of each operand, and the machine."""
+
+    def __init__(self, machine: Machine, environment: dict[Value, Any], as_reals: bool) -> None:
+        self.machine = machine
+        self._environment = environment
+        self._as_reals = as_reals
+
+    def __getitem__(self, value: Value) -> Any:
+        """The operand ``value``: an array, unless its producer made something else. A kernel on
+        reals gets quantized operands dequantized."""
+        found = self._environment[value]
+        element = element_of(value.type)
+        if self._as_reals and isinstance(element, QuantizedType):
+            return dequantize(found, element)
+        return found
+
+    def get(self, value: Value | None) -> Any:
+        """The operand, or None for an optional operand that is absent."""
+        return None if value is None else self[value]
+
+
+@frozen(eq=False)
+class _Step:
+    """One operation, its kernel, and the values that nobody reads afterwards."""
+
+    op: Operation
+    kernel: Kernel
+    last_uses: tuple[Value, ...]
+
+
+@frozen(eq=False)
+class _Plan:
+    """A function made ready: what does not depend on the input is in ``constants``."""
+
+    constants: dict[Value, Any]
+    steps: list[_Step]
+    returned: list[Value]
+    any_batch: bool
+
+
+@define(eq=False)
+class Machine:
+    """Executes functions of one module.
+
+    resources: the tensors that ``dense_resource<…>`` attributes refer to
+    mode:      how quantized and calibrated tensors are computed
+    observer:  called after each operation with its results, constants excepted
+    state:     belongs to the kernels for the length of one run (a device, its memory); cleared
+               when a run starts
+    cache:     belongs to the kernels for the machine's life (what they make of constants)
+    """
+
+    resources: ResourceStore = field(factory=ResourceStore)
+    mode: Mode = Mode.FLOAT
+    observer: Observer | None = None
+    state: dict[object, Any] = field(factory=dict[object, Any], init=False)
+    cache: dict[object, Any] = field(factory=dict[object, Any], init=False)
+    _plans: dict[FuncOp, _Plan] = field(factory=dict[FuncOp, _Plan], init=False)
+
+    def run(self, func: FuncOp, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Execute ``func``; ``inputs`` and the outputs are named as ``func`` names them.
+
+        Quantized inputs and outputs are stored integers in integer mode, reals otherwise. Where
+        ``takes_any_batch`` says so, the leading axis of the inputs may have any length.
+
+        Raises: DiagnosticError for missing, unknown or unfitting inputs, an operation without a
+        kernel, and whatever kernels find wrong.
+        """
+        plan = self._plan(func)
+        environment = dict(plan.constants)
+        environment.update(self._checked_inputs(func, inputs, plan.any_batch))
+        self.state.clear()
+        for step in plan.steps:
+            self._execute(step, environment)
+        return {
+            func.result_name(index): environment[value] for index, value in enumerate(plan.returned)
+        }
+
+    def takes_any_batch(self, func: FuncOp) -> bool:
+        """Whether ``func``, made for a batch of one, runs on several images at once.
+
+        Raises: DiagnosticError for operations without a kernel.
+        """
+        return self._plan(func).any_batch
+
+    # -------------------------------------------------------------- preparation
+
+    def _plan(self, func: FuncOp) -> _Plan:
+        plan = self._plans.get(func)
+        if plan is None:
+            plan = self._plans[func] = self._make_plan(func)
+        return plan
+
+    def _make_plan(self, func: FuncOp) -> _Plan:
+        diagnostics = DiagnosticCollector()
+        constants: dict[Value, Any] = {}
+        chosen: list[tuple[Operation, Kernel]] = []
+        for op in func.body.operations:
+            if isinstance(op, ReturnOp):
+                continue
+            kernel = self._kernel_for(op, diagnostics)
+            if kernel is None:
+                continue
+            if kernel.constant:
+                self._execute(_Step(op, kernel, ()), constants, observed=False)
+            else:
+                chosen.append((op, kernel))
+        diagnostics.raise_if_errors()
+        returned = list(func.return_op.operands)
+        return _Plan(
+            constants, _with_last_uses(chosen, returned), returned, _any_batch(func, chosen)
+        )
+
+    def _kernel_for(self, op: Operation, diagnostics: DiagnosticCollector) -> Kernel | None:
+        real = find_kernel(op, Numbers.REAL)
+        stored = find_kernel(op, Numbers.STORED)
+        on_integers = any(is_quantized_tensor(result.type) for result in op.results)
+        if self.mode is not Mode.INTEGER:
+            found, other = real, stored
+            advice = "it computes on stored integers: run in integer mode"
+        elif on_integers:
+            found, other = stored, real
+            advice = "it has no integer arithmetic: 'insert-converters' rewrites it where it can"
+        else:
+            found, other = real or stored, None
+            advice = ""
+        if found is None:
+            reason = advice if other is not None else "there is no kernel for it"
+            diagnostics.error(
+                op.location, f"'{op.name}' cannot run in {self.mode.value} mode: {reason}"
+            )
+        return found
+
+    # -------------------------------------------------------------- execution
+
+    def _execute(
+        self, step: _Step, environment: dict[Value, Any], *, observed: bool = True
+    ) -> None:
+        op, kernel = step.op, step.kernel
+        as_reals = self.mode is Mode.INTEGER and kernel.numbers is Numbers.REAL
+        try:
+            output = kernel.function(op, Values(self, environment, as_reals))
+        except OperandError as error:
+            raise DiagnosticError.at(
+                op.location, f"{describe(op)} cannot be computed: {error}"
+            ) from error
+        results = list(output) if len(op.results) > 1 else [output] * len(op.results)
+        for value, result in zip(op.results, results, strict=True):
+            environment[value] = self._settled(value, result)
+        if observed and self.observer is not None:
+            self.observer(op, [environment[value] for value in op.results])
+        for value in step.last_uses:
+            del environment[value]
+
+    def _settled(self, value: Value, result: Any) -> Any:
+        """A result as the mode wants it: rounded to its type's grid or as it is."""
+        if self.mode is not Mode.FAKE_QUANTIZED:
+            return result
+        element = element_of(value.type)
+        if isinstance(element, CalibratedType) or (
+            isinstance(element, QuantizedType) and element.storage.width == 8
+        ):
+            return round_to_grid(result, element)
+        return result
+
+    # -------------------------------------------------------------- inputs
+
+    def _checked_inputs(
+        self, func: FuncOp, inputs: Mapping[str, Array], any_batch: bool
+    ) -> dict[Value, Any]:
+        arguments = {func.argument_name(argument): argument for argument in func.body.arguments}
+        known = ", ".join(f"'{name}'" for name in arguments) or "none"
+        diagnostics = DiagnosticCollector()
+        for name in inputs:
+            if name not in arguments:
+                diagnostics.error(
+                    func.location, f"'@{func.sym_name}' has no input '{name}'; it takes {known}"
+                )
+        environment: dict[Value, Any] = {}
+        for name, argument in arguments.items():
+            array = inputs.get(name)
+            type = argument.type
+            if array is None:
+                diagnostics.error(func.location, f"input '{name}' is missing; it is '{type}'")
+            elif not isinstance(type, TensorType):
+                diagnostics.error(
+                    func.location, f"input '{name}' is '{type}', which no array can be given for"
+                )
+            elif not _fits(array.shape, type, any_batch):
+                diagnostics.error(
+                    func.location,
+                    f"input '{name}' must have shape {_text(type.shape)}, not {_text(array.shape)}",
+                )
+            else:
+                element = type.element
+                if isinstance(element, QuantizedType) and self.mode is not Mode.INTEGER:
+                    element = element.expressed
+                expected = dtype_of(element)
+                fault = _dtype_fault(array, expected)
+                if fault is not None:
+                    diagnostics.error(func.location, f"input '{name}' {fault}")
+                else:
+                    environment[argument] = self._settled(
+                        argument, array.astype(expected, copy=False)
+                    )
+        if len({array.shape[0] for array in environment.values() if array.ndim}) > 1 and any_batch:
+            diagnostics.error(func.location, "the inputs have different numbers of images")
+        diagnostics.raise_if_errors()
+        return environment
+
+
+def _with_last_uses(
+    chosen: Sequence[tuple[Operation, Kernel]], returned: Sequence[Value]
+) -> list[_Step]:
+    """Steps that free each value after the operation that reads it last."""
+    read_later: set[Value] = set(returned)
+    steps: list[_Step] = []
+    for op, kernel in reversed(chosen):
+        dead = tuple(
+            value for value in dict.fromkeys((*op.operands, *op.results)) if value not in read_later
+        )
+        read_later.update(dead)
+        steps.append(_Step(op, kernel, dead))
+    steps.reverse()
+    return steps
+
+
+def _any_batch(func: FuncOp, chosen: Sequence[tuple[Operation, Kernel]]) -> bool:
+    leading = {
+        argument.type.shape[0]
+        if isinstance(argument.type, TensorType) and argument.type.shape
+        else None
+        for argument in func.body.arguments
+    }
+    return leading == {1} and all(kernel.any_batch(op) for op, kernel in chosen)
+
+
+def _fits(shape: Sequence[int], type: TensorType, any_batch: bool) -> bool:
+    if len(shape) != len(type.shape):
+        return False
+    start = 1 if any_batch else 0
+    return tuple(shape[start:]) == type.shape[start:] and 0 not in shape
+
+
+def _dtype_fault(array: Array, expected: np.dtype[Any]) -> str | None:
+    """Why the numbers of ``array`` are no ``expected``, or None where they are."""
+    if array.dtype.kind not in ("biu" if expected.kind in "iu" else "biuf"):
+        return f"must hold {expected}, not {array.dtype}"
+    if expected.kind in "iu" and not np.can_cast(array.dtype, expected, "safe"):
+        # Wider integers are taken where their values fit.
+        limits = np.iinfo(expected)
+        low, high = int(array.min()), int(array.max())
+        if low < limits.min or high > limits.max:
+            return f"must hold {expected}, but spans {low} to {high}"
+    return None
+
+
+def _text(shape: Sequence[int | None]) -> str:
+    return "x".join("?" if extent is None else str(extent) for extent in shape) or "scalar"

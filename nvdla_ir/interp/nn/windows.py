@@ -1,0 +1,144 @@
+"""Sliding windows over floats: convolution and pooling of [N, C, H, W] arrays."""
+
+# numpy's stubs leave parts of many overloads unknown.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+
+COLUMN_BYTES = 4 << 20
+"""About the largest matrix of input windows that is built at once; larger ones leave the cache."""
+
+
+def pad(x: FloatArray, pads: Sequence[int], value: float) -> FloatArray:
+    """``x`` with ``pads`` (top, left, bottom, right) rows and columns of ``value`` around it."""
+    top, left, bottom, right = pads
+    if not any(pads):
+        return x
+    n, c, height, width = x.shape
+    padded = np.full((n, c, top + height + bottom, left + width + right), value, x.dtype)
+    padded[:, :, top : top + height, left : left + width] = x
+    return padded
+
+
+def output_extent(size: int, taps: int, stride: int, dilation: int) -> int:
+    """How many windows fit into ``size`` padded elements."""
+    return (size - (taps - 1) * dilation - 1) // stride + 1
+
+
+def window_view(
+    padded: FloatArray,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int] = (1, 1),
+) -> FloatArray:
+    """[N, C, R, S, OH, OW]: what each tap reads for each output, without copying."""
+    n, c, height, width = padded.shape
+    image, channel, row, column = padded.strides
+    return np.lib.stride_tricks.as_strided(
+        padded,
+        shape=(
+            n,
+            c,
+            *kernel,
+            output_extent(height, kernel[0], strides[0], dilations[0]),
+            output_extent(width, kernel[1], strides[1], dilations[1]),
+        ),
+        strides=(
+            image,
+            channel,
+            row * dilations[0],
+            column * dilations[1],
+            row * strides[0],
+            column * strides[1],
+        ),
+        writeable=False,
+    )
+
+
+def convolve(
+    x: FloatArray,
+    w: FloatArray,
+    *,
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    groups: int,
+) -> FloatArray:
+    """Cross-correlation of ``x`` [N, C, H, W] with ``w`` [K, C/groups, R, S]; [N, K, OH, OW].
+
+    Pairs are (vertical, horizontal), ``pads`` top, left, bottom, right; padding is zero.
+    """
+    kernels = w.shape[0]
+    if groups == 1 and w.shape[2:] == (1, 1) and tuple(strides) == (1, 1) and not any(pads):
+        flat = np.matmul(w.reshape(kernels, -1), x.reshape(*x.shape[:2], -1))
+        return flat.reshape(x.shape[0], kernels, *x.shape[2:])
+    windows = window_view(pad(x, pads, 0.0), w.shape[2:], strides, dilations)
+    if w.shape[1] == 1 and groups > 1:
+        return _convolve_depthwise(windows, w)
+    images, outputs = len(x), windows.shape[4:]
+    weights = w.reshape(groups, kernels // groups, -1)
+    result = np.empty((images, groups, kernels // groups, outputs[0] * outputs[1]), x.dtype)
+    taps = weights.shape[2]
+    step = max(1, COLUMN_BYTES // (groups * taps * result.shape[3] * x.itemsize))
+    for first in range(0, images, step):
+        chunk = windows[first : first + step]
+        columns = chunk.reshape(len(chunk), groups, taps, -1)
+        np.matmul(weights, columns, out=result[first : first + step])
+    return result.reshape(images, kernels, *outputs)
+
+
+def _convolve_depthwise(windows: FloatArray, w: FloatArray) -> FloatArray:
+    """One input channel for each group: a sum over the taps, each a scaled plane."""
+    images, channels, rows, columns, *outputs = windows.shape
+    multiplier = w.shape[0] // channels
+    weights = w.reshape(channels, multiplier, rows, columns, 1, 1)
+    result = np.zeros((images, channels, multiplier, *outputs), windows.dtype)
+    for r in range(rows):
+        for s in range(columns):
+            result += windows[:, :, r, s][:, :, None] * weights[:, :, r, s]
+    return result.reshape(images, channels * multiplier, *outputs)
+
+
+def pool(
+    combine: Callable[..., Any], padded: FloatArray, kernel: Sequence[int], strides: Sequence[int]
+) -> FloatArray:
+    """``combine`` (np.maximum, np.add) over each window of the padded [N, C, H, W] array."""
+    rows = _combined(combine, padded, kernel[0], strides[0], 2)
+    return _combined(combine, rows, kernel[1], strides[1], 3)
+
+
+def _combined(
+    combine: Callable[..., Any], x: FloatArray, taps: int, stride: int, axis: int
+) -> FloatArray:
+    outputs = output_extent(x.shape[axis], taps, stride, 1)
+    before = (slice(None),) * axis
+
+    def tap(index: int) -> FloatArray:
+        return x[(*before, slice(index, index + (outputs - 1) * stride + 1, stride))]
+
+    result = np.array(tap(0))
+    for index in range(1, taps):
+        combine(result, tap(index), out=result)
+    return result
+
+
+def window_counts(
+    shape: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int]
+) -> NDArray[np.intp]:
+    """[OH, OW]: how many elements of each window are inside the unpadded input [H, W]."""
+    axes: list[NDArray[np.intp]] = []
+    for axis in (0, 1):
+        extent = shape[axis] + pads[axis] + pads[axis + 2]
+        starts = np.arange(output_extent(extent, kernel[axis], strides[axis], 1)) * strides[axis]
+        starts -= pads[axis]
+        ends = np.minimum(starts + kernel[axis], shape[axis])
+        axes.append(ends - np.maximum(starts, 0))
+    return axes[0][:, None] * axes[1][None, :]

@@ -1,0 +1,105 @@
+"""Which function executes which class of operation.
+
+    @kernel(nn.ReluOp, any_batch=True)
+    def relu(op: nn.ReluOp, values: Values) -> NDArray[Any]:
+        return np.maximum(values[op.input], 0)
+
+The kernels of the package's dialects are imported when a machine meets an operation of the
+dialect; a user's kernels register themselves when their module is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import frozen
+
+from nvdla_ir.ir.operation import Operation
+
+if TYPE_CHECKING:
+    from nvdla_ir.interp.machine import Values
+
+KERNEL_MODULES = {
+    "csb": "nvdla_ir.interp.registers",
+    "nn": "nvdla_ir.interp.nn",
+    "nvdla": "nvdla_ir.interp.hardware",
+    "quant": "nvdla_ir.interp.quant_casts",
+}
+"""By name of dialect, the module whose import registers the kernels."""
+
+
+class Numbers(Enum):
+    """What a kernel computes on."""
+
+    REAL = "real"
+    """The numbers that tensors stand for; quantized operands arrive dequantized."""
+    STORED = "stored"
+    """The integers that quantized tensors are stored as."""
+
+
+OpT = TypeVar("OpT", bound=Operation)
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+KernelFunction = Callable[[OpT, "Values"], Any]
+"""Takes the operation and the values it may read. Returns what its result is; where it has
+several, a sequence with one an item; where it has none, anything."""
+
+
+@frozen(eq=False)
+class Kernel:
+    """A registered function.
+
+    any_batch: whether operands may have more images along their leading axis than their types
+               say, images that do not influence each other; may depend on the operation
+    constant:  whether the result depends on nothing but the operation, so that it is computed
+               once and not for each image
+    """
+
+    function: KernelFunction[Any]
+    numbers: Numbers
+    any_batch: Callable[[Any], bool]
+    constant: bool
+
+
+_kernels: dict[tuple[type[Operation], Numbers], Kernel] = {}
+
+
+def kernel(
+    op_class: type[OpT],
+    *,
+    numbers: Numbers = Numbers.REAL,
+    any_batch: bool | Callable[[OpT], bool] = False,
+    constant: bool = False,
+) -> Callable[[FunctionT], FunctionT]:
+    """Make the decorated function the kernel of ``op_class`` on ``numbers``. The last one
+    registered for a class wins; a subclass without a kernel uses that of its base."""
+
+    def register(function: FunctionT) -> FunctionT:
+        predicate: Callable[[OpT], bool]
+        predicate = any_batch if callable(any_batch) else (lambda op, answer=any_batch: answer)
+        _kernels[op_class, numbers] = Kernel(function, numbers, predicate, constant)
+        return function
+
+    return register
+
+
+def find_kernel(op: Operation, numbers: Numbers) -> Kernel | None:
+    """The kernel for ``op`` on ``numbers``, its dialect's kernels imported; None without one."""
+    found = _registered(op, numbers)
+    if found is not None:
+        return found
+    module = KERNEL_MODULES.get(op.name.partition(".")[0])
+    if module is None:
+        return None
+    importlib.import_module(module)
+    return _registered(op, numbers)
+
+
+def _registered(op: Operation, numbers: Numbers) -> Kernel | None:
+    for op_class in type(op).__mro__:
+        found = _kernels.get((op_class, numbers))
+        if found is not None:
+            return found
+    return None
