@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nvdla_ir.arith.errors import (
     Int8Array,
@@ -100,7 +99,7 @@ def convolve(
     return total
 
 
-def truncate_accumulator(acc: IntegerArray, truncate: int) -> NDArray[np.int64]:
+def truncate_accumulator(acc: IntegerArray, truncate: int) -> Int64Array:
     """What the CACC hands to the SDP: `acc / 2**truncate`, rounded, clamped to 32 bits; int64.
 
     `truncate` is CLIP_TRUNCATE, 0 to 31 (the hardware's datapath allows up to 16).

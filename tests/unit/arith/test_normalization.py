@@ -14,7 +14,13 @@ from strategies import look_up_tables, signed
 
 from nvdla_ir.arith import fast, reference
 from nvdla_ir.arith.errors import OperandError
-from nvdla_ir.arith.parameters import LookUpFunction, LookUpPriority, LookUpTable, Normalization
+from nvdla_ir.arith.parameters import (
+    LookUpFunction,
+    LookUpPriority,
+    LookUpTable,
+    Normalization,
+    Slope,
+)
 
 
 @st.composite
@@ -70,6 +76,26 @@ def test_fast_equals_reference(x: NDArray[np.int8], layer: Normalization, repeat
     np.testing.assert_array_equal(result.values, expected.values)
     assert result.counters == expected.counters
     assert result.saturated == expected.saturated
+
+
+@pytest.mark.parametrize("offset", [-128, -1, 0, 1, 14, 15, 20, 37, 38, 44, 45, 46, 127])
+@pytest.mark.parametrize("slope", [Slope(-3, 15), Slope(1, 15), Slope(7, -16), Slope()])
+@pytest.mark.parametrize("start", [-(1 << 37), -1000, 0, 60, 1 << 20])
+def test_exponential_underflow(offset: int, slope: Slope, start: int) -> None:
+    table = LookUpTable(
+        le_table=list(range(65)),
+        lo_table=[0] * 257,
+        le_index_offset=offset,
+        le_start=start,
+        le_underflow=slope,
+        lo_start=(1 << 37) - 1,
+    )
+    layer = Normalization(size=3, table=table, bypass_multiply=True, output_scale=3, output_shift=8)
+    x = np.array([0, 1, 7, 8, -128, 127], np.int8).reshape(6, 1, 1)
+    expected = [value for value, _, _ in exact.normalize(x.ravel().tolist(), layer)]
+    for module in (reference, fast):
+        result = module.local_response_normalization(x, layer)
+        assert result.values.ravel().tolist() == expected
 
 
 def test_a_lossless_pass_through() -> None:

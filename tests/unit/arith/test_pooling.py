@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nvdla_ir.arith import fast, reference
 from nvdla_ir.arith.errors import OperandError
+from nvdla_ir.arith.reference.pooling import sign_extended_pad_values
 
 Case = tuple[NDArray[np.int8], dict[str, Any]]
 
@@ -96,6 +97,15 @@ def test_fast_equals_reference(case: Case, average: dict[str, Any]) -> None:
         expected = getattr(reference, name)(x, **parameters, **more)
         assert result.dtype == np.int8
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("entry", range(7))
+@given(raw=st.integers(0, 0x7FFFF))
+def test_each_pad_value_has_its_own_sign_bit(entry: int, raw: int) -> None:
+    for value in (raw, 1 << (raw % 19), (1 << (raw % 19)) - 1):
+        pad_values = [0] * 7
+        pad_values[entry] = value
+        assert list(sign_extended_pad_values(pad_values)) == exact.pad_sums(pad_values)
 
 
 def test_many_averages_are_tabulated() -> None:
