@@ -6,24 +6,44 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from nvdla_ir.ir.attributes import format_float
 from nvdla_ir.ir.constraints import FLOAT_TENSOR, tensor_of
 from nvdla_ir.ir.definition import Op, operand, result
 from nvdla_ir.ir.dialect import Dialect
+from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import F32, DialectType, FloatType, IntegerType, TensorType, Type
 from nvdla_ir.text.leaves import parse_number
+
+_INT8_MINIMUM = -128
+_INT8_MAXIMUM = 127
+# The digits a decimal needs to name a float32's neighbourhood, and a float64 exactly.
+_FEWEST_DIGITS = 6
+_MOST_DIGITS = 17
 
 
 @frozen(cache_hash=True)
 class CalibratedType(DialectType):
     """``!quant.calibrated<f32<-3.2:3.2>>``: reals that were seen in a range.
 
-    The range contains zero. Raises: ValueError on a range that is empty or not finite.
+    The range is what the int8 codes of the tensor stand for, so scale and zero point follow from
+    it alone (quantization.md section 1):
+
+    * Symmetric (``minimum == -maximum``): the codes -127 to 127, ``scale = maximum / 127``, zero
+      point 0. The code -128 exists but is not part of the range.
+    * Asymmetric: the codes -128 to 127, ``scale = (maximum - minimum) / 255``, and zero has the
+      exact code ``zero_point = -128 - minimum / scale``, rounded.
+
+    Scales are float32, as in calibration tables and in the vendor's compiler.
+
+    Raises: ValueError on a range that is empty, not finite, without zero, or too small or too
+    large for a float32 scale.
     """
 
     mnemonic = "quant.calibrated"
@@ -39,10 +59,75 @@ class CalibratedType(DialectType):
             raise ValueError("the calibrated range must be finite")
         if not self.minimum < self.maximum:
             raise ValueError(f"the calibrated range {self.minimum} to {self.maximum} is empty")
+        if not self.minimum <= 0 <= self.maximum:
+            raise ValueError(
+                f"the calibrated range {self.minimum} to {self.maximum} must contain zero"
+            )
+        if not 0 < self.scale < math.inf:
+            raise ValueError(
+                f"the calibrated range {self.minimum} to {self.maximum} has no float32 scale"
+            )
 
     def __str__(self) -> str:
         low, high = format_float(self.minimum), format_float(self.maximum)
         return f"!quant.calibrated<{self.expressed}<{low}:{high}>>"
+
+    @staticmethod
+    def of_scale(scale: float, zero_point: int = 0, expressed: Type = F32) -> CalibratedType:
+        """The type whose ``scale`` and ``zero_point`` are these, the scale rounded to float32.
+
+        A zero point of 0 means symmetric, others are from -128 to 127. The range is written with
+        as few digits as tell it from its neighbours.
+
+        Raises: ValueError where there is no such type.
+        """
+        scale = _float32(scale)
+        # A float32 times a number of 9 bits is exact in float64.
+        low, high = (
+            (scale * (_INT8_MINIMUM - zero_point), scale * (_INT8_MAXIMUM - zero_point))
+            if zero_point
+            else (-scale * _INT8_MAXIMUM, scale * _INT8_MAXIMUM)
+        )
+        for digits in range(_FEWEST_DIGITS, _MOST_DIGITS + 1):
+            ends = (float(f"{low:.{digits}g}") + 0.0, float(f"{high:.{digits}g}") + 0.0)
+            if _scale_of(*ends) == scale and _zero_point_of(*ends) == zero_point:
+                return CalibratedType(expressed, *ends)
+        raise ValueError(f"there is no range of float32 scale {scale} and zero point {zero_point}")
+
+    @property
+    def scale(self) -> float:
+        """The real value of one int8 step, rounded to float32."""
+        return _scale_of(self.minimum, self.maximum)
+
+    @property
+    def zero_point(self) -> int:
+        """The int8 code of the real value 0, from -128 to 127."""
+        return _zero_point_of(self.minimum, self.maximum)
+
+    def quantized(self) -> UniformType:
+        """The int8 type with this scale and zero point."""
+        return UniformType(IntegerType(8), self.expressed, self.scale, self.zero_point)
+
+
+def _scale_of(minimum: float, maximum: float) -> float:
+    if minimum == -maximum:
+        return _float32(maximum / _INT8_MAXIMUM)
+    return _float32((maximum - minimum) / (_INT8_MAXIMUM - _INT8_MINIMUM))
+
+
+def _zero_point_of(minimum: float, maximum: float) -> int:
+    if minimum == -maximum:
+        return 0
+    step = (maximum - minimum) / (_INT8_MAXIMUM - _INT8_MINIMUM)
+    return math.floor(_INT8_MINIMUM - minimum / step + 0.5)
+
+
+def _float32(value: float) -> float:
+    """``value`` rounded to float32; infinite where it is too large."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 class QuantizedType(DialectType):
@@ -115,11 +200,9 @@ class UniformPerAxisType(QuantizedType):
     expressed: Type
     axis: int
     scales: tuple[float, ...]
-    zero_points: tuple[int, ...] = field()
-
-    @zero_points.default
-    def _no_zero_points(self) -> tuple[int, ...]:
-        return (0,) * len(self.scales)
+    zero_points: tuple[int, ...] = field(
+        default=Factory(lambda type: (0,) * len(type.scales), takes_self=True)
+    )
 
     def __attrs_post_init__(self) -> None:
         _check(self.storage, self.scales, self.zero_points)
@@ -193,6 +276,10 @@ class QuantizeCastOp(_CastOp):
     input = operand(REAL_TENSOR)
     output = result(QUANTIZED_TENSOR)
 
+    @classmethod
+    def canonicalization_patterns(cls) -> Iterable[RewritePattern[Any]]:
+        return (QuantizeOfDequantize(),)
+
 
 class DequantizeCastOp(_CastOp):
     """``quant.dcast``: stored integers to the reals they stand for."""
@@ -209,11 +296,24 @@ class DequantizeCastOp(_CastOp):
         return None
 
 
+class QuantizeOfDequantize(RewritePattern[QuantizeCastOp]):
+    """``qcast(dcast(x))`` of one type is ``x``: what a code stands for has that code. The other
+    way round rounds, so ``dcast(qcast(x))`` stays."""
+
+    root = QuantizeCastOp
+
+    def match_and_rewrite(self, op: QuantizeCastOp, rewriter: PatternRewriter) -> bool:
+        inner = op.input.defining_operation
+        if not isinstance(inner, DequantizeCastOp) or inner.input.type != op.output.type:
+            return False
+        rewriter.replace(op, [inner.input])
+        return True
+
+
 def _storage(name: str, low: str | None, high: str | None) -> IntegerType:
     storage = IntegerType(int(name[1:]), "u" if name[0] == "u" else "")
-    if low is not None and high is not None:
-        if (int(low), int(high)) != full_range(storage):
-            raise ValueError(f"only the full storage range of '{name}' is supported")
+    if low is not None and high is not None and (int(low), int(high)) != full_range(storage):
+        raise ValueError(f"only the full storage range of '{name}' is supported")
     return storage
 
 

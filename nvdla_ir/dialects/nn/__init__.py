@@ -25,6 +25,7 @@ from nvdla_ir.dialects.nn.layers import (
     ReshapeOp,
     ScaleOp,
     SoftmaxOp,
+    ViewOp,
 )
 from nvdla_ir.dialects.nn.pooling import AveragePoolOp, GlobalAveragePoolOp, MaxPoolOp
 from nvdla_ir.dialects.nn.shapes import shape_of, tensor_type
@@ -52,6 +53,7 @@ __all__ = [
     "ScaleOp",
     "ShiftAddOp",
     "SoftmaxOp",
+    "ViewOp",
     "shape_of",
     "storage_of",
     "tensor_type",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nn.base import NNOp
 from nvdla_ir.dialects.nn.shapes import (
     ACTIVATION,
     channel_faults,
@@ -52,7 +52,7 @@ class ConstantOp(Op):
         return shape_faults(self.output, self.value.type.static_shape)
 
 
-class NormalizeOp(LayerOp):
+class NormalizeOp(NNOp):
     """``(pixel - mean) * scale``: what the network does to its uint8 image first.
 
     ``mean`` has one number, or one a channel.
@@ -75,8 +75,8 @@ class NormalizeOp(LayerOp):
             yield "changes the shape"
 
 
-class ConvOp(LayerOp):
-    """Convolution (cross-correlation): input NCHW, weight K×(C/groups)×R×S, bias K.
+class ConvOp(NNOp):
+    """Convolution (cross-correlation): input NCHW, weight Kx(C/groups)xRxS, bias K.
 
     On quantized integers the products of stored numbers are summed exactly; where the input has
     a zero point, padding is that zero point, and the result's per-channel zero points say what
@@ -128,8 +128,8 @@ class ConvOp(LayerOp):
         yield from shape_faults(self.output, expected)
 
 
-class FullyConnectedOp(LayerOp):
-    """Input N×C (or N×C×H×W, read as N×(C·H·W)), weight K×C, bias K."""
+class FullyConnectedOp(NNOp):
+    """Input NxC (or NxCxHxW, read as Nx(C·H·W)), weight KxC, bias K."""
 
     name = "nn.fully_connected"
     traits = (Pure(),)
@@ -159,7 +159,7 @@ class FullyConnectedOp(LayerOp):
         yield from shape_faults(self.output, (shape_of(self.input)[0], outputs))
 
 
-class _SameShapeOp(LayerOp):
+class _SameShapeOp(NNOp):
     """The result has the shape of the first operand."""
 
     def infer_result_types(self) -> Sequence[Type] | None:
@@ -171,7 +171,7 @@ class _SameShapeOp(LayerOp):
 
     def _channels(self) -> int:
         shape = shape_of(self.operands[0])
-        return shape[1] if len(shape) > 1 else shape[0]
+        return shape[min(1, len(shape) - 1)]
 
 
 class BatchNormOp(_SameShapeOp):
@@ -256,7 +256,7 @@ class AddOp(_SameShapeOp):
         yield from super().verify()
 
 
-class ConcatOp(LayerOp):
+class ConcatOp(NNOp):
     """The inputs one after another along ``axis``."""
 
     name = "nn.concat"
@@ -293,14 +293,18 @@ class ConcatOp(LayerOp):
         yield from shape_faults(self.output, self._output_shape())
 
 
-class ReshapeOp(LayerOp):
+class ViewOp(NNOp):
+    """The same elements in row-major order under another shape: nothing is computed."""
+
+    input = operand(ACTIVATION)
+    output = result(ACTIVATION)
+
+
+class ReshapeOp(ViewOp):
     """The same elements in row-major order under another shape."""
 
     name = "nn.reshape"
     traits = (Pure(),)
-
-    input = operand(ACTIVATION)
-    output = result(ACTIVATION)
 
     def verify(self) -> Iterable[str]:
         source, target = tensor_type(self.input), tensor_type(self.output)
@@ -311,15 +315,13 @@ class ReshapeOp(LayerOp):
             )
 
 
-class FlattenOp(LayerOp):
+class FlattenOp(ViewOp):
     """All dimensions from ``axis`` on become one."""
 
     name = "nn.flatten"
     traits = (Pure(),)
 
-    input = operand(ACTIVATION)
     axis = attribute(INT, default=1)
-    output = result(ACTIVATION)
 
     def _output_shape(self) -> tuple[int, ...]:
         shape = shape_of(self.input)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nn.base import NNOp
 from nvdla_ir.dialects.nn.shapes import (
     ACTIVATION,
     like,
@@ -20,7 +20,7 @@ from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import Type
 
 
-class _PoolOp(LayerOp):
+class _PoolOp(NNOp):
     input = operand(ACTIVATION)
     kernel = attribute(INTS)
     strides = attribute(INTS, default=(1, 1))
@@ -73,8 +73,8 @@ class AveragePoolOp(_PoolOp):
     reciprocals = optional_attribute(INTS)
 
 
-class GlobalAveragePoolOp(LayerOp):
-    """The mean of each channel: N×C×H×W to N×C×1×1."""
+class GlobalAveragePoolOp(NNOp):
+    """The mean of each channel: NxCxHxW to NxCx1x1."""
 
     name = "nn.global_average_pool"
     traits = (Pure(),)

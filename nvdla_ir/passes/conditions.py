@@ -1,0 +1,90 @@
+"""What passes demand of a module and promise about it, as conditions the pipeline checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.layer import LayerOp, describe
+from nvdla_ir.dialects.nn import ViewOp
+from nvdla_ir.dialects.quant import CalibratedType
+from nvdla_ir.ir.definition import Op
+from nvdla_ir.ir.location import Location
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.types import F32, FloatType, TensorType
+from nvdla_ir.passes.base import Condition
+
+_ANY_RANGE = CalibratedType(F32, -1.0, 1.0)
+
+
+def no_operation(*classes: type[Op], hint: str = "") -> Condition:
+    """No operation of these classes is left; ``hint`` says which pass removes them."""
+    names = " or ".join(f"'{op_class.name}'" for op_class in classes)
+
+    def violations(module: ModuleOp) -> Iterable[tuple[Location, str]]:
+        for op in module.walk():
+            if isinstance(op, classes):
+                layer = f" of {describe(op)}" if isinstance(op, LayerOp) and op.layers else ""
+                yield op.location, f"'{op.name}'{layer} must be gone{hint and f'; {hint}'}"
+
+    return Condition(f"no {names}", violations)
+
+
+def calibrated() -> Condition:
+    """Every tensor that integers will compute has a calibrated or a quantized type."""
+    return Condition("every activation is calibrated", _uncalibrated)
+
+
+def _uncalibrated(module: ModuleOp) -> Iterable[tuple[Location, str]]:
+    for function in module.walk():
+        if not isinstance(function, FuncOp):
+            continue
+        for argument in function.body.arguments:
+            if _is_plain_float(argument) and any(map(_computes_integers, argument.users)):
+                yield (
+                    argument.location,
+                    f"argument '{function.argument_name(argument)}' has no calibrated range; run "
+                    "'import-calibration' first",
+                )
+        for op in function.walk():
+            if _computes_integers(op) and _is_plain_float(op.results[0]):
+                yield (
+                    op.location,
+                    f"{describe(op)} has no calibrated range; run 'import-calibration' first",
+                )
+
+
+def _computes_integers(op: Operation) -> bool:
+    """Whether ``op`` is a layer that integers will compute. Views of what the host computes are
+    not."""
+    if not takes_calibrated_result(op):
+        return False
+    if not isinstance(op, ViewOp):
+        return True
+    definer = op.input.defining_operation
+    return definer is None or _computes_integers(definer)
+
+
+def _is_plain_float(value: Value) -> bool:
+    return isinstance(value.type, TensorType) and isinstance(value.type.element, FloatType)
+
+
+def float_element(value: Value) -> FloatType | None:
+    """The float type in which the elements of ``value`` are expressed, calibrated or not; None
+    where they are integers."""
+    element = value.type.element if isinstance(value.type, TensorType) else None
+    if isinstance(element, CalibratedType):
+        element = element.expressed
+    return element if isinstance(element, FloatType) else None
+
+
+def takes_calibrated_result(op: Operation) -> bool:
+    """Whether ``op`` is a layer with one float result that may have a calibrated range. What the
+    host computes in floats may not."""
+    if not isinstance(op, LayerOp) or len(op.results) != 1:
+        return False
+    result = op.results[0]
+    if float_element(result) is None or not isinstance(result.type, TensorType):
+        return False
+    return op.definition.results[0].constraint.accepts(result.type.with_element(_ANY_RANGE))

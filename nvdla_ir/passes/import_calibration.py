@@ -1,0 +1,148 @@
+"""Give every float tensor of a network the range that a calibration table states for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from attrs import frozen
+
+from nvdla_ir.calibration.table import CalibrationTable, read_table
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nn import ViewOp, tensor_type
+from nvdla_ir.dialects.quant import CalibratedType
+from nvdla_ir.ir.diagnostics import Diagnostic
+from nvdla_ir.ir.location import Location
+from nvdla_ir.ir.operation import Value
+from nvdla_ir.passes.base import Pass, Session, option
+from nvdla_ir.passes.conditions import float_element, takes_calibrated_result
+
+
+@frozen
+class ImportCalibration(Pass):
+    """Attach the ranges of a calibration table to the tensors they belong to.
+
+    Before::
+
+        func.func @main(%data: tensor<1x1x8x8xf32>) -> tensor<1x1x8x8xf32> {
+          %relu1 = nn.relu %data layers=["relu1"] -> tensor<1x1x8x8xf32>
+
+    After, with ``{"data": {"scale": 0.1, …}, "relu1": {"scale": 0.05, …}}``::
+
+        func.func @main(%data: tensor<1x1x8x8x!quant.calibrated<f32<-12.7:12.7>>>) -> …
+          %relu1 = nn.relu %data layers=["relu1"]
+              -> tensor<1x1x8x8x!quant.calibrated<f32<-6.35:6.35>>>
+
+    The entry of an operation is that of the last of its layers, the entry of an argument that of
+    its name. Views without an entry have the range of their operand. What the host computes in
+    floats (softmax) needs no entry.
+
+    The type's range is that of the int8 codes, so that its ``scale`` and ``zero_point`` are the
+    entry's to the bit: ±127·scale where the offset is 0 (also where the table states an uneven
+    ``min`` and ``max``: its scale then covers the larger of the two), else the reals of the codes
+    -128 to 127. (quantization.md section 1; ``nvdla_ir/calibration/entry.py``)
+
+    Importing again replaces the ranges.
+    """
+
+    name = "import-calibration"
+
+    file: str = option(
+        help="the calibration table: NVDLA JSON or a TensorRT cache; relative to where you are"
+    )
+
+    def run(self, module: ModuleOp, session: Session) -> None:
+        """Raises: DiagnosticError where the table cannot be read or is at fault."""
+        table = read_table(self.file)
+        for warning in table.warnings:
+            session.diagnostics.emit(warning)
+        calibrated = _Import(table, self.file)
+        for function in module.body.operations:
+            if isinstance(function, FuncOp):
+                calibrated.function(function)
+        if calibrated.missing:
+            session.diagnostics.emit(calibrated.missing_diagnostic())
+        elif calibrated.unknown_names():
+            session.diagnostics.emit(calibrated.unknown_diagnostic())
+        session.count(self.name, "calibrated tensors", calibrated.count)
+
+
+class _Import:
+    """Attaches ranges, and remembers what the table lacks and which of its names are known."""
+
+    def __init__(self, table: CalibrationTable, file: str) -> None:
+        self._table = table
+        self._file = file
+        self._known: set[str] = set()
+        self.missing: dict[str, Location] = {}
+        self.count = 0
+
+    def function(self, function: FuncOp) -> None:
+        for argument in function.body.arguments:
+            if float_element(argument) is not None:
+                self._calibrate(argument, function.argument_name(argument), argument.location)
+        for op in function.walk():
+            if isinstance(op, LayerOp):
+                self._operation(op)
+        function.update_function_type()
+
+    def _operation(self, op: LayerOp) -> None:
+        layers = op.layers or ()
+        self._known.update(layers)
+        if not takes_calibrated_result(op):
+            return
+        value = op.results[0]
+        if isinstance(op, ViewOp) and not (layers and layers[-1] in self._table):
+            value.type = tensor_type(value).with_element(tensor_type(op.input).element)
+            return
+        name = layers[-1] if layers else (value.name_hint or op.name)
+        self._calibrate(value, name, op.location)
+
+    def _calibrate(self, value: Value, name: str, location: Location) -> None:
+        self._known.add(name)
+        entry = self._table.get(name)
+        if entry is None:
+            self.missing.setdefault(name, location)
+            return
+        expressed = float_element(value)
+        assert expressed is not None
+        value.type = tensor_type(value).with_element(
+            CalibratedType.of_scale(entry.scale, entry.offset, expressed)
+        )
+        self.count += 1
+
+    def missing_diagnostic(self) -> Diagnostic:
+        """One error for all missing entries, with a note for each."""
+        names = list(self.missing)
+        what = f"'{names[0]}'" if len(names) == 1 else f"{len(names)} layers: {_listed(names)}"
+        return Diagnostic.error(
+            self.missing[names[0]],
+            f"the calibration table '{self._file}' has no entry for {what}",
+            list(self._missing_notes()),
+        )
+
+    def _missing_notes(self) -> Iterator[Diagnostic]:
+        for name, location in self.missing.items():
+            nearest = self._table.nearest(name)
+            hint = "nothing in the table looks like it"
+            if nearest is not None:
+                hint = f"the table's nearest name is '{nearest}'"
+            yield Diagnostic.note(location, f"'{name}' is computed here; {hint}")
+
+    def unknown_names(self) -> list[str]:
+        """The names of the table that are neither layers nor arguments."""
+        return [name for name in self._table if name not in self._known]
+
+    def unknown_diagnostic(self) -> Diagnostic:
+        names = self.unknown_names()
+        count = "1 entry" if len(names) == 1 else f"{len(names)} entries"
+        return Diagnostic.warning(
+            self._table[names[0]].location,
+            f"the calibration table '{self._file}' has {count} for layers that are not in the "
+            f"network: {_listed(names)}",
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
