@@ -171,6 +171,26 @@ def test_one_block_up_to_the_border() -> None:
     assert len(exact_blocks(mixed, -128, 127)) == 2
 
 
+@pytest.mark.parametrize("stride", [(1, 1), (1, 2), (2, 1), (2, 3)])
+@pytest.mark.parametrize("pad", [0, 1])
+@pytest.mark.parametrize("taps", [(1, 1), (1, 2), (2, 1)])
+def test_few_taps(stride: tuple[int, int], pad: int, taps: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(-128, 128, (3, 7, 8)).astype(np.int8)
+    w = rng.integers(-128, 128, (2, 3, *taps)).astype(np.int8)
+    parameters: dict[str, Any] = {
+        "stride": stride,
+        "dilation": (1, 1),
+        "pad_top": pad,
+        "pad_left": pad,
+        "output_size": (3, 2),
+        "pad_value": 5,
+    }
+    np.testing.assert_array_equal(
+        fast.convolve(x, w, **parameters), reference.convolve(x, w, **parameters)
+    )
+
+
 def test_rows_are_cut_into_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x = rng.integers(-128, 128, (3, 11, 9)).astype(np.int8)
