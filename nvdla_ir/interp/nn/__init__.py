@@ -1,5 +1,5 @@
 """Kernels of the nn dialect."""
 
-from nvdla_ir.interp.nn import layers, weighted
+from nvdla_ir.interp.nn import converters, integers, layers, weighted
 
-__all__ = ["layers", "weighted"]
+__all__ = ["converters", "integers", "layers", "weighted"]

@@ -1,4 +1,4 @@
-"""Layers without weights, on reals; those that only move elements also on stored integers."""
+"""Layers without weights, on reals; views also on stored integers."""
 
 # numpy's stubs leave parts of many overloads unknown.
 # pyright: reportUnknownMemberType=false
@@ -85,7 +85,12 @@ def softmax(op: nn.SoftmaxOp, values: Values) -> Array:
     return exponentials
 
 
-# What only moves elements is the same on reals and on stored integers.
+@kernel(nn.ConcatOp, any_batch=lambda op: op.axis != 0)
+def concat(op: nn.ConcatOp, values: Values) -> Array:
+    return np.concatenate([values[value] for value in op.inputs], axis=op.axis)
+
+
+# A view is the same on reals and on stored integers.
 
 
 def _keeps_images_apart(op: nn.ReshapeOp | nn.FlattenOp) -> bool:
@@ -103,13 +108,3 @@ def reshape(op: nn.ReshapeOp | nn.FlattenOp, values: Values) -> Array:
     if _keeps_images_apart(op):
         shape = (len(x), *shape[1:])
     return x.reshape(shape)
-
-
-def _joins_within_images(op: nn.ConcatOp) -> bool:
-    return op.axis != 0
-
-
-@kernel(nn.ConcatOp, any_batch=_joins_within_images)
-@kernel(nn.ConcatOp, numbers=Numbers.STORED, any_batch=_joins_within_images)
-def concat(op: nn.ConcatOp, values: Values) -> Array:
-    return np.concatenate([values[value] for value in op.inputs], axis=op.axis)

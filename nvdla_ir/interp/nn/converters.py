@@ -1,0 +1,73 @@
+"""Converters on reals: their integer formulas without rounding and saturation, and with the exact
+ratio of scales in place of multiplier and shift.
+
+An element type ties reals to stored integers: ``real = scale * (stored - zero_point)``. Where a
+step changes the stored integer by a constant, the types around it say what that means for the
+real: ``real_out = real_in + scale_in * zero_point_in - scale_out * zero_point_out + …``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvdla_ir.dialects import nn
+from nvdla_ir.interp.machine import Values
+from nvdla_ir.interp.nn.weighted import along_channels
+from nvdla_ir.interp.quantization import dtype_of, scale_and_zero_point
+from nvdla_ir.interp.registry import kernel
+from nvdla_ir.ir.operation import Value
+
+Array = NDArray[Any]
+
+
+def _scale_and_zero_point(value: Value) -> tuple[Array, Array]:
+    rank = len(nn.tensor_type(value).shape)
+    return scale_and_zero_point(nn.storage_of(value), rank, np.dtype(np.float64))
+
+
+def _zero(value: Value) -> Array:
+    """What the stored integer 0 is below the real 0: scale times zero point."""
+    scale, zero_point = _scale_and_zero_point(value)
+    return scale * zero_point
+
+
+def _moved(x: Array, summand: Array) -> Array:
+    return x + summand.astype(x.dtype) if np.any(summand) else x
+
+
+@kernel(nn.InputConverterOp, any_batch=True)
+def input_converter(op: nn.InputConverterOp, values: Values) -> Array:
+    pixels: Array = values[op.input]
+    dtype = dtype_of(nn.storage_of(op.output).expressed)
+    scale, zero_point = _scale_and_zero_point(op.output)
+    centred = pixels.astype(dtype)
+    centred -= along_channels(np.asarray(op.means, dtype), pixels.ndim)
+    centred *= (scale * op.scale * 2.0**-op.truncate).astype(dtype)
+    return _moved(centred, -scale * zero_point)
+
+
+@kernel(nn.ShiftAddOp, any_batch=True)
+def shift_add(op: nn.ShiftAddOp, values: Values) -> Array:
+    x: Array = values[op.input]
+    summand = _zero(op.input) - _zero(op.output)
+    addend = op.addend
+    if addend is None:
+        assert op.value is not None
+        scale, _ = _scale_and_zero_point(op.output)
+        return _moved(x, summand + scale * (op.value * 2.0**op.shift))
+    reals: Array = values[addend] + _zero(addend).astype(x.dtype)
+    return _moved(x + (along_channels(reals, x.ndim) if reals.ndim == 1 else reals), summand)
+
+
+@kernel(nn.RescaleOp, any_batch=True)
+def rescale(op: nn.RescaleOp, values: Values) -> Array:
+    return _moved(values[op.input], _zero(op.input) - _zero(op.output))
+
+
+@kernel(nn.OutputConverterOp, any_batch=True)
+def output_converter(op: nn.OutputConverterOp, values: Values) -> Array:
+    scale, zero_point = _scale_and_zero_point(op.input)
+    return _moved(values[op.input], scale * (zero_point - op.offset) - _zero(op.output))
