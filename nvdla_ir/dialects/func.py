@@ -127,7 +127,10 @@ class ReturnOp(Op):
             returned = tuple(operand.type for operand in self.operands)
             declared = parent.function_type.results
             if returned != declared:
-                yield f"returns {_listed(returned)}, but '@{parent.sym_name}' is declared to return {_listed(declared)}"
+                yield (
+                    f"returns {_listed(returned)}, but '@{parent.sym_name}' is declared to return "
+                    f"{_listed(declared)}"
+                )
 
 
 def _func(state: StatementCallbacks, children: list[Any]) -> None:

@@ -21,7 +21,7 @@ from nvdla_ir.ir.attributes import (
     SymbolRefAttr,
     TypeAttr,
 )
-from nvdla_ir.ir.types import FunctionType, TensorType, Type
+from nvdla_ir.ir.types import FunctionType, Type
 
 T = TypeVar("T")
 

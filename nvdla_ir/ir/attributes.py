@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 
-from nvdla_ir.ir.types import F64, I64, FloatType, TensorType, Type
+from nvdla_ir.ir.types import F64, I64, TensorType, Type
 
 
 class Attribute:

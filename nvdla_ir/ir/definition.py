@@ -181,9 +181,9 @@ class OperationDefinition:
     fixed_positions: dict[str, int]
 
     @staticmethod
-    def of(cls: type[Op]) -> OperationDefinition:
+    def of(op_class: type[Op]) -> OperationDefinition:
         fields: dict[str, object] = {}
-        for base in reversed(cls.__mro__):
+        for base in reversed(op_class.__mro__):
             fields.update(vars(base))
         operands = tuple(f for f in fields.values() if isinstance(f, OperandField))
         varying = [f for f in operands if not f.is_fixed]
@@ -195,7 +195,7 @@ class OperationDefinition:
         # A class's own attributes come before those it inherits.
         attributes = {
             name: cast("AttributeField[Any]", f)
-            for base in cls.__mro__
+            for base in op_class.__mro__
             for name, f in vars(base).items()
             if isinstance(f, AttributeField)
         }

@@ -14,7 +14,6 @@ from nvdla_ir.ir.location import UNKNOWN, Location
 from nvdla_ir.ir.types import Type
 
 if TYPE_CHECKING:
-    from nvdla_ir.ir.definition import OperationDefinition
     from nvdla_ir.ir.traits import Trait
 
 
@@ -22,7 +21,7 @@ class Use(NamedTuple):
     """One operand slot that reads a value."""
 
     operation: Operation
-    index: int
+    operand_index: int
 
 
 class Value:
@@ -144,7 +143,6 @@ class Operation:
 
     name: ClassVar[str] = ""
     traits: ClassVar[tuple[Trait, ...]] = ()
-    definition: ClassVar[OperationDefinition | None] = None
 
     def __init__(
         self,
@@ -170,10 +168,6 @@ class Operation:
 
     def __repr__(self) -> str:
         return f"<{self.name} at {self.location}>"
-
-    @property
-    def is_registered(self) -> bool:
-        return self.definition is not None
 
     @property
     def operands(self) -> Sequence[Value]:

@@ -4,12 +4,11 @@ faults it finds, not just the first."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from nvdla_ir.ir.definition import OPERAND_SEGMENT_SIZES, Op, OperandField, OperationDefinition
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector
 from nvdla_ir.ir.operation import Block, Operation, Value
-from nvdla_ir.ir.traits import IsolatedFromAbove, Terminator, has_trait
+from nvdla_ir.ir.traits import IsolatedFromAbove, has_trait
 
 
 def verify(root: Operation, collector: DiagnosticCollector | None = None) -> None:

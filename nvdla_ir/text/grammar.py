@@ -4,6 +4,7 @@ makes of it in a cache file: building them takes some 100 ms, loading them 10.""
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import sys
 from collections.abc import Iterable
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import lark
 
-from nvdla_ir import grammar as grammar_package
 from nvdla_ir.ir.dialect import Dialect
 
 STARTS = ["file", "leaf_type", "leaf_attribute", "leaf_location", "leaf_resources"]
@@ -32,7 +32,7 @@ _TYPE = rf"!?[A-Za-z_][\w.$]*{_NESTED}"
 
 def compose(dialects: Iterable[Dialect]) -> str:
     """The whole grammar as Lark text."""
-    directory = Path(grammar_package.__file__ or "").parent
+    directory = Path(importlib.import_module("nvdla_ir.grammar").__file__ or "").parent
     parts = [(directory / "core.lark").read_text(encoding="utf-8")]
     types: list[str] = []
     statements: list[str] = []
@@ -53,6 +53,7 @@ def compose(dialects: Iterable[Dialect]) -> str:
 def build(dialects: Iterable[Dialect], callbacks: object) -> lark.Lark:
     """A parser for the given dialects that calls ``callbacks.<rule>(children)`` as it goes."""
     text = compose(dialects)
+    cache_file = _cache_file(text)
     return lark.Lark(
         text,
         start=STARTS,
@@ -61,7 +62,7 @@ def build(dialects: Iterable[Dialect], callbacks: object) -> lark.Lark:
         transformer=callbacks,  # pyright: ignore[reportArgumentType]
         maybe_placeholders=True,
         propagate_positions=False,
-        cache=str(_cache_file(text)) if _cache_file(text) is not None else False,
+        cache=str(cache_file) if cache_file is not None else False,
     )
 
 

@@ -34,7 +34,8 @@ class Parser:
 
     def __init__(self, context: Context, dialects: tuple[Dialect, ...]) -> None:
         self._callbacks = StatementCallbacks(context, dialects)
-        self._lark = grammar.build(dialects, self._callbacks)
+        # Lark's own types are incomplete.
+        self._lark: Any = grammar.build(dialects, self._callbacks)
         self._callbacks.leaf = self._parse_leaf
 
     def parse(self, text: str, file: str, diagnostics: DiagnosticCollector) -> ParsedText:

@@ -112,9 +112,12 @@ class Printer:
 
     def _attribute(self, attribute: Attribute) -> str:
         limit = self.options.elide_larger_than
-        if limit is not None and isinstance(attribute, DenseElementsAttr):
-            if attribute.type.element_count > limit:
-                return str(DenseResourceAttr("__elided__", attribute.type))
+        if (
+            limit is not None
+            and isinstance(attribute, DenseElementsAttr)
+            and attribute.type.element_count > limit
+        ):
+            return str(DenseResourceAttr("__elided__", attribute.type))
         if isinstance(attribute, DictAttr):
             return f"{{{self._entries(attribute.entries)}}}"
         return str(attribute)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -48,7 +49,7 @@ class StatementCallbacks(LeafCallbacks):
         self._leaves: dict[tuple[str, str], Any] = {}
         for dialect in dialects:
             for rule, build in dialect.statement_parsers.items():
-                setattr(self, rule, lambda children, build=build: build(self, children))
+                setattr(self, rule, functools.partial(build, self))
         self.begin("", DiagnosticCollector())
 
     def begin(self, file: str, diagnostics: DiagnosticCollector) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
@@ -61,21 +62,23 @@ def syntax_error(error: UnexpectedInput, parser: lark.Lark, text: str, file: str
     """What ``error`` means, at its place in ``file``."""
     if isinstance(error, UnexpectedCharacters):
         place = FileLineCol(file, error.line, error.column)
-        found = _quoted_rest(text, error.pos_in_stream or 0)
-        if text[error.pos_in_stream or 0] == '"':
+        position = cast(int, cast(Any, error).pos_in_stream)
+        found = _quoted_rest(text, position)
+        if text[position] == '"':
             return Diagnostic.error(place, "unterminated string: it must end on its line")
         return Diagnostic.error(place, f"unexpected {found}{_expectation(error.allowed, parser)}")
     if isinstance(error, UnexpectedToken):
+        token = cast(lark.Token, cast(Any, error).token)
         expected = _expectation(error.accepts or error.expected, parser)
-        if error.token.type == "$END":
+        if token.type == "$END":
             lines = text.count("\n") + 1
             last = len(text) - (text.rfind("\n") + 1)
             place = FileLineCol(file, lines, last + 1)
             return Diagnostic.error(place, f"unexpected end of the text{expected}")
         place = FileLineCol(file, error.line, error.column)
-        if '"' in str(error.token)[:1] and _is_unterminated(str(error.token)):
+        if token.startswith('"') and _is_unterminated(token):
             return Diagnostic.error(place, "unterminated string: it must end on its line")
-        return Diagnostic.error(place, f"unexpected '{_shortened(str(error.token))}'{expected}")
+        return Diagnostic.error(place, f"unexpected '{_shortened(token)}'{expected}")
     assert isinstance(error, UnexpectedEOF)
     return Diagnostic.error(FileLineCol(file, 1, 1), "unexpected end of the text")
 

@@ -55,10 +55,10 @@ class MemoryOp(LayerOp):
 
 
 class ConstantOp(MemoryOp):
-    """Weights (K×C×R×S, int8) or an SDP operand table, in logical order.
+    """Weights (KxCxRxS, int8) or an SDP operand table, in logical order.
 
-    A table has one entry a channel (K, or K×2 for interleaved ALU and MUL operands) or one an
-    element (1×C×H×W).
+    A table has one entry a channel (K, or Kx2 for interleaved ALU and MUL operands) or one an
+    element (1xCxHxW).
     """
 
     name = "nvdla.constant"
@@ -276,7 +276,7 @@ class SliceOp(MemoryOp):
 
     def verify(self) -> Iterable[str]:
         shape = shape_of(self.input)
-        if not (0 <= self.begin and self.size > 0 and self.begin + self.size <= shape[1]):
+        if not (self.begin >= 0 and self.size > 0 and self.begin + self.size <= shape[1]):
             yield (
                 f"takes channels {self.begin} to {self.begin + self.size - 1}, but the input has "
                 f"{shape[1]}"
