@@ -1,31 +1,83 @@
 """The csb dialect: register programs, readable. One operation programs one unit's register
-group with named fields; exporters expand it to single writes.
+group with named fields; ``register_writes`` expands it to single writes.
 
 The operations work in order on one device: its registers and its memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from attrs import frozen
 
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.nvdla import target_of
+from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE, target_of
 from nvdla_ir.dialects.nvdla.types import CUBE
-from nvdla_ir.hw.configuration import ConfigurationError, load_configuration
-from nvdla_ir.hw.registers import RegisterError, register_map
+from nvdla_ir.hw.configuration import (
+    ConfigurationError,
+    HardwareConfiguration,
+    load_configuration,
+)
+from nvdla_ir.hw.registers import RegisterError, RegisterMap, register_map
 from nvdla_ir.ir.attribute_kinds import DICT, ELEMENTS, INT, STRING
 from nvdla_ir.ir.attributes import Attribute, IntegerAttr, StringAttr
 from nvdla_ir.ir.definition import attribute, operand, optional_attribute, result
+from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import Dialect
+from nvdla_ir.ir.operation import Operation
 from nvdla_ir.ir.types import I8, IntegerType, TensorType
 
+if TYPE_CHECKING:
+    from nvdla_ir.text.printer import Printer
 
-class LoadOp(LayerOp):
+INTERRUPT_CONTROL = "GLB"
+"""The unit without register groups that masks and reports interrupts."""
+
+_LINE_WIDTH = 100
+_INDENT = "  "
+
+
+def configuration_of(operation: Operation) -> HardwareConfiguration:
+    """The hardware configuration that the module around ``operation`` is for.
+
+    Raises: DiagnosticError where the module names none, or one that cannot be loaded.
+    """
+    target = target_of(operation)
+    if target is None:
+        raise DiagnosticError.at(
+            operation.location,
+            f"the module has no '{TARGET_ATTRIBUTE}': run 'legalize-to-nvdla{{target=…}}' first",
+        )
+    try:
+        return load_configuration(target)
+    except ConfigurationError as error:
+        raise DiagnosticError.at(operation.location, str(error)) from error
+
+
+class _AddressOp(LayerOp):
+    """An operation on memory from byte ``address`` on."""
+
+    address = attribute(INT)
+
+    def print_pretty(self, printer: Printer) -> None:
+        printer.write(self.name)
+        if self.operands:
+            printer.write(f" {', '.join(map(printer.name, self.operands))}")
+        printer.write(f" address={self.address:#x}")
+        for name, value in self.inherent_attributes():
+            if name != "address":
+                printer.write(f" {name}={printer.attribute(value)}")
+        printer.discardable(self)
+        if self.results:
+            printer.result_types([result.type for result in self.results])
+
+
+class LoadOp(_AddressOp):
     """Bytes that are in memory before the program starts: packed weights, operand tables."""
 
     name = "csb.load"
 
-    address = attribute(INT)
     value = attribute(ELEMENTS)
 
     def verify(self) -> Iterable[str]:
@@ -34,82 +86,146 @@ class LoadOp(LayerOp):
             yield f"loads '{type}', but it must be bytes: a tensor of one dimension of i8"
 
 
-class UploadOp(LayerOp):
+class UploadOp(_AddressOp):
     """The host writes a tensor to memory in the layout of ``format`` (``feature`` or a pixel
-    format)."""
+    format). The second plane of a pixel format of two follows the first after
+    ``surface_stride`` bytes.
+    """
 
     name = "csb.upload"
 
     input = operand(CUBE)
-    address = attribute(INT)
     line_stride = attribute(INT)
     surface_stride = optional_attribute(INT)
     format = attribute(STRING, default="feature")
 
 
-class DownloadOp(LayerOp):
+class DownloadOp(_AddressOp):
     """The host reads a feature cube from memory."""
 
     name = "csb.download"
 
-    address = attribute(INT)
     line_stride = attribute(INT)
     surface_stride = attribute(INT)
     output = result(CUBE)
 
 
-class _GroupOp(LayerOp):
-    positional = ("unit",)
+@frozen
+class RegisterWrite:
+    """A word for a register: ``RegisterWrite("SDP", "D_CVT_SCALE", 0x68, 21)``.
+
+    ``address`` is the register's byte address on the CSB.
+    """
+
+    unit: str
+    register: str
+    address: int
+    word: int
+
+
+class UnitOp(LayerOp):
+    """An operation on one unit of the hardware."""
 
     unit = attribute(STRING)
-    group = attribute(INT)
+
+    def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
+        """The single writes that this operation stands for, in order.
+
+        Raises: RegisterError for units, registers, fields and values that ``registers`` has not.
+        """
+        raise NotImplementedError
 
     def verify(self) -> Iterable[str]:
-        if self.group not in (0, 1):
-            yield f"has 'group = {self.group}', but there are groups 0 and 1"
         target = target_of(self)
         if target is None:
             return
         try:
-            blocks = register_map(load_configuration(target).register_map)
+            registers = register_map(load_configuration(target).register_map)
         except ConfigurationError:
             return  # reported where the target is named
-        if self.unit not in blocks:
+        if self.unit not in registers:
             yield f"names the unit '{self.unit}', which '{target}' does not have"
+            return
+        try:
+            self.register_writes(registers)
+        except RegisterError as error:
+            yield f"programs '{self.unit}' wrongly: {error}"
 
 
-class ConfigureOp(_GroupOp):
+class ConfigureOp(UnitOp):
     """``csb.configure SDP group=0 {CVT_SCALE = 21, CVT_SHIFT = 14}``
 
     Writes the registers of the group that hold the named fields; other fields of these registers
     get their reset value. Enumerated fields may be named by a string. Addresses and strides are
-    in bytes.
+    in bytes. Units without groups, such as GLB, have no ``group``.
     """
 
     name = "csb.configure"
+    positional = ("unit",)
     trailing = "fields"
 
+    group = optional_attribute(INT)
     fields = attribute(DICT)
 
     def field_values(self) -> dict[str, int | str]:
         """The fields by name, with a number or the name of an enumerated value."""
         return {name: _field_value(value) for name, value in self.fields.items()}
 
+    def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
+        words = registers.block(self.unit).encode(self.field_values())
+        writes = [_write(registers, self.unit, name, word) for name, word in words.items()]
+        if self.group is None:
+            return writes
+        return [_select(registers, self.unit, self.group), *writes]
+
     def verify(self) -> Iterable[str]:
-        faults = list(super().verify())
-        for name, value in self.fields.items():
-            if not isinstance(value, IntegerAttr | StringAttr):
-                faults.append(f"has '{name} = {value}', but a field takes a number or a name")
-        target = target_of(self)
-        if not faults and target is not None:
-            try:
-                block = register_map(load_configuration(target).register_map).block(self.unit)
-                block.encode(self.field_values())
-            except ConfigurationError:
-                pass  # reported where the target is named
-            except RegisterError as error:
-                faults.append(f"programs '{self.unit}' wrongly: {error}")
+        faults = [
+            f"has '{name} = {value}', but a field takes a number or a name"
+            for name, value in self.fields.items()
+            if not isinstance(value, IntegerAttr | StringAttr)
+        ]
+        if self.group is not None:
+            faults += _group_faults(self.group)
         yield from faults
+        if not faults:
+            yield from super().verify()
+
+    def print_pretty(self, printer: Printer) -> None:
+        head = f"{self.name} {self.unit}"
+        if self.group is not None:
+            head += f" group={self.group}"
+        layers = self.attributes.get("layers")
+        if layers is not None:
+            head += f" layers={printer.attribute(layers)}"
+        entries = [
+            f"{name} = {_hexadecimal(value) if '_ADDR' in name else printer.attribute(value)}"
+            for name, value in self.fields.items()
+        ]
+        indent = _INDENT * _depth(self)
+        line = f"{head} {{{', '.join(entries)}}}"
+        if len(indent) + len(line) > _LINE_WIDTH:
+            lines = _lines(entries, _LINE_WIDTH - len(indent) - len(_INDENT))
+            body = "".join(f"{indent}{_INDENT}{line}\n" for line in lines)
+            line = f"{head} {{\n{body}{indent}}}"
+        printer.write(line)
+        printer.discardable(self)
+
+
+def _depth(operation: Operation) -> int:
+    parent = operation.parent_op
+    return 0 if parent is None else 1 + _depth(parent)
+
+
+def _lines(entries: Sequence[str], width: int) -> list[str]:
+    """``entries`` joined by commas, in lines of at most ``width`` characters where possible."""
+    lines: list[str] = []
+    for index, entry in enumerate(entries):
+        text = entry + "," * (index < len(entries) - 1)
+        if lines and len(lines[-1]) + 1 + len(text) <= width:
+            lines[-1] += f" {text}"
+        else:
+            lines.append(text)
+    return lines
 
 
 def _field_value(value: Attribute) -> int | str:
@@ -117,16 +233,76 @@ def _field_value(value: Attribute) -> int | str:
     return value.value
 
 
+def _hexadecimal(value: Attribute) -> str:
+    return f"{value.value:#x}" if isinstance(value, IntegerAttr) else str(value)
+
+
+class _GroupOp(UnitOp):
+    """An operation on one register group of a unit."""
+
+    positional = ("unit",)
+
+    group = attribute(INT)
+
+    def verify(self) -> Iterable[str]:
+        faults = _group_faults(self.group)
+        yield from faults or super().verify()
+
+
+def _group_faults(group: int) -> list[str]:
+    if group in (0, 1):
+        return []
+    return [f"has 'group = {group}', but there are groups 0 and 1"]
+
+
 class EnableOp(_GroupOp):
     """Sets OP_EN of a unit's register group: it runs when it is the group's turn."""
 
     name = "csb.enable"
+
+    def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
+        words = registers.block(self.unit).encode({"OP_EN": 1})
+        return [
+            _select(registers, self.unit, self.group),
+            *(_write(registers, self.unit, name, word) for name, word in words.items()),
+        ]
 
 
 class WaitOp(_GroupOp):
     """Waits for the interrupt that says a unit has finished its group, and clears it."""
 
     name = "csb.wait"
+
+    def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
+        """The write that clears the interrupt, after it has come."""
+        words = registers.block(INTERRUPT_CONTROL).encode(
+            {f"{self.unit}_DONE_STATUS{self.group}": 1}
+        )
+        return [_write(registers, INTERRUPT_CONTROL, name, word) for name, word in words.items()]
+
+
+def _select(registers: RegisterMap, unit: str, group: int) -> RegisterWrite:
+    """The write after which the unit's registers are those of ``group``."""
+    words = registers.block(unit).encode({"PRODUCER": group})
+    ((name, word),) = words.items()
+    return _write(registers, unit, name, word)
+
+
+def _write(registers: RegisterMap, unit: str, register: str, word: int) -> RegisterWrite:
+    block = registers.block(unit)
+    return RegisterWrite(unit, register, block.base + block.register(register).offset, word)
+
+
+def count_register_writes(operation: Operation) -> int:
+    """How many single register writes the csb operations inside ``operation`` stand for.
+
+    Raises: DiagnosticError where no target is named, RegisterError as ``register_writes``.
+    """
+    units = [inner for inner in operation.walk() if isinstance(inner, UnitOp)]
+    if not units:
+        return 0
+    registers = register_map(configuration_of(units[0]).register_map)
+    return sum(len(unit.register_writes(registers)) for unit in units)
 
 
 def byte_tensor(size: int) -> TensorType:

@@ -1,0 +1,276 @@
+"""The pass allocate-memory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.csb import configuration_of
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.layer import describe, layers_of
+from nvdla_ir.dialects.nvdla import ConstantOp, MemoryOp, StreamType, UploadOp
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.formats.feature import FeatureLayout
+from nvdla_ir.hw.formats.sizes import align_up
+from nvdla_ir.ir.attributes import IntegerAttr
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
+from nvdla_ir.ir.location import fuse_locations
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.passes.base import Pass, Session, option
+from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
+from nvdla_ir.passes.registers.layers import device_functions, hardware_layers
+from nvdla_ir.passes.registers.memory import (
+    FEATURE,
+    TableLayout,
+    WeightLayout,
+    constant_layout,
+    packed_cube,
+    packed_image,
+    plane_stride,
+)
+from nvdla_ir.passes.registers.views import Views, is_view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BASE_ATTRIBUTE = "nvdla.memory_base"
+"""Of the module: the address of the first byte that a program uses."""
+
+BYTES_ATTRIBUTE = "nvdla.memory_bytes"
+"""Of the module: how many bytes a program uses from there on."""
+
+ALIGNMENT = 64
+"""Every buffer starts at a multiple of this, or of the memory atom where that is larger: a burst
+of the memory interface."""
+
+
+@frozen
+class AllocateMemory(Pass):
+    """Gives every tensor in the memory of the hardware its place.
+
+    Before:
+
+        %w = nvdla.constant value=dense<1> : tensor<16x8x3x3xi8>
+        %x = nvdla.upload %0 -> tensor<1x8x4x4xi8>
+
+    After, for nv_small:
+
+        %w = nvdla.constant value=dense<1> : tensor<16x8x3x3xi8> address=2147483648
+        %x = nvdla.upload %0 address=2147484800 line_stride=32 surface_stride=128 -> …
+
+    Constants come first; each is there for the whole program, and equal ones are kept once.
+    Behind them activations share memory: a cube's bytes are free again after its last reader.
+    Slices and parts of concatenations lie inside the cube that they belong to. Cubes have no gaps,
+    rows of images are padded to the memory atom, and the lanes that fill up the last atom of
+    channels count.
+    """
+
+    name = "allocate-memory"
+
+    base: int = option(0x8000_0000, help="address of the first byte")
+
+    def run(self, module: ModuleOp, session: Session) -> None:
+        hw = configuration_of(module)
+        alignment = max(ALIGNMENT, hw.memory_atom)
+        if self.base < 0 or self.base % alignment:
+            raise DiagnosticError.at(
+                module.location,
+                f"option 'base' of '{self.name}' is {self.base:#x}, but it must be a multiple of "
+                f"{alignment}",
+            )
+        end = self.base
+        for function in device_functions(module):
+            end = _Allocation(function, hw, alignment, end, session).run(self.name)
+        module.attributes[BASE_ATTRIBUTE] = IntegerAttr(self.base)
+        module.attributes[BYTES_ATTRIBUTE] = IntegerAttr(end - self.base)
+
+
+@frozen(eq=False)
+class _Allocation:
+    """The work on one function, whose memory starts at ``base``."""
+
+    function: FuncOp
+    hw: HardwareConfiguration
+    alignment: int
+    base: int
+    session: Session
+
+    def run(self, pass_name: str) -> int:
+        """Place everything; returns the address behind the last byte."""
+        constants_end = self._place_constants()
+        roots, buffers = self._buffers()
+        offsets = plan_offsets(buffers, self.alignment)
+        for root, offset in zip(roots, offsets, strict=True):
+            self._set_place(root, constants_end + offset)
+        self._place_views()
+        peak = align_up(peak_bytes(buffers, offsets), self.alignment)
+        end = constants_end + peak
+        if end > 1 << self.hw.address_bits:
+            raise self._too_large(end, dict(zip(roots, buffers, strict=True)))
+        total = sum(buffer.size for buffer in buffers)
+        constant_bytes = constants_end - self.base
+        self.session.diagnostics.remark(
+            self.function.location,
+            f"'@{self.function.sym_name}' takes {end - self.base} bytes of memory: "
+            f"{constant_bytes} for constants, {peak} for {len(buffers)} activations of {total} "
+            f"bytes in all, of which at most {live_bytes(buffers)} are needed at once",
+        )
+        for what, amount in (
+            ("bytes of constants", constant_bytes),
+            ("bytes of activations", peak),
+            ("activations", len(buffers)),
+        ):
+            self.session.count(pass_name, what, amount)
+        return end
+
+    # -------------------------------------------------------------- constants
+
+    def _place_constants(self) -> int:
+        """Give constants their addresses; returns the address behind them."""
+        address = self.base
+        kept: dict[tuple[WeightLayout | TableLayout, bytes], ConstantOp] = {}
+        for constant in list(self.function.body.operations):
+            if not isinstance(constant, ConstantOp):
+                continue
+            for copy, layout in self._by_layout(constant):
+                key = layout, self._digest(copy)
+                same = kept.get(key)
+                if same is not None:
+                    _merge(copy, same)
+                    continue
+                kept[key] = copy
+                copy.address = address
+                address = align_up(address + layout.size_bytes(self.hw), self.alignment)
+        return address
+
+    def _by_layout(
+        self, constant: ConstantOp
+    ) -> Iterable[tuple[ConstantOp, WeightLayout | TableLayout]]:
+        """The constant, and a copy of it for each further layout in which it is read."""
+        uses: dict[WeightLayout | TableLayout, list[tuple[Operation, int]]] = {}
+        for use in constant.output.uses:
+            uses.setdefault(constant_layout(use, self.hw), []).append(use)
+        for number, (layout, readers) in enumerate(uses.items()):
+            copy = constant
+            if number:
+                copy = constant.clone()
+                assert isinstance(copy, ConstantOp) and constant.parent is not None
+                copy.output.name_hint = constant.output.name_hint
+                constant.parent.insert_before(copy, constant)
+                for operation, index in readers:
+                    operation.set_operand(index, copy.output)
+            yield copy, layout
+
+    def _digest(self, constant: ConstantOp) -> bytes:
+        array = self.session.resources.array(constant.value, constant.location)
+        return hashlib.blake2b(array.tobytes(), digest_size=16).digest()
+
+    # -------------------------------------------------------------- activations
+
+    def _buffers(self) -> tuple[list[Value], list[Buffer]]:
+        """The cubes and images that lie in no other, and how long they are needed."""
+        views = Views.of_block(self.function.body, self.hw)
+        steps = _steps(self.function)
+        spans: dict[Value, tuple[int, int]] = {}
+        for value in self._activations():
+            definer = value.defining_operation
+            assert definer is not None
+            needed = [steps[user] for user in value.users if not is_view(user)]
+            if not is_view(definer):
+                needed.append(steps[definer])
+            root = views.place(value).buffer
+            if needed:
+                first, last = spans.get(root, (needed[0], needed[0]))
+                spans[root] = min(first, *needed), max(last, *needed)
+        roots = list(spans)
+        return roots, [Buffer(self._size(root), *spans[root]) for root in roots]
+
+    def _activations(self) -> list[Value]:
+        return [
+            operation.results[0]
+            for operation in self.function.body.operations
+            if isinstance(operation, MemoryOp)
+            and not isinstance(operation, ConstantOp)
+            and not isinstance(operation.results[0].type, StreamType)
+        ]
+
+    def _size(self, root: Value) -> int:
+        upload = root.defining_operation
+        if isinstance(upload, UploadOp) and upload.format != FEATURE:
+            image = packed_image(upload, self.hw)
+            last = image.pixel_format.planes - 1
+            return last * plane_stride(image, self.alignment) + image.size_bytes(last)
+        return packed_cube(root, self.hw).size_bytes
+
+    def _set_place(self, root: Value, address: int) -> None:
+        operation = root.defining_operation
+        assert isinstance(operation, MemoryOp)
+        operation.address = address
+        if isinstance(operation, UploadOp) and operation.format != FEATURE:
+            image = packed_image(operation, self.hw)
+            operation.line_stride = image.line_strides[0]
+            if image.pixel_format.planes > 1:
+                operation.surface_stride = plane_stride(image, self.alignment)
+            return
+        _set_strides(operation, packed_cube(root, self.hw))
+
+    def _place_views(self) -> None:
+        """Place what lies inside other cubes, which have their places by now."""
+        views = Views.of_block(self.function.body, self.hw)
+        for value in self._activations():
+            view = views.place(value)
+            buffer, operation = view.buffer.defining_operation, value.defining_operation
+            if value is view.buffer or operation is None or buffer is None:
+                continue
+            assert isinstance(operation, MemoryOp) and isinstance(buffer, MemoryOp)
+            layout = packed_cube(view.buffer, self.hw)
+            assert buffer.address is not None
+            surface = view.channel // self.hw.memory_atom
+            operation.address = buffer.address + surface * layout.surface_stride
+            _set_strides(operation, layout)
+
+    def _too_large(self, end: int, buffers: dict[Value, Buffer]) -> DiagnosticError:
+        notes: list[Diagnostic] = []
+        if buffers:
+            root = max(buffers, key=lambda value: buffers[value].size)
+            operation = root.defining_operation
+            assert operation is not None
+            notes.append(
+                Diagnostic.note(
+                    operation.location,
+                    f"the largest activation is {describe(operation)}, of {buffers[root].size} "
+                    "bytes",
+                )
+            )
+        return DiagnosticError.at(
+            self.function.location,
+            f"'@{self.function.sym_name}' needs memory from {self.base:#x} to {end - 1:#x}, but "
+            f"addresses of {self.hw.name} end at {(1 << self.hw.address_bits) - 1:#x}: choose a "
+            "lower 'base', or a smaller network",
+            notes,
+        )
+
+
+def _set_strides(operation: MemoryOp, layout: FeatureLayout) -> None:
+    operation.line_stride = layout.line_stride
+    operation.surface_stride = layout.surface_stride
+
+
+def _merge(duplicate: ConstantOp, kept: ConstantOp) -> None:
+    """Let ``kept`` stand for ``duplicate``, too."""
+    kept.layers = layers_of(kept, duplicate)
+    kept.location = fuse_locations([kept.location, duplicate.location])
+    duplicate.output.replace_all_uses_with(kept.output)
+    duplicate.erase()
+
+
+def _steps(function: FuncOp) -> dict[Operation, int]:
+    """When each operation runs; those of one layer run together, at the place of the last."""
+    steps = {operation: step for step, operation in enumerate(function.body.operations)}
+    for layer in hardware_layers(function.body):
+        for operation in layer.operations:
+            steps[operation] = steps[layer.last]
+    return steps

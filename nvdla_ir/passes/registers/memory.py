@@ -1,0 +1,268 @@
+"""How tensors of hardware layers lie in memory.
+
+Activations are feature cubes without gaps, or images; constants are weight surfaces or operand
+tables. Sources: convolution.md section 2, sdp.md section 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nn.shapes import shape_of, tensor_type, text_of
+from nvdla_ir.dialects.nvdla import (
+    ConstantOp,
+    ConvOp,
+    MemoryOp,
+    SdpOp,
+    SdpUnit,
+    StreamType,
+    UploadOp,
+    cube_shape,
+)
+from nvdla_ir.dialects.quant import QuantizedType
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.formats.feature import FeatureLayout
+from nvdla_ir.hw.formats.image import ImageLayout
+from nvdla_ir.hw.formats.operands import DataUse, OperandLayout
+from nvdla_ir.hw.formats.sizes import LayoutError, align_up
+from nvdla_ir.hw.formats.weights import pack_image_weights, pack_weights, weight_bytes
+from nvdla_ir.hw.pixels import PIXEL_FORMATS, PixelFormat
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.dialect import did_you_mean
+from nvdla_ir.ir.location import UNKNOWN
+from nvdla_ir.ir.operation import Operation, Use, Value
+from nvdla_ir.ir.types import IntegerType
+
+FEATURE = "feature"
+"""The ``format`` of an upload that makes a feature cube."""
+
+
+# -------------------------------------------------------------- activations
+
+
+def channels_height_width(value: Value) -> tuple[int, int, int]:
+    """The extents of a cube or stream. Raises: DiagnosticError for batches of several cubes."""
+    shape = cube_shape(value.type)
+    if len(shape) != 4 or shape[0] != 1:
+        definer = value.defining_operation
+        what = describe(definer) if definer is not None else "an argument"
+        raise DiagnosticError.at(
+            definer.location if definer is not None else UNKNOWN,
+            f"{what} has shape {text_of(shape)}, but a hardware layer works on 1xCxHxW",
+        )
+    return shape[1], shape[2], shape[3]
+
+
+def packed_cube(value: Value, hw: HardwareConfiguration) -> FeatureLayout:
+    """The layout of a feature cube without gaps."""
+    return FeatureLayout.packed(*channels_height_width(value), hw.memory_atom)
+
+
+@frozen
+class PlacedCube:
+    """A feature cube with its place in memory."""
+
+    address: int
+    layout: FeatureLayout
+
+    def row(self, row: int) -> int:
+        """The address of the first atom of a row."""
+        return self.address + row * self.layout.line_stride
+
+
+def memory_source(value: Value, reader: Operation) -> MemoryOp:
+    """The operation that puts ``value`` into memory.
+
+    Raises: DiagnosticError at ``reader`` where it is not in memory.
+    """
+    definer = value.defining_operation
+    if isinstance(definer, MemoryOp) and not isinstance(value.type, StreamType):
+        return definer
+    raise DiagnosticError.at(
+        reader.location,
+        f"{describe(reader)} reads a value that is not in the memory of the hardware: "
+        "'nvdla.upload' puts it there",
+    )
+
+
+def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> PlacedCube:
+    """Where the cube ``value`` lies, for ``reader``.
+
+    Raises: DiagnosticError where it is no feature cube in memory.
+    """
+    source = memory_source(value, reader)
+    if isinstance(source, UploadOp) and source.format != FEATURE:
+        raise DiagnosticError.at(
+            reader.location,
+            f"{describe(reader)} reads a feature cube, but its input was uploaded as an image of "
+            f"format '{source.format}'",
+        )
+    if source.address is None or source.line_stride is None or source.surface_stride is None:
+        raise DiagnosticError.at(
+            source.location,
+            f"{describe(source)} has no place in memory: run 'allocate-memory' first",
+        )
+    try:
+        layout = FeatureLayout(
+            *channels_height_width(value),
+            hw.memory_atom,
+            source.line_stride,
+            source.surface_stride,
+        )
+    except LayoutError as error:
+        raise DiagnosticError.at(source.location, f"{describe(source)}: {error}") from error
+    return PlacedCube(source.address, layout)
+
+
+# -------------------------------------------------------------- images
+
+
+def pixel_format_of(op: UploadOp | ConvOp, name: str, hw: HardwareConfiguration) -> PixelFormat:
+    """The pixel format ``name`` that ``op`` asks for.
+
+    Raises: DiagnosticError where it is unknown or the hardware does not read it.
+    """
+    pixel_format = PIXEL_FORMATS.get(name)
+    if pixel_format is None:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} has the unknown pixel format '{name}'"
+            f"{did_you_mean(name, PIXEL_FORMATS)}",
+        )
+    if pixel_format.component_bits != 8 or not hw.supports_pixel_format(pixel_format):
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} has the pixel format '{name}', which {hw.name} does not read; it "
+            f"reads {', '.join(hw.pixel_formats)}",
+        )
+    return pixel_format
+
+
+def packed_image(upload: UploadOp, hw: HardwareConfiguration) -> ImageLayout:
+    """The layout of an uploaded image: rows as short as the memory atom allows.
+
+    Raises: DiagnosticError where the tensor is no image of the format.
+    """
+    pixel_format = pixel_format_of(upload, upload.format, hw)
+    channels, height, width = channels_height_width(upload.output)
+    if channels != pixel_format.channels:
+        raise DiagnosticError.at(
+            upload.location,
+            f"{describe(upload)} has {channels} channels, but pixels of format "
+            f"'{pixel_format.name}' have {pixel_format.channels}",
+        )
+    return ImageLayout.packed(pixel_format, height, width, hw.memory_atom)
+
+
+def plane_stride(image: ImageLayout, alignment: int) -> int:
+    """Bytes from the first plane of an image to the second."""
+    return align_up(image.height * image.line_strides[0], alignment)
+
+
+# -------------------------------------------------------------- constants
+
+
+@frozen
+class WeightLayout:
+    """Weights KxCxRxS as the convolution reads them; ``image``: for image input."""
+
+    shape: tuple[int, ...]
+    image: bool
+
+    def size_bytes(self, hw: HardwareConfiguration) -> int:
+        kernels, channels, rows, columns = self.shape
+        return weight_bytes((kernels, channels, rows, columns), hw.weight_alignment)
+
+    def pack(self, array: NDArray[Any], hw: HardwareConfiguration) -> NDArray[np.int8]:
+        if self.image:
+            return pack_image_weights(
+                array, hw.atomic_k, hw.atomic_c, alignment=hw.weight_alignment
+            )
+        return pack_weights(array, hw.atomic_k, hw.atomic_c, hw.weight_alignment)
+
+
+@frozen
+class TableLayout:
+    """An operand table as the SDP reads it."""
+
+    operands: OperandLayout
+
+    def size_bytes(self, hw: HardwareConfiguration) -> int:
+        return self.operands.size_bytes
+
+    def pack(self, array: NDArray[Any], hw: HardwareConfiguration) -> NDArray[np.int8]:
+        if self.operands.use == "BOTH":
+            return self.operands.pack(alu=array[:, 0], mul=array[:, 1])
+        if self.operands.mode == "PER_ELEMENT":
+            array = array[0]
+        if self.operands.use == "ALU":
+            return self.operands.pack(alu=array)
+        return self.operands.pack(mul=array)
+
+
+def constant_layout(use: Use, hw: HardwareConfiguration) -> WeightLayout | TableLayout:
+    """How a constant lies in memory for one of its uses.
+
+    Raises: DiagnosticError for an operation that reads no constants, or at another operand.
+    """
+    operation, index = use
+    value = operation.operands[index]
+    if isinstance(operation, ConvOp) and index == 1:
+        shape = shape_of(value)
+        if len(shape) != 4 or tensor_type(value).element != IntegerType(8):
+            raise DiagnosticError.at(
+                operation.location,
+                f"{describe(operation)} has weights of type '{value.type}', but they must be "
+                "KxCxRxS of i8",
+            )
+        return WeightLayout(shape, operation.pixel_format is not None)
+    if isinstance(operation, SdpOp) and index > 0:
+        first = index == 1 and operation.bs_operand is not None
+        unit = operation.bs_unit if first else operation.bn_unit
+        return TableLayout(operand_layout(value, unit, operation, hw))
+    raise DiagnosticError.at(
+        operation.location,
+        f"{describe(operation)} reads a constant where it must read a cube: 'nvdla.upload' puts "
+        "cubes into memory",
+    )
+
+
+def operand_layout(
+    value: Value, unit: SdpUnit, op: SdpOp, hw: HardwareConfiguration
+) -> OperandLayout:
+    """The layout without gaps of what an SDP unit reads (sdp.md section 2.2)."""
+    element = tensor_type(value).element
+    storage = element.storage if isinstance(element, QuantizedType) else element
+    assert isinstance(storage, IntegerType)
+    return OperandLayout.packed(
+        *channels_height_width(op.input),
+        hw.memory_atom,
+        data_use(unit),
+        "TWO_BYTE" if storage.width == 16 else "ONE_BYTE",
+        "PER_ELEMENT" if len(shape_of(value)) == 4 else "PER_KERNEL",
+    )
+
+
+def data_use(unit: SdpUnit) -> DataUse:
+    """Which of a unit's operands come from memory; at least one does."""
+    if unit.alu_from_memory and unit.mul_from_memory:
+        return "BOTH"
+    return "ALU" if unit.alu_from_memory else "MUL"
+
+
+def packed_constant(
+    constant: ConstantOp,
+    layout: WeightLayout | TableLayout,
+    array: NDArray[Any],
+    hw: HardwareConfiguration,
+) -> NDArray[np.int8]:
+    """The bytes of a constant. Raises: DiagnosticError where the layout does not take it."""
+    try:
+        return layout.pack(array, hw)
+    except LayoutError as error:
+        raise DiagnosticError.at(constant.location, f"{describe(constant)}: {error}") from error
