@@ -1,0 +1,94 @@
+"""Real factors as the hardware's multiplier and right shift: ``factor ≈ multiplier / 2^shift``.
+
+Multipliers are signed 16 bits, shifts 0 to 63. Rounded to nearest, never truncated
+(quantization.md section 3, item 2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from nvdla_ir.arith.errors import OperandError
+
+LARGEST_MULTIPLIER = (1 << 15) - 1
+LARGEST_SHIFT = 63
+
+
+@frozen
+class FixedPoint:
+    """One factor."""
+
+    multiplier: int
+    shift: int
+
+    @property
+    def value(self) -> float:
+        return math.ldexp(self.multiplier, -self.shift)
+
+
+@frozen
+class FixedPointVector:
+    """One factor a channel, with a common shift."""
+
+    multipliers: tuple[int, ...]
+    shift: int
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return tuple(math.ldexp(multiplier, -self.shift) for multiplier in self.multipliers)
+
+
+def round_half_away(value: float) -> int:
+    """The nearest integer, ties away from zero."""
+    magnitude = math.floor(abs(value) + 0.5)
+    return -magnitude if value < 0 else magnitude
+
+
+def fixed_point(factor: float) -> FixedPoint:
+    """The multiplier and shift nearest to ``factor``.
+
+    Raises: OperandError where ``factor`` is above 32767 or too small for any shift.
+    """
+    vector = fixed_point_vector([factor])
+    return FixedPoint(vector.multipliers[0], vector.shift)
+
+
+def fixed_point_vector(factors: Sequence[float]) -> FixedPointVector:
+    """Multipliers of all ``factors`` with the largest common shift: that of the largest factor.
+
+    Raises: OperandError where the largest factor is above 32767, or one rounds to zero though it
+    is not.
+    """
+    largest = max((abs(factor) for factor in factors), default=0.0)
+    if largest == 0:
+        return FixedPointVector((0,) * len(factors), 0)
+    if not math.isfinite(largest) or round_half_away(largest) > LARGEST_MULTIPLIER:
+        raise OperandError(
+            f"the factor {largest:g} is above {LARGEST_MULTIPLIER}, the largest multiplier"
+        )
+    shift = min(LARGEST_SHIFT, 15 - math.frexp(largest)[1])
+    if round_half_away(math.ldexp(largest, shift)) > LARGEST_MULTIPLIER:
+        shift -= 1
+    multipliers = tuple(round_half_away(math.ldexp(factor, shift)) for factor in factors)
+    for factor, multiplier in zip(factors, multipliers, strict=True):
+        if factor and not multiplier:
+            raise OperandError(
+                f"the factor {factor:g} is too small: with a shift of {shift} it becomes 0"
+            )
+    return FixedPointVector(multipliers, max(shift, 0))
+
+
+def left_shift_for(values: Sequence[int], bits: int = 16) -> int:
+    """The smallest left shift at which every one of ``values``, rounded, fits ``bits`` signed
+    bits."""
+    largest = max((abs(value) for value in values), default=0)
+    limit = (1 << (bits - 1)) - 1
+    shift = max(0, largest.bit_length() - (bits - 1))
+    while shift and round_half_away(largest / (1 << (shift - 1))) <= limit:
+        shift -= 1
+    while round_half_away(largest / (1 << shift)) > limit:
+        shift += 1
+    return shift

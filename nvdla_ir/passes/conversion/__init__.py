@@ -1,0 +1,1 @@
+"""How ``insert-converters`` turns one chain of layers into steps of the 32-bit pipeline."""

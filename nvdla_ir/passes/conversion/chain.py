@@ -1,0 +1,62 @@
+"""Which layers are computed together in the 32-bit pipeline, without int8 between."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from attrs import define, field
+
+from nvdla_ir.dialects.nn import AddOp, ReluOp
+from nvdla_ir.ir.operation import Operation, Value
+
+
+@define(eq=False)
+class Chain:
+    """A layer and those that follow it in the pipeline: ``[relu] [add [relu]]``.
+
+    root:          the layer that starts it
+    early_relu:    a ReLU before the addition, or the only one
+    add, residual: the addition and its other operand, which is in memory already
+    late_relu:     a ReLU after the addition
+    """
+
+    root: Operation
+    early_relu: ReluOp | None = None
+    add: AddOp | None = None
+    residual: Value | None = None
+    late_relu: ReluOp | None = None
+    operations: list[Operation] = field(factory=list[Operation])
+
+    @property
+    def last(self) -> Operation:
+        """The layer whose output scale the chain converts to."""
+        return self.operations[-1]
+
+    @property
+    def rectifies(self) -> bool:
+        """Whether negative results are clamped at the end."""
+        return (self.late_relu if self.add is not None else self.early_relu) is not None
+
+
+def grow_chain(root: Operation, in_memory: Container[Value], *, may_add: bool) -> Chain:
+    """The longest chain from ``root``: each value inside is read by the next layer only, and a
+    residual operand is among the values that are ``in_memory``."""
+    chain = Chain(root, operations=[root])
+    while True:
+        value = chain.last.results[0]
+        if not value.has_one_use:
+            return chain
+        user = value.users[0]
+        if isinstance(user, ReluOp) and not chain.rectifies:
+            if chain.add is None:
+                chain.early_relu = user
+            else:
+                chain.late_relu = user
+        elif isinstance(user, AddOp) and chain.add is None and may_add:
+            residual = user.rhs if user.lhs is value else user.lhs
+            if residual not in in_memory:
+                return chain
+            chain.add, chain.residual = user, residual
+        else:
+            return chain
+        chain.operations.append(user)
