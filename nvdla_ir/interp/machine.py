@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects.func import FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.quant import CalibratedType, QuantizedType
 from nvdla_ir.interp.quantization import (
     dequantize,
@@ -248,7 +249,8 @@ class Machine:
             elif not _fits(array.shape, type, any_batch):
                 diagnostics.error(
                     func.location,
-                    f"input '{name}' must have shape {_text(type.shape)}, not {_text(array.shape)}",
+                    f"input '{name}' must have shape {text_of(type.shape)}, "
+                    f"not {text_of(array.shape)}",
                 )
             else:
                 element = type.element
@@ -312,7 +314,3 @@ def _dtype_fault(array: Array, expected: np.dtype[Any]) -> str | None:
         if low < limits.min or high > limits.max:
             return f"must hold {expected}, but spans {low} to {high}"
     return None
-
-
-def _text(shape: Sequence[int | None]) -> str:
-    return "x".join("?" if extent is None else str(extent) for extent in shape) or "scalar"

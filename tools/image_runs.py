@@ -1,0 +1,229 @@
+"""Running a program over many images: in batches, in one process or in several."""
+
+# numpy's stubs leave parts of many overloads unknown.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.interp.machine import Mode
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
+from nvdla_ir.ir.types import TensorType
+
+from .loaded_program import Program
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+
+LARGEST_BATCH = 32
+"""How many images are computed at a time, at most."""
+LARGEST_TENSOR = 1 << 21
+"""About how many elements of one tensor are computed at a time: more leave the cache."""
+SECONDS_WITHOUT_PROGRESS = 2.0
+
+
+class ImageProgress:
+    """A progress bar on ``stream``, where that is a terminal and the work takes long."""
+
+    def __init__(self, total: int, stream: TextIO) -> None:
+        self._total = total
+        self._stream = stream
+        self._done = 0
+        self._start = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> ImageProgress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, images: int) -> None:
+        self._done += images
+        waited = time.monotonic() - self._start
+        if self._bar is None and waited > SECONDS_WITHOUT_PROGRESS and self._stream.isatty():
+            self._bar = self._make_bar()
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done)
+
+    def _make_bar(self) -> Progress:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
+
+        start = self._start
+
+        class Speed(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.completed / (time.monotonic() - start):,.1f} images/s")
+
+        bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            Speed(),
+            TimeRemainingColumn(),
+            console=Console(file=self._stream),
+            transient=True,
+        )
+        bar.add_task("images", total=self._total)
+        bar.start()
+        return bar
+
+
+def image_count(func: FuncOp, inputs: Mapping[str, Array]) -> int:
+    """How many images ``inputs`` hold along their leading axes.
+
+    Raises: DiagnosticError where they disagree, or do not fill the function's batches.
+    """
+    lengths = {name: len(array) for name, array in inputs.items() if array.ndim}
+    count = next(iter(lengths.values()), 1)
+    for name, length in lengths.items():
+        if length != count:
+            raise DiagnosticError.at(
+                func.location,
+                f"input '{name}' has {length} images, but '{next(iter(lengths))}' has {count}",
+            )
+    batch = batch_of(func)
+    if count % batch:
+        raise DiagnosticError.at(
+            func.location,
+            f"there are {count} images, but '@{func.sym_name}' takes batches of {batch}",
+        )
+    return count
+
+
+def batch_of(func: FuncOp) -> int:
+    """The leading extent of the function's inputs; 1 where they have none."""
+    for argument in func.body.arguments:
+        if isinstance(argument.type, TensorType) and argument.type.shape:
+            return argument.type.shape[0] or 1
+    return 1
+
+
+def run_images(
+    program: Program, inputs: Arrays, jobs: int, progress: ImageProgress
+) -> dict[str, Array]:
+    """The outputs for all images of ``inputs``, stacked along their leading axes. With ``jobs``
+    above 1 as many processes share the work.
+
+    Raises: DiagnosticError.
+    """
+    count = image_count(program.func, inputs)
+    size = _images_at_a_time(program, count, jobs)
+    starts = range(0, count, size)
+    parts = ({name: _part(a, start, size) for name, a in inputs.items()} for start in starts)
+    runs: list[Arrays] = []
+    for outputs in _outputs(program, parts, min(jobs, len(starts))):
+        runs.append(outputs)
+        progress.advance(min(size, count - size * (len(runs) - 1)))
+    return _stacked(program.func, runs)
+
+
+def _part(array: Array, start: int, size: int) -> Array:
+    return array[start : start + size] if array.ndim else array
+
+
+def _images_at_a_time(program: Program, count: int, jobs: int) -> int:
+    func = program.func
+    if not program.machine.takes_any_batch(func):
+        return batch_of(func)
+    largest = max(
+        (
+            result.type.element_count
+            for op in func.body.operations
+            if op.operands
+            for result in op.results
+            if isinstance(result.type, TensorType) and result.type.has_static_shape
+        ),
+        default=1,
+    )
+    share = -(-count // jobs)
+    return max(1, min(LARGEST_BATCH, share, LARGEST_TENSOR // max(largest, 1)))
+
+
+def _outputs(program: Program, parts: Iterator[Arrays], jobs: int) -> Iterator[Arrays]:
+    if jobs <= 1:
+        for part in parts:
+            yield program.machine.run(program.func, part)
+        return
+    settings = (program.text, program.file, program.directory, program.mode)
+    # Spawned processes load numpy themselves, and with it one BLAS thread as the environment says.
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, settings)
+    try:
+        for outcome in pool.map(_work, parts):
+            if isinstance(outcome, dict):
+                yield outcome
+            else:
+                raise DiagnosticError(*outcome)
+    except BrokenProcessPool:
+        raise DiagnosticError.at(
+            program.func.location,
+            "a worker process ended before its work was done; where memory ran out, take fewer "
+            "--jobs",
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker_settings: tuple[str, str, Path, Mode] | None = None
+_worker_program: Program | None = None
+
+
+def _start_worker(text: str, file: str, directory: Path, mode: Mode) -> None:
+    global _worker_settings
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
+    _worker_settings = (text, file, directory, mode)
+
+
+def _work(inputs: Arrays) -> Arrays | tuple[Diagnostic, ...]:
+    """One batch in a worker process: the outputs, or what is wrong."""
+    global _worker_program
+    try:
+        if _worker_program is None:
+            assert _worker_settings is not None
+            _worker_program = Program.load(*_worker_settings)
+        return _worker_program.machine.run(_worker_program.func, inputs)
+    except DiagnosticError as error:
+        return error.diagnostics
+
+
+def _stacked(func: FuncOp, runs: Sequence[Arrays]) -> Arrays:
+    if len(runs) == 1:
+        return runs[0]
+    batch = batch_of(func)
+    stacked: Arrays = {}
+    for index, value in enumerate(func.return_op.operands):
+        name = func.result_name(index)
+        arrays = [run[name] for run in runs]
+        keeps_batch = isinstance(value.type, TensorType) and value.type.shape[:1] == (batch,)
+        stacked[name] = np.concatenate(arrays) if keeps_batch else np.stack(arrays)
+    return stacked

@@ -1,0 +1,102 @@
+"""A program to execute: one function of a module, with its weights and a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from nvdla_ir.dialects import default_context
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.quant import CalibratedType
+from nvdla_ir.interp.machine import Machine, Mode, default_mode
+from nvdla_ir.interp.quantization import element_of
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.location import FileLineCol, Location
+from nvdla_ir.ir.operation import Operation
+from nvdla_ir.ir.verifier import verify
+from nvdla_ir.resources import ResourceStore
+from nvdla_ir.text.parser import parse
+
+ENTRY = "main"
+
+
+@frozen(eq=False)
+class Program:
+    """A function ready to run, and the text it came from, which other processes parse again.
+
+    ``directory`` is what the weights file's name is relative to.
+    """
+
+    text: str
+    file: str
+    directory: Path
+    mode: Mode
+    func: FuncOp
+    machine: Machine
+
+    @staticmethod
+    def load(text: str, file: str, directory: Path, mode: Mode | None = None) -> Program:
+        """Parse and verify ``text`` and open its weights. Without a ``mode`` the types decide.
+
+        Raises: DiagnosticError for faults of the text, missing weights, no function to run, a
+        ``mode`` that means nothing for it, operations that cannot be executed.
+        """
+        parsed = parse(text, default_context(), file)
+        operations: Sequence[Operation] = parsed.operations
+        for operation in operations:
+            verify(operation)
+        resources = ResourceStore()
+        resources.add_blobs(parsed.resources)
+        if len(operations) == 1 and isinstance(operations[0], ModuleOp):
+            module = operations[0]
+            if module.weights_file is not None:
+                resources.attach(directory / module.weights_file, module.location)
+            operations = list(module.body.operations)
+        func = _entry_function(operations, FileLineCol(file, 1, 1))
+        chosen = default_mode(func) if mode is None else mode
+        _check_mode(func, chosen)
+        machine = Machine(resources, chosen)
+        machine.takes_any_batch(func)  # finds operations without a kernel now
+        return Program(text, file, directory, chosen, func, machine)
+
+
+def _entry_function(operations: Sequence[Operation], start: Location) -> FuncOp:
+    functions = [op for op in operations if isinstance(op, FuncOp)]
+    for func in functions:
+        if func.sym_name == ENTRY or len(functions) == 1:
+            return func
+    names = ", ".join(f"'@{func.sym_name}'" for func in functions)
+    raise DiagnosticError.at(
+        start,
+        f"there is no function '@{ENTRY}' to run, but {names}"
+        if functions
+        else "there is no function to run",
+    )
+
+
+def _check_mode(func: FuncOp, mode: Mode) -> None:
+    if mode is Mode.FLOAT or default_mode(func) is Mode.INTEGER:
+        return
+    if mode is Mode.FAKE_QUANTIZED and _has_calibrated(func):
+        return
+    missing, advice = (
+        ("quantized", "'nvdla-opt --quantize' makes it so")
+        if mode is Mode.INTEGER
+        else ("calibrated or quantized", "'nvdla-opt --import-calib=…' makes it so")
+    )
+    raise DiagnosticError.at(
+        func.location,
+        f"'@{func.sym_name}' cannot run in {mode.value} mode: nothing in it is {missing}; {advice}",
+    )
+
+
+def _has_calibrated(func: FuncOp) -> bool:
+    values = [*func.body.arguments]
+    return any(isinstance(element_of(v.type), CalibratedType) for v in values) or any(
+        isinstance(element_of(result.type), CalibratedType)
+        for op in func.body.operations
+        for result in op.results
+    )
