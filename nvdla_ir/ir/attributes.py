@@ -130,13 +130,15 @@ class DenseElementsAttr(Attribute):
         shape = self.type.static_shape
         if len(self.values) == 1 and (not shape or self.type.element_count != 1):
             return f"dense<{format_number(self.values[0])}> : {self.type}"
+        if not self.values:
+            return f"dense<> : {self.type}"
         parts = [format_number(value) for value in self.values]
         for extent in reversed(shape):
             parts = [
                 f"[{', '.join(parts[start : start + extent])}]"
                 for start in range(0, len(parts), extent)
             ]
-        return f"dense<{parts[0] if parts else '[]'}> : {self.type}"
+        return f"dense<{parts[0]}> : {self.type}"
 
 
 @frozen(cache_hash=True)

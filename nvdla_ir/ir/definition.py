@@ -74,16 +74,25 @@ class _OptionalOperand(OperandField):
         values = self.values(op)
         return values[0] if values else None
 
+    def __set__(self, op: Op, value: Value | None) -> None:
+        op.set_operand_segment(self, [] if value is None else [value])
+
 
 class _VariadicOperand(OperandField):
     def __get__(self, op: Op, owner: type[Op]) -> Sequence[Value]:
         return self.values(op)
+
+    def __set__(self, op: Op, values: Sequence[Value]) -> None:
+        op.set_operand_segment(self, values)
 
 
 class ResultField(_Field):
     def __init__(self, constraint: TypeConstraint, variadic: bool) -> None:
         self.constraint = constraint
         self.variadic = variadic
+
+    def __set__(self, op: Op, value: object) -> None:
+        raise AttributeError(f"result '{self.name}' of '{op.name}' cannot be replaced")
 
 
 class _RequiredResult(ResultField):
@@ -99,6 +108,9 @@ class _VariadicResult(ResultField):
 class RegionField(_Field):
     def __get__(self, op: Op, owner: type[Op]) -> Region:
         return op.regions[op.definition.regions.index(self)]
+
+    def __set__(self, op: Op, value: object) -> None:
+        raise AttributeError(f"region '{self.name}' of '{op.name}' cannot be replaced")
 
 
 class AttributeField(_Field, Generic[T]):
@@ -260,6 +272,17 @@ class Op(Operation):
                 return start, size
             start += size
         raise AssertionError(field.name)
+
+    def set_operand_segment(self, field: OperandField, values: Sequence[Value]) -> None:
+        """Replace the operands of ``field`` by ``values``, of any number that the field allows."""
+        start, size = self.operand_segment(field)
+        definition = self.definition
+        if definition.has_operand_segments:
+            sizes = list(self.operand_segment_sizes())
+            sizes[definition.operands.index(field)] = len(values)
+            self.attributes[OPERAND_SEGMENT_SIZES] = DenseArrayAttr(I32, tuple(sizes))
+        operands = self.operands
+        self.set_operands([*operands[:start], *values, *operands[start + size :]])
 
     def operand_segment_sizes(self) -> Sequence[int]:
         """How many operands each operand field has."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from nvdla_ir.ir.attributes import quote
+
 
 @frozen
 class Location:
@@ -37,7 +39,7 @@ class FileLineCol(Location):
         return self
 
     def __str__(self) -> str:
-        return f'"{_escape(self.file)}":{self.line}:{self.column}'
+        return f"{quote(self.file)}:{self.line}:{self.column}"
 
 
 @frozen
@@ -51,7 +53,7 @@ class NameLoc(Location):
         return self.child.file_position() if self.child is not None else None
 
     def __str__(self) -> str:
-        name = f'"{_escape(self.name)}"'
+        name = quote(self.name)
         return name if self.child is None else f"{name}({self.child})"
 
 
@@ -86,7 +88,3 @@ def fuse_locations(locations: list[Location]) -> Location:
     if not flat:
         return UNKNOWN
     return next(iter(flat)) if len(flat) == 1 else FusedLoc(tuple(flat))
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')

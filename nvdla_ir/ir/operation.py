@@ -217,8 +217,11 @@ class Operation:
 
     def walk(self) -> Iterator[Operation]:
         """This operation and all inside it, outer before inner. The operation last given out
-        may be erased or replaced while walking."""
+        may be erased or replaced while walking; what was inside it is then left out."""
+        parent = self.parent
         yield self
+        if self.parent is not parent:
+            return
         for region in self.regions:
             for block in region.blocks:
                 operation = block.first_op
@@ -369,6 +372,9 @@ class Block:
         self.last_op = operation
 
     def insert_before(self, operation: Operation, anchor: Operation) -> None:
+        """Raises: ValueError if ``anchor`` is not in this block, or is ``operation``."""
+        if anchor.parent is not self or anchor is operation:
+            raise ValueError(f"'{operation.name}' cannot be inserted before '{anchor.name}'")
         if operation.parent is not None:
             operation.detach()
         operation.parent = self

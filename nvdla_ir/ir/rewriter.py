@@ -18,7 +18,7 @@ OpT = TypeVar("OpT", bound=Op)
 class RewritePattern(Generic[AnyOperation]):
     """Rewrites one kind of operation.
 
-    root:    the operation class to look at, or None for every operation
+    root:    the operation class to look at, subclasses included, or None for every operation
     benefit: patterns of higher benefit are tried first
     """
 
@@ -67,10 +67,8 @@ class PatternRewriter(Builder):
         return new
 
     def erase(self, op: Operation) -> None:
-        self._worklist.push_definers(op)
-        for inner in op.walk():
-            self._worklist.forget(inner)
-        op.erase()
+        """Raises: ValueError if a result is still used."""
+        self._worklist.erase(op)
 
     def modified(self, op: Operation) -> None:
         """Say that ``op`` was changed in place."""
@@ -89,17 +87,19 @@ class _Worklist:
     def push(self, op: Operation) -> None:
         self._stack[op] = None
 
-    def push_definers(self, op: Operation) -> None:
-        for operand in op.operands:
-            definer = operand.defining_operation
-            if definer is not None:
-                self.push(definer)
-
-    def forget(self, op: Operation) -> None:
-        self._stack.pop(op, None)
-
     def pop(self) -> Operation | None:
         return self._stack.popitem()[0] if self._stack else None
+
+    def erase(self, op: Operation) -> None:
+        """Erase ``op``; look again at what it and all inside it have read."""
+        inside = list(op.walk())
+        definers = [operand.defining_operation for inner in inside for operand in inner.operands]
+        op.erase()
+        for definer in definers:
+            if definer is not None:
+                self.push(definer)
+        for inner in inside:
+            self._stack.pop(inner, None)
 
 
 class RewriteLimitError(RuntimeError):
@@ -124,11 +124,8 @@ def apply_patterns_greedily(
 
     Raises: RewriteLimitError after ``limit_per_operation`` rewrites for each operation.
     """
-    by_root: dict[type[Operation] | None, list[RewritePattern[Any]]] = {}
-    for pattern in sorted(patterns, key=lambda p: -p.benefit):
-        by_root.setdefault(pattern.root, []).append(pattern)
-    anywhere = by_root.get(None, [])
-
+    ordered = sorted(patterns, key=lambda pattern: -pattern.benefit)
+    by_class: dict[type[Operation], list[RewritePattern[Any]]] = {}
     worklist = _Worklist()
     operations = [op for op in root.walk() if op is not root]
     for op in reversed(operations):
@@ -136,17 +133,22 @@ def apply_patterns_greedily(
     budget = limit_per_operation * max(len(operations), 10)
     changed = False
     while (op := worklist.pop()) is not None:
+        if op.parent is None:
+            continue  # erased or taken out
         if remove_dead and is_trivially_dead(op):
-            worklist.push_definers(op)
-            op.erase()
+            worklist.erase(op)
             changed = True
             continue
-        for pattern in [*by_root.get(type(op), []), *anywhere]:
+        op_class = type(op)
+        fitting = by_class.get(op_class)
+        if fitting is None:
+            fitting = [p for p in ordered if p.root is None or issubclass(op_class, p.root)]
+            by_class[op_class] = fitting
+        for pattern in fitting:
             if pattern.match_and_rewrite(op, PatternRewriter(worklist, op)):
                 changed = True
                 budget -= 1
-                if op.parent is not None:
-                    worklist.push(op)
+                worklist.push(op)
                 break
         if budget < 0:
             raise RewriteLimitError(f"patterns do not settle; the last one rewrote '{op.name}'")

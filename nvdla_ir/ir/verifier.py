@@ -73,7 +73,12 @@ def _verify_registered(op: Op, diagnostics: DiagnosticCollector) -> None:
     if not problems:
         for trait in op.traits:
             problems.extend(trait.verify(op))
-        problems.extend(op.verify())
+    if not problems:
+        try:
+            problems.extend(op.verify())
+        except ValueError as error:
+            # Helpers that compute shapes say so where there is none to compute.
+            problems.append(f"cannot be verified: {error}")
     for problem in problems:
         diagnostics.error(op.location, f"'{op.name}' {problem}")
 
@@ -90,6 +95,11 @@ def _counts_match(op: Op, definition: OperationDefinition, problems: list[str]) 
             problems.append(
                 f"has {count} operands, but '{OPERAND_SEGMENT_SIZES}' says {sum(sizes)}"
             )
+        for field, size in zip(definition.operands, sizes, strict=True):
+            if size < field.minimum or (field.maximum is not None and size > field.maximum):
+                problems.append(
+                    f"takes {_allowed(field.minimum, field.maximum)} '{field.name}', but has {size}"
+                )
     elif len(definition.fixed_positions) == len(definition.operands):
         if count != len(definition.operands):
             problems.append(
@@ -100,9 +110,8 @@ def _counts_match(op: Op, definition: OperationDefinition, problems: list[str]) 
         minimum = sum(field.minimum for field in definition.operands)
         maximum = _maximum(definition.operands)
         if count < minimum or (maximum is not None and count > maximum):
-            upper = "or more" if maximum is None else f"to {maximum}"
             problems.append(
-                f"takes {minimum} {upper} operands{_names(definition.operands)}, but has {count}"
+                f"takes {_allowed(minimum, maximum)}{_names(definition.operands)}, but has {count}"
             )
     results = len(op.results)
     variadic = bool(definition.results) and definition.results[-1].variadic
@@ -148,6 +157,13 @@ def _check_types(op: Op, definition: OperationDefinition, problems: list[str]) -
 
 def _wrong_type(role: str, name: str, description: str, value: Value) -> str:
     return f"has {role} '{name}' of type '{value.type}', but it must be {description}"
+
+
+def _allowed(minimum: int, maximum: int | None) -> str:
+    """``1 operand``, ``1 or more operands``, ``0 to 2 operands``"""
+    if minimum == maximum:
+        return _counted(minimum, "operand")
+    return f"{minimum} {'or more' if maximum is None else f'to {maximum}'} operands"
 
 
 def _counted(count: int, noun: str) -> str:

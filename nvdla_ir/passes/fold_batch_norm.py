@@ -113,7 +113,8 @@ class _Folder:
         if bias is not None:
             shift = self._array(bias, op) * factor + shift
         parameters = [*op.operands[1:], *(p for affine in chain for p in affine.operands[1:])]
-        op.set_operands([op.input, weight, constants.create("bias", shift, bias)])
+        op.weight = weight
+        op.bias = constants.create("bias", shift, bias)
         op.layers = layers_of(op, *chain)
         op.location = fuse_locations([op.location, *(affine.location for affine in chain)])
         _take_place(chain, op.output)

@@ -27,6 +27,15 @@ def _nested(depth: int) -> str:
 
 
 _NESTED = f"(?:{_nested(5)})?"
+
+
+def _parenthesized(depth: int) -> str:
+    inner = f"|{_parenthesized(depth - 1)}" if depth > 1 else ""
+    return rf'\((?:[^()"]|"(?:[^"\\\n]|\\.)*"{inner})*\)'
+
+
+# Locations nest at most eight deep.
+_LOCATION = _parenthesized(8)
 _TYPE = rf"!?[A-Za-z_][\w.$]*{_NESTED}"
 
 
@@ -47,7 +56,13 @@ def compose(dialects: Iterable[Dialect]) -> str:
     parts.append(f"?dialect_type: {' | '.join(types) or 'OPAQUE_TYPE'}")
     parts.append(f"statement: {' | '.join(statements) or 'WORD'}")
     composed = "\n".join(parts)
-    return composed.replace("@NESTED@", _NESTED).replace("@TYPE@", _TYPE)
+    for placeholder, pattern in (
+        ("@NESTED@", _NESTED),
+        ("@TYPE@", _TYPE),
+        ("@LOCATION@", _LOCATION),
+    ):
+        composed = composed.replace(placeholder, pattern)
+    return composed
 
 
 def build(dialects: Iterable[Dialect], callbacks: object) -> lark.Lark:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ from nvdla_ir.ir.attributes import (
 from nvdla_ir.ir.dialect import Dialect, did_you_mean
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol, FusedLoc, Location, NameLoc
 from nvdla_ir.ir.types import (
+    I64,
     INDEX,
     FloatType,
     FunctionType,
@@ -41,6 +43,12 @@ Literal: TypeAlias = "tuple[tuple[int, ...], tuple[Number, ...]]"
 BUILTIN_TYPES = ("tensor", "index", "none", "f16", "bf16", "f32", "f64", "i1", "i8", "i32", "i64")
 
 
+# Lark's and Python's own limits lie above; no honest number comes near.
+_LONGEST_NUMBER = 1000
+# As in MLIR.
+_WIDEST_INTEGER = (1 << 24) - 1
+
+
 class LeafError(Exception):
     """Something inside a flat token is wrong, ``offset`` characters into it."""
 
@@ -51,10 +59,35 @@ class LeafError(Exception):
 
 
 def parse_number(text: str) -> Number:
-    """``12``, ``0x1F``, ``1.5e-3``: a float exactly where there is a decimal point."""
+    """``12``, ``0x1F``, ``1.5e-3``: a float exactly where there is a decimal point.
+
+    Raises: LeafError where it is too large or too long.
+    """
+    if len(text) > _LONGEST_NUMBER:
+        raise LeafError(f"a number of {len(text)} characters is too long")
     if "." in text:
-        return float(text)
+        value = float(text)
+        if math.isinf(value):
+            raise LeafError(f"the number {text} is too large for 64 bits")
+        return value
     return int(text, 16) if "x" in text else int(text)
+
+
+def _extent(text: str) -> int | None:
+    return None if text == "?" else int(parse_number(text))
+
+
+def integer_fault(values: Sequence[Number], type: Type) -> str | None:
+    """Which of ``values`` is no integer of ``type``, and why, if one is none. Signless ones may be
+    written as signed or as unsigned."""
+    if not values or not isinstance(type, IntegerType):
+        return None
+    low = 0 if type.signedness == "u" else -(1 << (type.width - 1))
+    high = (1 << (type.width - (type.signedness == "s"))) - 1
+    for value in (min(values), max(values)):
+        if not low <= value <= high:
+            return f"{value} does not fit '{type}'"
+    return None
 
 
 _ESCAPE = re.compile(r"\\(?:([0-9A-Fa-f]{2})|(.))", re.DOTALL)
@@ -81,6 +114,12 @@ def unquote(literal: str) -> str:
     return pieces.decode("utf-8", "surrogateescape")
 
 
+def _check_integers(values: Sequence[Number], type: Type) -> None:
+    fault = integer_fault(values, type)
+    if fault is not None:
+        raise LeafError(fault)
+
+
 class LeafCallbacks:
     """One method a rule of the grammar's leaf part, called with the rule's children."""
 
@@ -97,10 +136,11 @@ class LeafCallbacks:
         return children[0]
 
     def integer_type(self, children: list[lark.Token]) -> Type:
-        signedness, _, width = children[0].partition("i")
-        if signedness:
-            return IntegerType(int(width), signedness)
-        return IntegerType(int(width))
+        signedness, _, digits = children[0].partition("i")
+        width = parse_number(digits)
+        if not 0 < width <= _WIDEST_INTEGER:
+            raise LeafError(f"integers have at most {_WIDEST_INTEGER} bits, not {width}")
+        return IntegerType(int(width), signedness)
 
     def float_type(self, children: list[lark.Token]) -> Type:
         return FloatType(str(children[0]))
@@ -114,9 +154,7 @@ class LeafCallbacks:
     def tensor_type(self, children: list[Any]) -> Type:
         dimensions, element = children
         shape = (
-            tuple(None if extent == "?" else int(extent) for extent in dimensions[:-1].split("x"))
-            if dimensions
-            else ()
+            tuple(_extent(extent) for extent in dimensions[:-1].split("x")) if dimensions else ()
         )
         if isinstance(element, TensorType | FunctionType):
             raise LeafError(f"'{element}' cannot be the element type of a tensor")
@@ -197,15 +235,20 @@ class LeafCallbacks:
         shape, numbers = children[0]
         if len(shape) != 1:
             raise LeafError("nested lists of numbers need dense<…> or array<…>")
+        _check_integers([n for n in numbers if isinstance(n, int)], I64)
         return ArrayAttr(
             tuple(FloatAttr(n) if isinstance(n, float) else IntegerAttr(n) for n in numbers)
         )
 
     def dense_array(self, children: list[Any]) -> Attribute:
         element, *literals = children
-        return DenseArrayAttr(
-            element, tuple(parse_number(text) for text in literals if text is not None)
-        )
+        numbers = tuple(parse_number(text) for text in literals if text is not None)
+        if not isinstance(element, FloatType | IntegerType):
+            raise LeafError(f"array<…> holds numbers, not '{element}'")
+        if any(isinstance(n, float) != isinstance(element, FloatType) for n in numbers):
+            raise LeafError(f"the numbers of an array of '{element}' are written otherwise")
+        _check_integers(numbers, element)
+        return DenseArrayAttr(element, numbers)
 
     def dense_resource(self, children: list[Any]) -> Attribute:
         key, type = children
@@ -223,6 +266,7 @@ class LeafCallbacks:
         if wrong:
             wanted = "a decimal point" if is_float else "no decimal point"
             raise LeafError(f"element {wrong[0]} of '{type}' must have {wanted}")
+        _check_integers(numbers, type.element)
         return DenseElementsAttr(type, numbers)
 
     def _tensor(self, type: Type, what: str) -> TensorType:
@@ -236,7 +280,8 @@ class LeafCallbacks:
         return children[0]
 
     def file_location(self, children: list[lark.Token]) -> Location:
-        return FileLineCol(unquote(children[0]), int(children[1]), int(children[2]))
+        line, column = (int(parse_number(child)) for child in children[1:])
+        return FileLineCol(unquote(children[0]), line, column)
 
     def name_location(self, children: list[Any]) -> Location:
         return NameLoc(unquote(children[0]), children[1])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import frozen
 
@@ -47,6 +48,16 @@ def print_operation(operation: Operation, options: PrintOptions | None = None) -
 
 
 _INDENT = "  "
+# What MLIR takes as the name of a value. Numbers are for values without one.
+_VALUE_NAME = re.compile(r"[A-Za-z_$.-][\w$.-]*", re.ASCII)
+
+
+def _value_name(hint: str) -> str | None:
+    """A name for a value like ``hint``; None for none."""
+    name = re.sub(r"[^\w$.-]", "_", hint, flags=re.ASCII)
+    if not name or name.isdecimal():
+        return None
+    return name if _VALUE_NAME.fullmatch(name) else f"_{name}"
 
 
 class Printer:
@@ -60,9 +71,11 @@ class Printer:
         self._taken: set[str] = set()
         self._next_number = 0
         self._next_block = 0
-        # Types and attributes repeat; their text is made once. Keyed by identity: all stay alive
-        # while printing, and hashing a long per-channel type costs more than printing it.
+        # Types and attributes repeat; their text is made once. Keyed by identity, since hashing
+        # a long per-channel type costs more than printing it; kept alive, so that no other takes
+        # its identity.
         self._texts: dict[int, str] = {}
+        self._kept: list[Type | Attribute] = []
         self._result_texts: dict[tuple[int, ...], str] = {}
 
     def text(self) -> str:
@@ -80,6 +93,8 @@ class Printer:
 
     def _define(self, value: Value) -> str:
         hint = value.name_hint
+        if hint is not None and not _VALUE_NAME.fullmatch(hint):
+            hint = _value_name(hint)
         if hint is None:
             name = f"%{self._next_number}"
             self._next_number += 1
@@ -102,12 +117,14 @@ class Printer:
         text = self._texts.get(id(type))
         if text is None:
             text = self._texts[id(type)] = str(type)
+            self._kept.append(type)
         return text
 
     def attribute(self, attribute: Attribute) -> str:
         text = self._texts.get(id(attribute))
         if text is None:
             text = self._texts[id(attribute)] = self._attribute(attribute)
+            self._kept.append(attribute)
         return text
 
     def _attribute(self, attribute: Attribute) -> str:
@@ -158,17 +175,27 @@ class Printer:
                 write(f"{define(op.results[0])} = ")
             else:
                 write(f"{', '.join([names.get(r) or define(r) for r in op.results])} = ")
-        if self.options.generic or not isinstance(op, Op):
+        if self.options.generic or not isinstance(op, Op) or not self._try_pretty(op):
             self._generic(op)
-        else:
-            custom = getattr(op, "print_pretty", None)
+        if self.options.locations:
+            write(f" loc({op.location})")
+        write("\n")
+
+    def _try_pretty(self, op: Op) -> bool:
+        """Write the pretty form; write nothing and return False where the operation is so faulty
+        that it has none."""
+        start, indent, scope = len(self._parts), self._indent, (self._taken, self._next_number)
+        custom: Callable[[Printer], None] | None = getattr(op, "print_pretty", None)
+        try:
             if custom is None:
                 self._pretty(op)
             else:
                 custom(self)
-        if self.options.locations:
-            write(f" loc({op.location})")
-        write("\n")
+        except (ValueError, LookupError, AssertionError):
+            del self._parts[start:]
+            self._indent, (self._taken, self._next_number) = indent, scope
+            return False
+        return True
 
     def _generic(self, op: Operation) -> None:
         write = self._parts.append

@@ -26,8 +26,14 @@ from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.dialect import Context, Dialect, did_you_mean
 from nvdla_ir.ir.location import FileLineCol, Location
 from nvdla_ir.ir.operation import Block, Operation, Region, UnregisteredOp, Value
-from nvdla_ir.ir.types import I32, FloatType, FunctionType, Type
-from nvdla_ir.text.leaves import LeafCallbacks, LeafError, parse_number, unquote
+from nvdla_ir.ir.types import I32, I64, FloatType, FunctionType, NoneType, Type
+from nvdla_ir.text.leaves import (
+    LeafCallbacks,
+    LeafError,
+    integer_fault,
+    parse_number,
+    unquote,
+)
 from nvdla_ir.text.locations import token_location
 from nvdla_ir.text.scope import Scope
 
@@ -98,16 +104,27 @@ class StatementCallbacks(LeafCallbacks):
 
     def number(self, children: list[Any]) -> Attribute:
         literal, type_token = children
-        value = parse_number(literal)
+        try:
+            value = parse_number(literal)
+        except LeafError as error:
+            raise self.error(literal, error.message) from None
         if type_token is None:
-            return FloatAttr(value) if isinstance(value, float) else IntegerAttr(value)
-        type = self.type_of(type_token)
+            if isinstance(value, float):
+                return FloatAttr(value)
+            type: Type = I64
+        else:
+            type = self.type_of(type_token)
         if isinstance(type, FloatType):
             if not isinstance(value, float):
                 raise self.error(literal, f"a number of type '{type}' needs a decimal point")
             return FloatAttr(value, type)
         if isinstance(value, float):
             raise self.error(literal, f"a number of type '{type}' must have no decimal point")
+        if type is I64 and -(1 << 63) <= value < 1 << 63:
+            return IntegerAttr(value)
+        fault = integer_fault([value], type)
+        if fault is not None:
+            raise self.error(literal, fault)
         return IntegerAttr(value, type)
 
     def string(self, children: list[lark.Token]) -> Attribute:
@@ -149,7 +166,8 @@ class StatementCallbacks(LeafCallbacks):
         return key, name, value
 
     def unit_entry(self, children: list[lark.Token]) -> tuple[lark.Token, str, Attribute]:
-        return children[0], str(children[0]), UnitAttr()
+        key = children[0]
+        return key, self._unquote(key) if key[0] == '"' else str(key), UnitAttr()
 
     def dictionary_entries(
         self, children: list[tuple[lark.Token, str, Attribute] | None]
@@ -270,7 +288,7 @@ class StatementCallbacks(LeafCallbacks):
             )
         else:
             op = op_class(values, function_type.results, attributes, regions or (), location)
-        self.append(op, results, name_token)
+        self.append(op, results)
 
     def pretty_operation(self, children: list[Any]) -> None:
         (
@@ -294,10 +312,12 @@ class StatementCallbacks(LeafCallbacks):
                 )
             return
         attributes, keyword_operands = self._keywords(op_class, positionals, keywords, name_token)
-        if trailing is not None:
-            if op_class.trailing is None:
-                raise self.error(name_token, f"'{name}' takes no '{{…}}' of attributes")
-            attributes[op_class.trailing] = DictAttr(tuple(trailing.items()))
+        if op_class.trailing is not None:
+            entries = () if trailing is None else tuple(trailing.items())
+            if entries or op_class.definition.attributes[op_class.trailing].required:
+                attributes[op_class.trailing] = DictAttr(entries)
+        elif trailing is not None:
+            raise self.error(name_token, f"'{name}' takes no '{{…}}' of attributes")
         if discardable:
             attributes.update(discardable)
         values = self._operands(operands, str(operands)) if operands is not None else []
@@ -311,7 +331,7 @@ class StatementCallbacks(LeafCallbacks):
             op.set_result_types(self._result_types(types))
         elif op_class.definition.results:
             op.set_result_types(self._inferred_types(op, name_token))
-        self.append(op, results, name_token)
+        self.append(op, results)
 
     def positionals(self, children: list[lark.Token]) -> list[lark.Token]:
         return children
@@ -337,45 +357,35 @@ class StatementCallbacks(LeafCallbacks):
         op.location = self._explicit_location(location) or self.location_of(keyword)
         self._blocks[-1].append(op)
 
-    def append(self, op: Operation, results: lark.Token | None, token: lark.Token) -> None:
+    def append(self, op: Operation, results: lark.Token | None) -> None:
         """Put ``op`` at the end of the current block and define its results."""
         if results is not None:
             self._define_results(op, results)
-        elif op.results and isinstance(op, UnregisteredOp | Op):
-            self._check_result_count(op, 0, token)
-        block = self._blocks[-1]
-        block.append(op)
+        self._blocks[-1].append(op)
 
     def _define_results(self, op: Operation, token: lark.Token) -> None:
         text = token[1:-1].rstrip()
         names = [text] if "," not in text else [n.lstrip("%") for n in _SEPARATOR.split(text)]
         location = self.location_of(token)
-        index = 0
-        bound: list[tuple[str, int]] = []
-        for name in names:
-            base, _, count = name.partition(":")
-            if count:
-                bound += [(f"{base}#{i}", index + i) for i in range(int(count))]
-                bound.append((base, index))
-                index += int(count)
-            else:
-                bound.append((base, index))
-                index += 1
-        if index != len(op.results):
-            self._check_result_count(op, index, token)
-            return
-        for name, position in bound:
-            result = op.results[position]
-            if result.name_hint is None and "#" not in name and not name.isdecimal():
-                result.name_hint = name
-            self.scope.define(name, result, location)
-
-    def _check_result_count(self, op: Operation, count: int, token: lark.Token) -> None:
-        if count and count != len(op.results):
+        sizes = [name.partition(":")[::2] for name in names]
+        total = sum(int(count or 1) for _, count in sizes)
+        if total != len(op.results):
             self.diagnostics.error(
-                self.location_of(token),
-                f"'{op.name}' has {len(op.results)} results, but {count} are named",
+                location, f"'{op.name}' has {len(op.results)} results, but {total} are named"
             )
+            return
+        results = iter(op.results)
+        for name, count in sizes:
+            group = [next(results) for _ in range(int(count or 1))]
+            if not group:
+                raise self.error(token, f"'%{name}:0' names no result")
+            if not name.isdecimal():
+                for result in group:
+                    result.name_hint = name
+            self.scope.define(name, group[0], location)
+            if count:
+                for index, result in enumerate(group):
+                    self.scope.define(f"{name}#{index}", result, location)
 
     def _operands(self, token: lark.Token, text: str) -> list[Value]:
         if not text:
@@ -496,6 +506,9 @@ class StatementCallbacks(LeafCallbacks):
         return function_type.results
 
     def _inferred_types(self, op: Op, token: lark.Token) -> Sequence[Type]:
+        if not all(map(self._is_defined, op.operands)):
+            # Reported already; go on to find more faults.
+            return [NoneType()] * len(op.definition.results)
         try:
             types = op.infer_result_types()
         except (ValueError, IndexError):

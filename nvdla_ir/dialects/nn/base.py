@@ -16,4 +16,8 @@ class NNOp(LayerOp):
     def canonicalization_patterns(cls) -> Iterable[RewritePattern[Any]]:
         from nvdla_ir.dialects.nn.canonicalization import PATTERNS
 
-        return [pattern for pattern in PATTERNS if pattern.root is cls]
+        return [
+            pattern
+            for pattern in PATTERNS
+            if pattern.root is not None and issubclass(cls, pattern.root)
+        ]

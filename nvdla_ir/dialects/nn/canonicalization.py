@@ -52,13 +52,7 @@ class _DropIdentity(RewritePattern[LayerT], Generic[LayerT]):
 class DropIdentityView(_DropIdentity[ViewOp]):
     """A reshape or flatten to the shape that is there already."""
 
-
-class DropIdentityReshape(DropIdentityView):
-    root = ReshapeOp
-
-
-class DropIdentityFlatten(DropIdentityView):
-    root = FlattenOp
+    root = ViewOp
 
 
 class DropConcatOfOne(_DropIdentity[ConcatOp]):
@@ -199,8 +193,7 @@ class FlattenOfReshape(_SkipInner[FlattenOp]):
 
 
 PATTERNS: Sequence[RewritePattern[Any]] = (
-    DropIdentityReshape(),
-    DropIdentityFlatten(),
+    DropIdentityView(),
     DropConcatOfOne(),
     DropMaxPoolOfOne(),
     DropAveragePoolOfOne(),
