@@ -31,6 +31,12 @@ from nvdla_ir.ir.types import I8, IntegerType, TensorType
 if TYPE_CHECKING:
     from nvdla_ir.text.printer import Printer
 
+MEMORY_BASE_ATTRIBUTE = "nvdla.memory_base"
+"""Of a module: the address of the first byte of memory that its programs use."""
+
+MEMORY_BYTES_ATTRIBUTE = "nvdla.memory_bytes"
+"""Of a module: how many bytes its programs use from there on."""
+
 INTERRUPT_CONTROL = "GLB"
 """The unit without register groups that masks and reports interrupts."""
 
@@ -88,8 +94,8 @@ class LoadOp(_AddressOp):
 
 class UploadOp(_AddressOp):
     """The host writes a tensor to memory in the layout of ``format`` (``feature`` or a pixel
-    format). The second plane of a pixel format of two follows the first after
-    ``surface_stride`` bytes.
+    format). The second plane of a pixel format of two starts ``surface_stride`` bytes behind the
+    first; its rows are as short as the memory atom allows.
     """
 
     name = "csb.upload"

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.csb import configuration_of
+from nvdla_ir.dialects.csb import (
+    MEMORY_BASE_ATTRIBUTE,
+    MEMORY_BYTES_ATTRIBUTE,
+    configuration_of,
+)
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nvdla import ConstantOp, MemoryOp, StreamType, UploadOp
@@ -35,12 +39,6 @@ from nvdla_ir.passes.registers.views import Views, is_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-BASE_ATTRIBUTE = "nvdla.memory_base"
-"""Of the module: the address of the first byte that a program uses."""
-
-BYTES_ATTRIBUTE = "nvdla.memory_bytes"
-"""Of the module: how many bytes a program uses from there on."""
 
 ALIGNMENT = 64
 """Every buffer starts at a multiple of this, or of the memory atom where that is larger: a burst
@@ -84,8 +82,8 @@ class AllocateMemory(Pass):
         end = self.base
         for function in device_functions(module):
             end = _Allocation(function, hw, alignment, end, session).run(self.name)
-        module.attributes[BASE_ATTRIBUTE] = IntegerAttr(self.base)
-        module.attributes[BYTES_ATTRIBUTE] = IntegerAttr(end - self.base)
+        module.attributes[MEMORY_BASE_ATTRIBUTE] = IntegerAttr(self.base)
+        module.attributes[MEMORY_BYTES_ATTRIBUTE] = IntegerAttr(end - self.base)
 
 
 @frozen(eq=False)

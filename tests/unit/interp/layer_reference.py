@@ -1,0 +1,125 @@
+"""Hardware layers computed by the reference arithmetic: what register programs are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvdla_ir.arith import reference
+from nvdla_ir.arith.parameters import AluAlgorithm, OutputConverter, XUnit
+from nvdla_ir.dialects import nvdla
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.nvdla import SdpUnit, cube_shape
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.resources import ResourceStore
+
+Array = NDArray[Any]
+
+
+def evaluate(
+    function: FuncOp, inputs: Mapping[str, Array], resources: ResourceStore
+) -> dict[str, Array]:
+    """The outputs of a function of the nvdla dialect by name, bytes as they are stored."""
+    values: dict[Value, Array] = {
+        argument: inputs[function.argument_name(argument)] for argument in function.body.arguments
+    }
+    for operation in function.body.operations:
+        if operation.results:
+            values[operation.results[0]] = _result(operation, values, resources)
+    returned = function.return_op.operands
+    return {function.result_name(index): values[value] for index, value in enumerate(returned)}
+
+
+def _result(op: Operation, values: dict[Value, Array], resources: ResourceStore) -> Array:
+    if isinstance(op, nvdla.ConstantOp):
+        return resources.array(op.value)
+    if isinstance(op, nvdla.UploadOp | nvdla.DownloadOp):
+        return values[op.input]
+    if isinstance(op, nvdla.ConvOp):
+        return _convolve(op, values[op.input], values[op.weight])
+    if isinstance(op, nvdla.SdpOp):
+        return _process(op, values)
+    if isinstance(op, nvdla.PdpOp):
+        return _pool(op, values[op.input])
+    if isinstance(op, nvdla.SliceOp):
+        return values[op.input][:, op.begin : op.begin + op.size]
+    assert isinstance(op, nvdla.ConcatOp)
+    return np.concatenate([values[part] for part in op.inputs], axis=1)
+
+
+def _convolve(op: nvdla.ConvOp, x: Array, weights: Array) -> Array:
+    if op.cvt_scale is not None or op.cvt_offset is not None or op.means is not None:
+        offset: Any = op.cvt_offset or 0
+        if op.means is not None:
+            offset = np.array(op.means[: x.shape[1]]).reshape(-1, 1, 1)
+        scale = 1 if op.cvt_scale is None else op.cvt_scale
+        x = reference.convert_input(x, offset, scale, op.cvt_truncate or 0)
+    sums = reference.convolve(
+        x.view(np.int8),
+        weights,
+        stride=(op.strides[0], op.strides[1]),
+        dilation=(op.dilations[0], op.dilations[1]),
+        pad_top=op.pads[0],
+        pad_left=op.pads[1],
+        output_size=_plane(op.output),
+        pad_value=op.pad_value,
+    )
+    return reference.truncate_accumulator(sums, op.clip_truncate)
+
+
+def _process(op: nvdla.SdpOp, values: dict[Value, Array]) -> Array:
+    units = [
+        _x_unit(unit, None if operand is None else values[operand])
+        for unit, operand in ((op.bs_unit, op.bs_operand), (op.bn_unit, op.bn_operand))
+        if not unit.is_bypassed
+    ]
+    output = OutputConverter(op.cvt_offset, op.cvt_scale, op.cvt_shift)
+    return reference.sdp_layer(values[op.input], x_units=units, output=output).values
+
+
+def _x_unit(unit: SdpUnit, operand: Array | None) -> XUnit:
+    alu: Any = unit.alu_value or 0
+    mul: Any = unit.mul_value
+    if operand is not None:
+        tables = [operand[:, index] for index in range(2)] if operand.ndim == 2 else [operand] * 2
+        if operand.ndim < 4:
+            tables = [table.reshape(-1, 1, 1) for table in tables]
+        alu = tables[0] if unit.alu_from_memory else alu
+        mul = tables[1] if unit.mul_from_memory else mul
+    return XUnit(
+        alu=None if unit.alu is None else AluAlgorithm[unit.alu.upper()],
+        alu_operand=alu,
+        alu_shift=unit.alu_shift,
+        mul_operand=mul if unit.mul else None,
+        mul_shift=unit.mul_shift,
+        prelu=unit.prelu,
+        relu=unit.relu,
+    )
+
+
+def _pool(op: nvdla.PdpOp, x: Array) -> Array:
+    window: dict[str, Any] = {
+        "kernel": tuple(op.kernel),
+        "stride": tuple(op.strides),
+        "pad": tuple(op.pads[:2]),
+        "output_size": _plane(op.output),
+    }
+    if op.method == "max":
+        return reference.pool_maximum(x, **window)
+    if op.method == "min":
+        return reference.pool_minimum(x, **window)
+    assert op.reciprocals is not None
+    return reference.pool_average(
+        x,
+        reciprocals=(op.reciprocals[0], op.reciprocals[1]),
+        pad_values=[n * op.pad_value & 0x7FFFF for n in range(1, 8)],
+        **window,
+    )
+
+
+def _plane(value: Value) -> tuple[int, int]:
+    shape = cube_shape(value.type)
+    return shape[2], shape[3]
