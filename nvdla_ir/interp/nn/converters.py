@@ -21,6 +21,7 @@ from nvdla_ir.interp.registry import kernel
 from nvdla_ir.ir.operation import Value
 
 Array = NDArray[Any]
+_MEMORY_WIDTH = 8
 
 
 def _scale_and_zero_point(value: Value) -> tuple[Array, Array]:
@@ -64,7 +65,20 @@ def shift_add(op: nn.ShiftAddOp, values: Values) -> Array:
 
 @kernel(nn.RescaleOp, any_batch=True)
 def rescale(op: nn.RescaleOp, values: Values) -> Array:
-    return _moved(values[op.input], _zero(op.input) - _zero(op.output))
+    """On the 32-bit pipeline the reals stay what they are. On int8 from memory the multiplier may
+    be more than a ratio of scales: an ``nn.scale`` puts its factors there, so it is taken as it
+    is."""
+    x: Array = values[op.input]
+    if nn.storage_of(op.input).storage.width > _MEMORY_WIDTH:
+        return _moved(x, _zero(op.input) - _zero(op.output))
+    multiplier = values.get(op.multiplier)
+    factor: Any = op.value
+    if multiplier is not None:
+        factor = along_channels(multiplier, x.ndim) if multiplier.ndim == 1 else multiplier
+    (scale, _), (unit, _) = _scale_and_zero_point(op.input), _scale_and_zero_point(op.output)
+    ratio = factor * 2.0**-op.shift * unit / scale
+    summand = _zero(op.input) * ratio - _zero(op.output)
+    return _moved(x * ratio.astype(x.dtype), summand)
 
 
 @kernel(nn.OutputConverterOp, any_batch=True)

@@ -22,7 +22,7 @@ from nvdla_ir.dialects.nn.shapes import window_shape
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.nn.weighted import along_channels
-from nvdla_ir.interp.quantization import element_of, scale_and_zero_point
+from nvdla_ir.interp.quantization import dtype_of, element_of, scale_and_zero_point
 from nvdla_ir.interp.registry import Numbers, kernel
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
@@ -44,16 +44,22 @@ def _zero_point(op: Operation, value: Value) -> int:
     return element.zero_point
 
 
-def _require_equal_elements(op: Operation) -> None:
+def _require_equal_scales(op: Operation) -> None:
     """Raises: DiagnosticError where the operation would have to rescale, which it does not."""
-    target = element_of(op.results[0].type)
+    target, expected = op.results[0], _scale_and_zero_point(op.results[0])
     for operand in op.operands:
-        if element_of(operand.type) != target:
+        found = _scale_and_zero_point(operand)
+        if not all(np.all(a == b) for a, b in zip(found, expected, strict=True)):
             raise _fault(
                 op,
-                f"does not rescale, but makes '{target}' of '{element_of(operand.type)}'; "
-                "'insert-converters' aligns them",
+                f"does not rescale, but makes '{element_of(target.type)}' of "
+                f"'{element_of(operand.type)}'; 'insert-converters' aligns them",
             )
+
+
+def _scale_and_zero_point(value: Value) -> tuple[Array, Array]:
+    rank = len(nn.tensor_type(value).shape)
+    return scale_and_zero_point(nn.storage_of(value), rank, np.dtype(np.float64))
 
 
 def _saturated(pipeline: Array) -> Array:
@@ -117,15 +123,16 @@ def _accumulated(sums: Array) -> Array:
 
 @kernel(nn.ReluOp, numbers=Numbers.STORED, any_batch=True)
 def relu(op: nn.ReluOp, values: Values) -> Array:
-    _require_equal_elements(op)
+    """The pipeline may take int8 from memory, and makes 32 bits of it."""
+    _require_equal_scales(op)
+    _, zero_point = _scale_and_zero_point(op.output)
     x = _saturated(values[op.input])
-    _, zero_point = scale_and_zero_point(nn.storage_of(op.output), x.ndim, np.dtype(np.float64))
-    return np.maximum(x, zero_point.astype(x.dtype))
+    return np.maximum(x, zero_point.astype(x.dtype)).astype(dtype_of(nn.storage_of(op.output)))
 
 
 @kernel(nn.MaxPoolOp, numbers=Numbers.STORED, any_batch=True)
 def max_pool(op: nn.MaxPoolOp, values: Values) -> Array:
-    _require_equal_elements(op)
+    _require_equal_scales(op)
     x = values[op.input]
     return fast.pool_maximum(
         x,
@@ -160,7 +167,7 @@ def average_pool(op: nn.AveragePoolOp, values: Values) -> Array:
 
 @kernel(nn.ConcatOp, numbers=Numbers.STORED, any_batch=lambda op: op.axis != 0)
 def concat(op: nn.ConcatOp, values: Values) -> Array:
-    _require_equal_elements(op)
+    _require_equal_scales(op)
     return np.concatenate([values[value] for value in op.inputs], axis=op.axis)
 
 

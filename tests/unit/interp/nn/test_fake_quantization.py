@@ -226,3 +226,36 @@ def test_input_converter_and_pooling_agree_with_integers(zero_point: int) -> Non
     (faked,) = Machine(graph.resources, Mode.FAKE_QUANTIZED).run(func, graph.inputs).values()
     assert np.abs(stored.astype(int) - quantize(faked, type)).max() <= 1
     assert np.unique(stored).size > 10
+
+
+@pytest.mark.parametrize("zero_point", [0, 40])
+def test_factors_of_a_scale_layer_agree_with_integers(zero_point: int) -> None:
+    """A multiplier on int8 from memory may be more than a ratio of scales."""
+    rng = np.random.default_rng(1)
+    reals = rng.uniform(-2, 2, (3, 4, 5, 5)).astype(np.float32)
+    factors = np.array([-1.5, 0, 0.3, 2])
+    source, fine = uniform_i8(0.03, zero_point), 0.06 / 256
+    stored = np.array([multiplier_of(f * source.scale / fine, 5) for f in factors])
+    zero_points = tuple(int(z) for z in np.round(stored * zero_point / 32))
+    graph = Quantized(rng)
+    x = graph.input(reals, source)
+    value = graph.add(
+        nn.RescaleOp,
+        input=x,
+        multiplier=graph.constant(stored, I16),
+        shift=5,
+        result_types=[
+            TensorType(reals.shape, UniformPerAxisType(I32, F32, 1, (fine,) * 4, zero_points))
+        ],
+    )
+    value = graph.add(
+        nn.ShiftAddOp,
+        input=value,
+        addend=graph.constant(-np.array(zero_points), UniformType(I16, F32, fine)),
+        result_types=[TensorType(reals.shape, UniformType(I32, F32, fine))],
+    )
+    integers, codes = both_modes(graph, reals, graph.convert(value, uniform_i8(0.06)))
+    assert np.abs(integers - codes).max() <= 1
+    expected = reals * factors[:, None, None]
+    # Half a step of the input times the factor, and half a step of the output.
+    assert np.abs(codes * 0.06 - expected).max() < 0.03 * 2 / 2 + 0.06 / 2 + 0.01

@@ -265,6 +265,19 @@ def test_relu_is_the_maximum_with_the_zero_point(seed: int, zero_point: int) -> 
     assert np.array_equal(result, np.maximum(x, zero_point))
 
 
+def test_relu_takes_int8_into_the_pipeline() -> None:
+    x = integers(1, 8, 1, 3, 2, 2)
+    graph = Graph()
+    value = graph.add(
+        nn.ReluOp,
+        input=graph.input(x, uniform_i8(0.25)),
+        result_types=result_type(x.shape, ACCUMULATOR),
+    )
+    result = run(graph, value)
+    assert result.dtype == np.int32
+    assert np.array_equal(result, np.maximum(x, 0))
+
+
 def test_relu_with_a_zero_point_a_channel() -> None:
     type = UniformPerAxisType(IntegerType(32), F32, 1, (0.5, 0.5), (-1000, 7))
     x = np.array([[-2000, 3], [-999, 8]], np.int32)
