@@ -28,6 +28,7 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 
 Array = NDArray[Any]
+_DENSE_CHANNELS = 16
 _PAD_VALUE_REGISTERS = 7
 _PAD_VALUE_MASK = (1 << 19) - 1
 
@@ -74,7 +75,8 @@ def _saturated(pipeline: Array) -> Array:
 def convolution(op: nn.ConvOp, values: Values) -> Array:
     """Sums of products; the accumulator's output saturates to 32 bits (convolution.md 4.2)."""
     _require_no_bias(op, op.bias)
-    x, w, groups = values[op.input], values[op.weight], op.groups
+    x = values[op.input]
+    w, groups = _dense_blocks(values[op.weight], op.groups)
     output_size = window_shape(x.shape, w.shape[2:], op.strides, op.pads, op.dilations)
     sums = [
         fast.convolve(
@@ -92,6 +94,23 @@ def convolution(op: nn.ConvOp, values: Values) -> Array:
         )
     ]
     return _accumulated(sums[0] if groups == 1 else np.concatenate(sums, axis=1))
+
+
+def _dense_blocks(w: Array, groups: int) -> tuple[Array, int]:
+    """Weights and groups with small groups joined, zeros between them: a few multiplications by
+    zero cost less than a convolution of its own for each group."""
+    channels, kernels = w.shape[1], w.shape[0] // groups
+    joined = max(
+        (n for n in range(1, groups + 1) if groups % n == 0 and n * channels <= _DENSE_CHANNELS),
+        default=1,
+    )
+    if joined == 1:
+        return w, groups
+    blocks = np.zeros((groups // joined, joined, kernels, joined, *w.shape[1:]), w.dtype)
+    split = w.reshape(groups // joined, joined, kernels, *w.shape[1:])
+    for member in range(joined):
+        blocks[:, member, :, member] = split[:, member]
+    return blocks.reshape(-1, joined * channels, *w.shape[2:]), groups // joined
 
 
 @kernel(nn.FullyConnectedOp, numbers=Numbers.STORED, any_batch=True)
@@ -127,7 +146,8 @@ def relu(op: nn.ReluOp, values: Values) -> Array:
     _require_equal_scales(op)
     _, zero_point = _scale_and_zero_point(op.output)
     x = _saturated(values[op.input])
-    return np.maximum(x, zero_point.astype(x.dtype)).astype(dtype_of(nn.storage_of(op.output)))
+    dtype = dtype_of(nn.storage_of(op.output))
+    return np.maximum(x, zero_point.astype(x.dtype)).astype(dtype, copy=False)
 
 
 @kernel(nn.MaxPoolOp, numbers=Numbers.STORED, any_batch=True)
@@ -190,7 +210,13 @@ def input_converter(op: nn.InputConverterOp, values: Values) -> Array:
 def shift_add(op: nn.ShiftAddOp, values: Values) -> Array:
     x = _saturated(values[op.input])
     operand = _operand(op.value, values.get(op.addend), x.ndim)
-    return np.add(x, fast.shift_left_saturate(operand, op.shift), dtype=np.int64)
+    return np.add(x, _shifted(operand, op.shift), dtype=np.int64)
+
+
+def _shifted(operand: int | Array, shift: int) -> Array:
+    if not isinstance(operand, int) and operand.dtype.itemsize * 8 + shift <= 32:
+        return operand.astype(np.int32) << shift  # too narrow to saturate
+    return fast.shift_left_saturate(operand, shift)
 
 
 @kernel(nn.RescaleOp, numbers=Numbers.STORED, any_batch=True)
@@ -208,9 +234,10 @@ def output_converter(op: nn.OutputConverterOp, values: Values) -> Array:
     return fast.convert_output(_saturated(values[op.input]), op.offset, op.scale, op.shift)
 
 
-def _operand(value: int | None, tensor: Array | None, rank: int) -> Any:
+def _operand(value: int | None, tensor: Array | None, rank: int) -> int | Array:
     """A step's operand: one number, or an array that broadcasts to ``rank`` dimensions."""
     if tensor is None:
+        assert value is not None
         return value
     return along_channels(tensor, rank) if tensor.ndim == 1 else tensor
 

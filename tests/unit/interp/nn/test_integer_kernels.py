@@ -16,6 +16,7 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.nn.shapes import window_shape
 from nvdla_ir.dialects.quant import QuantizeCastOp, UniformPerAxisType, UniformType, uniform_i8
 from nvdla_ir.interp.machine import Mode
+from nvdla_ir.interp.nn import integers as integer_kernels
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import F32, UI8, IntegerType, TensorType, Type
@@ -56,9 +57,10 @@ def result_type(shape: tuple[int, ...], element: Type) -> list[Type]:
 
 @given(
     seed=seeds,
-    groups=st.integers(1, 3),
+    groups=st.integers(1, 6),
     channels=st.integers(1, 3),
     kernels=st.integers(1, 2),
+    dense_channels=st.sampled_from((1, 4, 16)),
     taps=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     pads=st.tuples(*(st.integers(0, 2),) * 4),
     strides=st.tuples(st.integers(1, 2), st.integers(1, 2)),
@@ -69,6 +71,7 @@ def test_convolution(
     groups: int,
     channels: int,
     kernels: int,
+    dense_channels: int,
     taps: tuple[int, int],
     pads: tuple[int, ...],
     strides: tuple[int, int],
@@ -87,7 +90,9 @@ def test_convolution(
         groups=groups,
         result_types=result_type((1, groups * kernels, *size), ACCUMULATOR),
     )
-    result = run(graph, value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(integer_kernels, "_DENSE_CHANNELS", dense_channels)
+        result = run(graph, value)
     assert result.dtype == np.int32
     top, left, bottom, right = pads
     widths = ((0, 0), (0, 0), (top, bottom), (left, right))
