@@ -17,7 +17,6 @@ from nvdla_ir.dialects.nvdla import (
     SdpOp,
     StreamType,
 )
-from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import Location, fuse_locations
 from nvdla_ir.ir.operation import Block, Operation
 
@@ -59,10 +58,7 @@ class HardwareLayer:
 
 
 def hardware_layers(block: Block) -> list[HardwareLayer]:
-    """The layers of a block in the order in which they run.
-
-    Raises: DiagnosticError for a stream that nothing reads.
-    """
+    """The layers of a block in the order in which they run."""
     return [
         layer
         for operation in block.operations
@@ -73,10 +69,6 @@ def hardware_layers(block: Block) -> list[HardwareLayer]:
 
 def _layer_ending_at(last: ConvOp | SdpOp | PdpOp) -> HardwareLayer | None:
     if isinstance(last.output.type, StreamType):
-        if not last.output.is_used:
-            raise DiagnosticError.at(
-                last.location, f"{describe(last)} makes a stream that nothing reads"
-            )
         return None
     pooling = processor = convolution = None
     operation: Operation | None = last

@@ -45,9 +45,10 @@ def module_for(target: str, body: str, seed: int = 0) -> tuple[ModuleOp, Session
     session = Session(ResourceStore())
     rng = np.random.default_rng(seed)
     for op in module.walk():
-        if isinstance(op, ConstantOp) and isinstance(op.value, DenseResourceAttr):
-            if op.value.key not in session.resources.keys:
-                session.resources.add(op.value.key, random_array(rng, op.value.type))
+        if not isinstance(op, ConstantOp) or not isinstance(op.value, DenseResourceAttr):
+            continue
+        if op.value.key not in session.resources.keys:
+            session.resources.add(op.value.key, random_array(rng, op.value.type))
     return module, session
 
 

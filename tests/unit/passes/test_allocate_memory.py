@@ -1,0 +1,435 @@
+"""Every reader finds what was written: checked on a shadow of the memory, atom by atom."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from running import module_of, new_session, run
+
+from nvdla_ir.dialects import nvdla
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.nvdla import StreamType, cube_shape
+from nvdla_ir.hw.configuration import load_configuration
+from nvdla_ir.ir.attributes import IntegerAttr
+from nvdla_ir.ir.diagnostics import DiagnosticError, render
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.passes.allocate_memory import AllocateMemory
+from nvdla_ir.text.printer import print_operation
+
+BASE = 0x8000_0000
+PLANE = (3, 2)
+
+
+def module_for(target: str, function: str) -> ModuleOp:
+    return module_of(f'module attributes {{nvdla.target = "{target}"}} {{\n{function}\n}}')
+
+
+def cube(channels: int) -> str:
+    return f"tensor<1x{channels}x{PLANE[0]}x{PLANE[1]}xi8>"
+
+
+def number(module: ModuleOp, name: str) -> int:
+    attribute = module.attributes[name]
+    assert isinstance(attribute, IntegerAttr)
+    return attribute.value
+
+
+# -------------------------------------------------------------- random programs
+
+
+class Program:
+    """Text of a function that grows step by step."""
+
+    def __init__(self, atom: int) -> None:
+        self.atom = atom
+        self.lines: list[str] = []
+        self.channels: dict[str, int] = {}
+        # Values that lie in another one, or are slices: they cannot be joined.
+        self.joined: set[str] = set()
+
+    def add(self, text: str, channels: int, kind: str = "v") -> str:
+        name = f"%{kind}{len(self.lines)}"
+        self.lines.append(f"  {name} = {text} -> {cube(channels)}")
+        self.channels[name] = channels
+        return name
+
+    def text(self) -> str:
+        body = "\n".join(self.lines)
+        return f"func.func @main(%x: {cube(20)}) {{\n{body}\n  func.return\n}}"
+
+
+@st.composite
+def programs(draw: st.DrawFn, atom: int) -> str:
+    program = Program(atom)
+    program.add("nvdla.upload %x", 20)
+    for step in range(draw(st.integers(1, 14))):
+        kind = draw(st.sampled_from(["upload", "sdp", "add", "conv", "pool", "join", "cut", "get"]))
+        name = draw(st.sampled_from(sorted(program.channels)))
+        channels = program.channels[name]
+        if kind == "upload":
+            program.add("nvdla.upload %x", 20)
+        elif kind == "sdp":
+            program.add(f"nvdla.sdp {name}", channels)
+        elif kind == "add":
+            same = sorted(n for n, count in program.channels.items() if count == channels)
+            other = draw(st.sampled_from(same))
+            program.add(f'nvdla.sdp {name} bs_operand={other} bs={{alu = "sum"}}', channels)
+        elif kind == "conv":
+            kernels = draw(st.sampled_from([1, 8, 33, 64]))
+            weights = f"tensor<{kernels}x{channels}x1x1xi8>"
+            stream = f"!nvdla.stream<1x{kernels}x{PLANE[0]}x{PLANE[1]}x"
+            value = draw(st.integers(0, 2))
+            program.lines += [
+                f"  %w{step} = nvdla.constant value=dense<{value}> : {weights}",
+                f"  %c{step} = nvdla.conv {name}, %w{step} -> {stream}i32>",
+            ]
+            if draw(st.booleans()):
+                program.lines.append(f"  %s{step} = nvdla.sdp %c{step} -> {stream}i8>")
+                program.add(f"nvdla.pdp max %s{step} kernel=[1, 1]", kernels)
+            else:
+                program.add(f"nvdla.sdp %c{step}", kernels)
+        elif kind == "pool":
+            program.add(f"nvdla.pdp max {name} kernel=[3, 3] pads=[1, 1, 1, 1]", channels)
+        elif kind == "cut":
+            begin = draw(st.integers(0, (channels - 1) // atom)) * atom
+            size = draw(st.integers(1, channels - begin))
+            text = f"nvdla.slice {name} begin={begin} size={size}"
+            program.joined.add(program.add(text, size))
+        elif kind == "join":
+            free = sorted(set(program.channels) - program.joined)
+            parts = draw(st.lists(st.sampled_from(free), unique=True, max_size=4)) if free else []
+            whole = [part for part in parts if program.channels[part] % atom == 0]
+            ragged = [part for part in parts if part not in whole]
+            parts = whole + ragged[:1]
+            if parts:
+                total = sum(program.channels[part] for part in parts)
+                program.add(f"nvdla.concat {', '.join(parts)}", total)
+                program.joined.update(parts)
+        else:
+            text = program.add(f"nvdla.download {name}", channels, "d")
+            del program.channels[text]
+    return program.text()
+
+
+# -------------------------------------------------------------- the shadow memory
+
+
+class Shadow:
+    """Which atom of which writer lies at each address."""
+
+    def __init__(self, atom: int) -> None:
+        self.atom = atom
+        self.atoms: dict[int, object] = {}
+        self.tags: dict[Value, list[object]] = {}
+
+    def places(self, value: Value) -> list[tuple[int, tuple[int, int, int]]]:
+        """The address of each atom of a cube: surface, row, column."""
+        op = value.defining_operation
+        assert isinstance(op, nvdla.MemoryOp) and op.address is not None
+        assert op.line_stride is not None and op.surface_stride is not None
+        _, channels, height, width = cube_shape(value.type)
+        return [
+            (op.address + s * op.surface_stride + y * op.line_stride + x * self.atom, (s, y, x))
+            for s in range(-(-channels // self.atom))
+            for y in range(height)
+            for x in range(width)
+        ]
+
+    def surfaces(self, value: Value) -> list[object]:
+        """Who wrote each surface of a cube."""
+        if value not in self.tags:
+            op = value.defining_operation
+            count = -(-cube_shape(value.type)[1] // self.atom)
+            if isinstance(op, nvdla.SliceOp):
+                first = op.begin // self.atom
+                found = self.surfaces(op.input)[first : first + count]
+            elif isinstance(op, nvdla.ConcatOp):
+                found = [surface for part in op.inputs for surface in self.surfaces(part)]
+            else:
+                found = [(op, surface) for surface in range(count)]
+            self.tags[value] = found
+        return self.tags[value]
+
+    def write(self, value: Value) -> None:
+        for address, (s, y, x) in self.places(value):
+            self.atoms[address] = (self.surfaces(value)[s], y, x)
+
+    def check(self, value: Value) -> None:
+        for address, (s, y, x) in self.places(value):
+            assert self.atoms.get(address) == (self.surfaces(value)[s], y, x)
+
+    def fill(self, address: int, size: int, tag: object) -> None:
+        for offset in range(0, size, self.atom):
+            self.atoms[address + offset] = (tag, offset)
+
+    def check_fill(self, address: int, size: int, tag: object) -> None:
+        for offset in range(0, size, self.atom):
+            assert self.atoms.get(address + offset) == (tag, offset)
+
+
+def inputs_of_layer(op: Operation) -> list[Value]:
+    """What is read when the layer that ends with ``op`` runs."""
+    found: list[Value] = []
+    for value in op.operands:
+        definer = value.defining_operation
+        if isinstance(value.type, StreamType):
+            assert definer is not None
+            found += inputs_of_layer(definer)
+        else:
+            found.append(value)
+    return found
+
+
+def check_by_shadow(module: ModuleOp, atom: int) -> None:
+    shadow = Shadow(atom)
+    function = module.body.first_op
+    assert isinstance(function, FuncOp)
+    sizes: dict[nvdla.ConstantOp, int] = {}
+    for op in function.body.operations:
+        if isinstance(op, nvdla.ConstantOp):
+            assert op.address is not None and op.address % 64 == 0
+            sizes[op] = -(-op.value.type.element_count // 128) * 128
+            shadow.fill(op.address, sizes[op], op)
+    for op in function.body.operations:
+        streams = any(isinstance(result.type, StreamType) for result in op.results)
+        if streams or isinstance(op, nvdla.SliceOp | nvdla.ConcatOp | nvdla.ConstantOp):
+            continue
+        reads = [] if isinstance(op, nvdla.UploadOp) else inputs_of_layer(op)
+        for value in reads:
+            definer = value.defining_operation
+            if not isinstance(definer, nvdla.ConstantOp):
+                shadow.check(value)
+        if op.results and isinstance(op, nvdla.MemoryOp):
+            shadow.write(op.results[0])
+            # What is read and written in one layer must be apart, so it is still there.
+            for value in reads:
+                if not isinstance(value.defining_operation, nvdla.ConstantOp):
+                    shadow.check(value)
+    for constant, size in sizes.items():
+        assert constant.address is not None
+        shadow.check_fill(constant.address, size, constant)
+    low = number(module, "nvdla.memory_base")
+    high = low + number(module, "nvdla.memory_bytes")
+    assert all(low <= address <= high - atom for address in shadow.atoms)
+
+
+@pytest.mark.parametrize("target", ["nv_small", "nv_medium_512", "nv_full"])
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_readers_find_what_was_written(target: str, data: st.DataObject) -> None:
+    atom = load_configuration(target).memory_atom
+    text = data.draw(programs(atom))
+    module = module_for(target, text)
+    run(AllocateMemory(), module)
+    check_by_shadow(module, atom)
+    again = module_for(target, text)
+    run(AllocateMemory(), again)
+    assert print_operation(again) == print_operation(module)
+
+
+# -------------------------------------------------------------- places
+
+
+def places(module: ModuleOp) -> dict[str, tuple[int | None, int | None, int | None]]:
+    """Offset from the base, line stride and surface stride by name."""
+    found: dict[str, tuple[int | None, int | None, int | None]] = {}
+    for op in module.walk():
+        if isinstance(op, nvdla.MemoryOp) and op.address is not None:
+            name = op.results[0].name_hint
+            assert name is not None
+            found[name] = (op.address - BASE, op.line_stride, op.surface_stride)
+    return found
+
+
+def test_strides_and_padding_lanes() -> None:
+    """9 channels take two surfaces of 8; a 1x1 cube's surface is one atom."""
+    module = module_for(
+        "nv_small",
+        """
+func.func @main(%x: tensor<1x9x5x3xi8>, %y: tensor<1x20x1x1xi8>) {
+  %a = nvdla.upload %x -> tensor<1x9x5x3xi8>
+  %b = nvdla.upload %y -> tensor<1x20x1x1xi8>
+  %d = nvdla.download %a -> tensor<1x9x5x3xi8>
+  %e = nvdla.download %b -> tensor<1x20x1x1xi8>
+  func.return
+}""",
+    )
+    session = run(AllocateMemory(), module)
+    assert places(module) == {"a": (0, 24, 120), "b": (256, 8, 8)}
+    assert number(module, "nvdla.memory_bytes") == 256 + 64
+    assert session.statistics["allocate-memory"] == {
+        "bytes of constants": 0,
+        "bytes of activations": 320,
+        "activations": 2,
+    }
+    (remark,) = session.diagnostics.diagnostics
+    assert remark.message == (
+        "'@main' takes 320 bytes of memory: 0 for constants, 320 for 2 activations of 264 bytes "
+        "in all, of which at most 264 are needed at once"
+    )
+
+
+def test_images_have_aligned_rows_and_two_planes() -> None:
+    module = module_for(
+        "nv_full",
+        """
+func.func @main(%x: tensor<1x3x5x13xi8>) {
+  %a = nvdla.upload %x format="T_Y8___V8U8_N444" -> tensor<1x3x5x13xi8>
+  %w = nvdla.constant value=dense<1> : tensor<4x3x5x5xi8>
+  %c = nvdla.conv %a, %w pixel_format="T_Y8___V8U8_N444" -> !nvdla.stream<1x4x1x9xi32>
+  %s = nvdla.sdp %c -> tensor<1x4x1x9xi8>
+  func.return
+}""",
+    )
+    run(AllocateMemory(), module)
+    # 300 bytes of weights take 384; rows of 13 bytes take 32, and five of them end at 160.
+    assert places(module) == {"w": (0, None, None), "a": (384, 32, 192), "s": (768, 288, 288)}
+
+
+def test_constants_are_shared_and_sized_as_packed() -> None:
+    module = module_for(
+        "nv_small",
+        """
+func.func @main(%x: tensor<1x8x2x2xi8>) {
+  %a = nvdla.upload %x -> tensor<1x8x2x2xi8>
+  %w = nvdla.constant value=dense<1> : tensor<9x8x1x1xi8> layers=["one"]
+  %v = nvdla.constant value=dense<1> : tensor<9x8x1x1xi8> layers=["two"]
+  %t = nvdla.constant value=dense<1> : tensor<9x2xi16>
+  %c = nvdla.conv %a, %w -> !nvdla.stream<1x9x2x2xi32>
+  %s = nvdla.sdp %c bs_operand=%t bs={alu = "sum", mul} -> tensor<1x9x2x2xi8>
+  %d = nvdla.conv %a, %v -> !nvdla.stream<1x9x2x2xi32>
+  %r = nvdla.sdp %d bs_operand=%t bs={alu = "sum", mul} -> tensor<1x9x2x2xi8>
+  func.return
+}""",
+    )
+    run(AllocateMemory(), module)
+    (kept,) = [
+        op for op in module.walk() if isinstance(op, nvdla.ConstantOp) and op.layers is not None
+    ]
+    assert kept.layers == ("one", "two")
+    found = places(module)
+    assert found["w"][0] == 0 and found["t"][0] == 128
+    # Two groups of 8 channels, 2 operands of 2 bytes each: 64 bytes.
+    assert min(found[name][0] or 0 for name in "asr") == 192
+
+
+def test_a_constant_read_in_two_layouts_is_there_twice() -> None:
+    module = module_for(
+        "nv_small",
+        """
+func.func @main(%x: tensor<1x1x4x4xi8>) {
+  %a = nvdla.upload %x -> tensor<1x1x4x4xi8>
+  %i = nvdla.upload %x format="T_R8" -> tensor<1x1x4x4xi8>
+  %w = nvdla.constant value=dense<1> : tensor<8x1x2x2xi8>
+  %c = nvdla.conv %a, %w -> !nvdla.stream<1x8x3x3xi32>
+  %s = nvdla.sdp %c -> tensor<1x8x3x3xi8>
+  %d = nvdla.conv %i, %w pixel_format="T_R8" -> !nvdla.stream<1x8x3x3xi32>
+  %r = nvdla.sdp %d -> tensor<1x8x3x3xi8>
+  func.return
+}""",
+    )
+    run(AllocateMemory(), module)
+    constants = [op for op in module.walk() if isinstance(op, nvdla.ConstantOp)]
+    assert sorted(op.address or 0 for op in constants) == [BASE, BASE + 128]
+
+
+def test_the_base_is_an_option() -> None:
+    text = f"""
+func.func @main(%x: {cube(8)}) {{
+  %a = nvdla.upload %x -> {cube(8)}
+  %d = nvdla.download %a -> {cube(8)}
+  func.return
+}}"""
+    module = module_for("nv_small", text)
+    run(AllocateMemory(base=0x1000), module)
+    assert number(module, "nvdla.memory_base") == 0x1000
+    assert [op.address for op in module.walk() if isinstance(op, nvdla.MemoryOp)] == [0x1000]
+
+
+# -------------------------------------------------------------- faults
+
+
+def fault(function: str, target: str = "nv_small", **options: Any) -> str:
+    module = module_for(target, function)
+    with pytest.raises(DiagnosticError) as caught:
+        AllocateMemory(**options).run(module, new_session())
+    return "\n".join(render(diagnostic) for diagnostic in caught.value.diagnostics)
+
+
+def main(*lines: str) -> str:
+    body = "\n".join(f"  {line}" for line in lines)
+    return f"func.func @main(%x: {cube(16)}) {{\n{body}\n  func.return\n}}"
+
+
+UPLOAD = f"%a = nvdla.upload %x -> {cube(16)}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            (
+                UPLOAD,
+                f"%p = nvdla.slice %a begin=4 size=8 -> {cube(8)}",
+                f"%d = nvdla.download %p -> {cube(8)}",
+            ),
+            r"4:8: error: 'nvdla.slice' starts at channel 4, but views start at multiples of the "
+            r"memory atom, which is 8 channels on nv_small",
+        ),
+        (
+            (
+                UPLOAD,
+                f"%p = nvdla.slice %a begin=8 size=8 -> {cube(8)}",
+                f"%q = nvdla.concat %p, %a -> {cube(24)}",
+            ),
+            "5:8: error: 'nvdla.concat' joins 'nvdla.slice', which is a slice of another cube",
+        ),
+        (
+            (UPLOAD, f"%q = nvdla.concat %a, %a -> {cube(32)}"),
+            "4:8: error: .* joins 'nvdla.upload', which is a part of another cube already",
+        ),
+        (
+            (f'%a = nvdla.upload %x format="T_R9" -> {cube(16)}', f"nvdla.sdp %a -> {cube(16)}"),
+            "3:8: error: 'nvdla.upload' has the unknown pixel format 'T_R9'; did you mean 'T_R8'",
+        ),
+        (
+            (f'%a = nvdla.upload %x format="T_R16" -> {cube(16)}', f"nvdla.sdp %a -> {cube(16)}"),
+            "3:8: error: .* pixel format 'T_R16', which nv_small does not read; it reads T_R8,",
+        ),
+        (
+            (f'%a = nvdla.upload %x format="T_R8" -> {cube(16)}', f"nvdla.sdp %a -> {cube(16)}"),
+            "3:8: error: .* has 16 channels, but pixels of format 'T_R8' have 1",
+        ),
+    ],
+)
+def test_faults(lines: tuple[str, ...], message: str) -> None:
+    found = fault(main(*lines))
+    assert re.search(message, found), found
+
+
+def test_beyond_the_last_address() -> None:
+    found = fault(main(UPLOAD, f"nvdla.sdp %a -> {cube(16)}"), base=0xFFFF_FF80)
+    assert (
+        "'@main' needs memory from 0xffffff80 to 0x10000007f, but addresses of nv_small end at "
+        "0xffffffff: choose a lower 'base', or a smaller network" in found
+    )
+    assert "note: the largest activation is 'nvdla.upload', of 96 bytes" in found
+    module = module_for("nv_large", main(UPLOAD, f"nvdla.sdp %a -> {cube(16)}"))
+    run(AllocateMemory(base=0xFFFF_FF80), module)  # 64 bits
+
+
+@pytest.mark.parametrize("base", [-64, 32])
+def test_a_misaligned_base(base: int) -> None:
+    found = fault(main(UPLOAD), base=base)
+    assert "option 'base' of 'allocate-memory'" in found and "multiple of 64" in found
+
+
+def test_no_target() -> None:
+    module = module_of(main(UPLOAD))
+    with pytest.raises(DiagnosticError, match=r"no 'nvdla\.target': run 'legalize-to-nvdla"):
+        AllocateMemory().run(module, new_session())

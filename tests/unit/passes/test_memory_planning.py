@@ -1,0 +1,47 @@
+"""Plans keep buffers apart that are needed at the same time, and waste little."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
+
+
+@st.composite
+def buffers(draw: st.DrawFn) -> Buffer:
+    first = draw(st.integers(0, 20))
+    return Buffer(draw(st.integers(1, 1000)), first, first + draw(st.integers(0, 8)))
+
+
+@given(st.lists(buffers(), max_size=25), st.sampled_from([1, 32, 64]))
+def test_plans(found: list[Buffer], alignment: int) -> None:
+    offsets = plan_offsets(found, alignment)
+    assert offsets == plan_offsets(found, alignment)
+    assert all(offset >= 0 and offset % alignment == 0 for offset in offsets)
+    steps = [set(range(buffer.first, buffer.last + 1)) for buffer in found]
+    for a, b in combinations(range(len(found)), 2):
+        if steps[a] & steps[b]:
+            assert offsets[a] + found[a].size <= offsets[b] or (
+                offsets[b] + found[b].size <= offsets[a]
+            )
+    peak = peak_bytes(found, offsets)
+    assert live_bytes(found) <= peak <= sum(buffer.size + alignment for buffer in found)
+
+
+def test_live_bytes_counts_what_is_needed_at_one_step() -> None:
+    assert live_bytes([Buffer(10, 0, 1), Buffer(20, 1, 2), Buffer(5, 2, 3)]) == 30
+    assert live_bytes([]) == 0
+
+
+def test_a_chain_takes_two_buffers() -> None:
+    """Each step reads the buffer before and writes the next."""
+    chain = [Buffer(64, step, step + 1) for step in range(10)]
+    assert peak_bytes(chain, plan_offsets(chain, 64)) == 128
+
+
+def test_order_of_time_wins_where_order_of_size_fragments() -> None:
+    found = [Buffer(4, 0, 0), Buffer(6, 0, 1), Buffer(5, 1, 2), Buffer(3, 2, 3), Buffer(7, 3, 3)]
+    assert peak_bytes(found, plan_offsets(found, 1)) <= live_bytes(found) + 1
