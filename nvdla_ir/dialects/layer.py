@@ -14,7 +14,7 @@ class LayerOp(Op):
     reports use them. The last one names the tensor this operation computes.
     """
 
-    layers = optional_attribute(STRINGS)
+    layers = optional_attribute(STRINGS, descriptive=True)
 
 
 def layers_of(*operations: Operation | None) -> tuple[str, ...] | None:

@@ -53,11 +53,11 @@ def _array(
     def accepts(attr: Attribute) -> bool:
         if not isinstance(attr, ArrayAttr):
             return False
-        return all(isinstance(item, element) for item in attr.elements)
+        return all([isinstance(item, element) for item in attr.elements])  # noqa: C419
 
     def to_python(attr: Attribute) -> tuple[T, ...]:
         assert isinstance(attr, ArrayAttr)
-        return tuple(item.value for item in attr.elements)  # pyright: ignore
+        return tuple([item.value for item in attr.elements])  # pyright: ignore
 
     return AttributeKind(
         description,

@@ -14,6 +14,7 @@ Fields read and write like plain attributes: ``op.strides``, ``op.bias``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -63,7 +64,8 @@ class OperandField(_Field):
 
 class _RequiredOperand(OperandField):
     def __get__(self, op: Op, owner: type[Op]) -> Value:
-        return op.operands[op.operand_segment(self)[0]]
+        position = op.definition.fixed_positions.get(self.name)
+        return op.operands[op.operand_segment(self)[0] if position is None else position]
 
     def __set__(self, op: Op, value: Value) -> None:
         op.set_operand(op.operand_segment(self)[0], value)
@@ -116,8 +118,11 @@ class RegionField(_Field):
 class AttributeField(_Field, Generic[T]):
     """An attribute that must be there."""
 
-    def __init__(self, kind: AttributeKind[Any], default: T | None, required: bool) -> None:
+    def __init__(
+        self, kind: AttributeKind[Any], default: T | None, required: bool, descriptive: bool = False
+    ) -> None:
         self.kind = kind
+        self.descriptive = descriptive
         self.default = default
         self.required = required
         self.default_attribute: Attribute | None = (
@@ -175,9 +180,12 @@ def attribute(kind: AttributeKind[T], default: T | None = None) -> AttributeFiel
     return AttributeField[T](kind, default, required=default is None)
 
 
-def optional_attribute(kind: AttributeKind[T]) -> AttributeField[T | None]:
-    """An attribute that reads as None where it is absent."""
-    return AttributeField["T | None"](kind, None, required=False)
+def optional_attribute(
+    kind: AttributeKind[T], *, descriptive: bool = False
+) -> AttributeField[T | None]:
+    """An attribute that reads as None where it is absent. A ``descriptive`` one tells people
+    something, and is no part of the operation's signature."""
+    return AttributeField["T | None"](kind, None, required=False, descriptive=descriptive)
 
 
 @frozen(eq=False)
@@ -191,6 +199,14 @@ class OperationDefinition:
     has_operand_segments: bool
     # The position of each operand as long as no operand of varying number comes before it.
     fixed_positions: dict[str, int]
+    # What the verifier compares first, at the cost of no call: the fewest and the most operands
+    # and results, and the constraint of each operand where their number is fixed.
+    operand_counts: tuple[int, float]
+    result_counts: tuple[int, float]
+    fixed_constraints: tuple[TypeConstraint, ...] | None
+    # The attributes that decide whether an operation is correct, and those that only describe.
+    signature_attributes: tuple[str, ...]
+    descriptive_attributes: tuple[str, ...]
 
     @staticmethod
     def of(op_class: type[Op]) -> OperationDefinition:
@@ -211,13 +227,26 @@ class OperationDefinition:
             for name, f in vars(base).items()
             if isinstance(f, AttributeField)
         }
+        results = tuple(f for f in fields.values() if isinstance(f, ResultField))
+        variadic = any(f.variadic for f in results)
         return OperationDefinition(
             operands,
-            tuple(f for f in fields.values() if isinstance(f, ResultField)),
+            results,
             attributes,
             tuple(f for f in fields.values() if isinstance(f, RegionField)),
             len(varying) > 1,
             positions,
+            (
+                sum(f.minimum for f in operands),
+                sum(math.inf if f.maximum is None else f.maximum for f in operands),
+            ),
+            (len(results) - variadic, math.inf if variadic else len(results)),
+            None if varying else tuple(f.constraint for f in operands),
+            (
+                *(name for name, f in attributes.items() if not f.descriptive),
+                *([OPERAND_SEGMENT_SIZES] if len(varying) > 1 else []),
+            ),
+            tuple(name for name, f in attributes.items() if f.descriptive),
         )
 
 
@@ -231,6 +260,8 @@ class Op(Operation):
     positional: attributes (strings) written as bare words after the name in pretty form
     trailing:   the attribute (a dictionary) written ``{…}`` after the keyword attributes
     elide_result_types: leave result types out of the pretty form where they can be inferred
+    verified_by_signature: what ``verify`` says follows from the types of operands and results and
+                the attributes alone, so that equal signatures are verified once
 
     A class with a syntax of its own has ``print_pretty(printer)`` and a grammar fragment.
     """
@@ -239,6 +270,7 @@ class Op(Operation):
     positional: ClassVar[tuple[str, ...]] = ()
     trailing: ClassVar[str | None] = None
     elide_result_types: ClassVar[bool] = False
+    verified_by_signature: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from attrs import frozen
 
@@ -68,10 +68,9 @@ class TensorType(Type):
     @property
     def static_shape(self) -> tuple[int, ...]:
         """The shape. Raises: ValueError where an extent is dynamic."""
-        extents = tuple(extent for extent in self.shape if extent is not None)
-        if len(extents) != len(self.shape):
+        if None in self.shape:
             raise ValueError(f"{self} has a dynamic extent; give every extent a number")
-        return extents
+        return cast("tuple[int, ...]", self.shape)
 
     @property
     def element_count(self) -> int:

@@ -3,6 +3,7 @@ faults it finds, not just the first."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from nvdla_ir.ir.definition import OPERAND_SEGMENT_SIZES, Op, OperandField, OperationDefinition
@@ -17,32 +18,75 @@ def verify(root: Operation, collector: DiagnosticCollector | None = None) -> Non
     With a ``collector`` faults are added to it. Raises: DiagnosticError with all faults otherwise.
     """
     diagnostics = DiagnosticCollector() if collector is None else collector
-    _verify(root, set(), diagnostics)
+    _Verifier(diagnostics).operation(root, set())
     if collector is None:
         diagnostics.raise_if_errors()
 
 
-def _verify(op: Operation, visible: set[Value], diagnostics: DiagnosticCollector) -> None:
-    for index, operand in enumerate(op.operands):
-        if operand not in visible:
-            _report_dominance(op, index, operand, diagnostics)
-    if isinstance(op, Op):
-        _verify_registered(op, diagnostics)
-    if op.regions:
-        isolated = has_trait(op, IsolatedFromAbove)
-        for region in op.regions:
-            for block in region.blocks:
-                # Values of an outer block stay visible inside, those of a sibling do not.
-                _verify_block(block, set() if isolated else set(visible), diagnostics)
+class _Verifier:
+    """One verification. ``_correct`` holds the signatures that were found without fault; their
+    parts are told apart by identity, since all of them stay alive meanwhile."""
+
+    def __init__(self, diagnostics: DiagnosticCollector) -> None:
+        self._diagnostics = diagnostics
+        self._correct: set[tuple[int, ...]] = set()
+
+    def operation(self, op: Operation, visible: set[Value]) -> None:
+        for index, operand in enumerate(op.operands):
+            if operand not in visible:
+                _report_dominance(op, index, operand, self._diagnostics)
+        if isinstance(op, Op):
+            self._registered(op)
+        if op.regions:
+            isolated = has_trait(op, IsolatedFromAbove)
+            for region in op.regions:
+                for block in region.blocks:
+                    # Values of an outer block stay visible inside, those of a sibling do not.
+                    self._block(block, set() if isolated else set(visible))
+
+    def _block(self, block: Block, visible: set[Value]) -> None:
+        visible.update(block.arguments)
+        op = block.first_op
+        while op is not None:
+            self.operation(op, visible)
+            visible.update(op.results)
+            op = op.next_op
+
+    def _registered(self, op: Op) -> None:
+        definition = op.definition
+        problems: list[str] = []
+        if op.verified_by_signature:
+            key = _signature(op, definition)
+            if key not in self._correct:
+                _check_fields(op, definition, problems)
+                if not problems:
+                    _check_invariants(op, problems)
+                if not problems:
+                    self._correct.add(key)
+            _check_attributes(op, definition.descriptive_attributes, problems)
+            if not problems:
+                _check_traits(op, problems)
+        else:
+            _check_fields(op, definition, problems)
+            _check_attributes(op, definition.descriptive_attributes, problems)
+            if not problems:
+                _check_traits(op, problems)
+            if not problems:
+                _check_invariants(op, problems)
+        for problem in problems:
+            self._diagnostics.error(op.location, f"'{op.name}' {problem}")
 
 
-def _verify_block(block: Block, visible: set[Value], diagnostics: DiagnosticCollector) -> None:
-    visible.update(block.arguments)
-    op = block.first_op
-    while op is not None:
-        _verify(op, visible, diagnostics)
-        visible.update(op.results)
-        op = op.next_op
+def _signature(op: Op, definition: OperationDefinition) -> tuple[int, ...]:
+    get = op.attributes.get
+    return (
+        id(op.__class__),
+        *[id(value.type) for value in op.operands],
+        0,
+        *[id(value.type) for value in op.results],
+        len(op.regions),
+        *[id(get(name)) for name in definition.signature_attributes],
+    )
 
 
 def _report_dominance(
@@ -55,14 +99,19 @@ def _report_dominance(
     )
 
 
-def _verify_registered(op: Op, diagnostics: DiagnosticCollector) -> None:
-    definition = op.definition
-    problems: list[str] = []
+def _check_fields(op: Op, definition: OperationDefinition, problems: list[str]) -> None:
     if _counts_match(op, definition, problems):
         _check_types(op, definition, problems)
-    attributes = op.attributes
-    for name, field in definition.attributes.items():
-        attribute = attributes.get(name)
+    _check_attributes(op, definition.signature_attributes, problems)
+
+
+def _check_attributes(op: Op, names: Sequence[str], problems: list[str]) -> None:
+    fields = op.definition.attributes
+    for name in names:
+        field = fields.get(name)
+        if field is None:
+            continue  # the sizes of operand groups, which belong to no field
+        attribute = op.attributes.get(name)
         if attribute is None:
             if field.required:
                 problems.append(f"needs the attribute '{name}', {field.kind.description}")
@@ -70,54 +119,34 @@ def _verify_registered(op: Op, diagnostics: DiagnosticCollector) -> None:
             problems.append(
                 f"has '{name} = {attribute}', but '{name}' must be {field.kind.description}"
             )
-    if not problems:
-        for trait in op.traits:
-            problems.extend(trait.verify(op))
-    if not problems:
-        try:
-            problems.extend(op.verify())
-        except ValueError as error:
-            # Helpers that compute shapes say so where there is none to compute.
-            problems.append(f"cannot be verified: {error}")
-    for problem in problems:
-        diagnostics.error(op.location, f"'{op.name}' {problem}")
+
+
+def _check_traits(op: Op, problems: list[str]) -> None:
+    for trait in op.traits:
+        problems.extend(trait.verify(op))
+
+
+def _check_invariants(op: Op, problems: list[str]) -> None:
+    try:
+        problems.extend(op.verify())
+    except ValueError as error:
+        # Helpers that compute shapes say so where there is none to compute.
+        problems.append(f"cannot be verified: {error}")
 
 
 def _counts_match(op: Op, definition: OperationDefinition, problems: list[str]) -> bool:
     count = len(op.operands)
+    minimum, maximum = definition.operand_counts
     if definition.has_operand_segments:
-        try:
-            sizes = op.operand_segment_sizes()
-        except ValueError as error:
-            problems.append(str(error).partition("' ")[2])
-            return False
-        if sum(sizes) != count:
-            problems.append(
-                f"has {count} operands, but '{OPERAND_SEGMENT_SIZES}' says {sum(sizes)}"
-            )
-        for field, size in zip(definition.operands, sizes, strict=True):
-            if size < field.minimum or (field.maximum is not None and size > field.maximum):
-                problems.append(
-                    f"takes {_allowed(field.minimum, field.maximum)} '{field.name}', but has {size}"
-                )
-    elif len(definition.fixed_positions) == len(definition.operands):
-        if count != len(definition.operands):
-            problems.append(
-                f"takes {_counted(len(definition.operands), 'operand')}"
-                f"{_names(definition.operands)}, but has {count}"
-            )
-    else:
-        minimum = sum(field.minimum for field in definition.operands)
-        maximum = _maximum(definition.operands)
-        if count < minimum or (maximum is not None and count > maximum):
-            problems.append(
-                f"takes {_allowed(minimum, maximum)}{_names(definition.operands)}, but has {count}"
-            )
-    results = len(op.results)
-    variadic = bool(definition.results) and definition.results[-1].variadic
-    expected = len(definition.results) - variadic
-    if results < expected or (results > expected and not variadic):
-        problems.append(f"has {_counted(expected, 'result')}, but {results} are given")
+        _check_segments(op, definition, problems)
+    elif not minimum <= count <= maximum:
+        problems.append(
+            f"takes {_allowed(minimum, maximum)}{_names(definition.operands)}, but has {count}"
+        )
+    count = len(op.results)
+    minimum, maximum = definition.result_counts
+    if not minimum <= count <= maximum:
+        problems.append(f"has {_counted(minimum, 'result')}, but {count} are given")
     if len(op.regions) != len(definition.regions):
         problems.append(
             f"has {_counted(len(definition.regions), 'region')}, but {len(op.regions)} are given"
@@ -125,23 +154,31 @@ def _counts_match(op: Op, definition: OperationDefinition, problems: list[str]) 
     return not problems
 
 
-def _maximum(fields: Sequence[OperandField]) -> int | None:
-    total = 0
-    for field in fields:
-        if field.maximum is None:
-            return None
-        total += field.maximum
-    return total
+def _check_segments(op: Op, definition: OperationDefinition, problems: list[str]) -> None:
+    try:
+        sizes = op.operand_segment_sizes()
+    except ValueError as error:
+        problems.append(str(error).partition("' ")[2])
+        return
+    if sum(sizes) != len(op.operands):
+        problems.append(
+            f"has {len(op.operands)} operands, but '{OPERAND_SEGMENT_SIZES}' says {sum(sizes)}"
+        )
+    for field, size in zip(definition.operands, sizes, strict=True):
+        maximum = math.inf if field.maximum is None else field.maximum
+        if not field.minimum <= size <= maximum:
+            problems.append(
+                f"takes {_allowed(field.minimum, maximum)} '{field.name}', but has {size}"
+            )
 
 
 def _check_types(op: Op, definition: OperationDefinition, problems: list[str]) -> None:
-    operands = op.operands
-    if len(definition.fixed_positions) == len(definition.operands):
-        for field, value in zip(definition.operands, operands, strict=True):
-            if not field.constraint.accepts(value.type):
-                problems.append(
-                    _wrong_type("operand", field.name, field.constraint.description, value)
-                )
+    if definition.fixed_constraints is not None:
+        for index, constraint in enumerate(definition.fixed_constraints):
+            value = op.operands[index]
+            if not constraint.accepts(value.type):
+                name = definition.operands[index].name
+                problems.append(_wrong_type("operand", name, constraint.description, value))
     else:
         for field in definition.operands:
             for value in field.values(op):
@@ -159,11 +196,11 @@ def _wrong_type(role: str, name: str, description: str, value: Value) -> str:
     return f"has {role} '{name}' of type '{value.type}', but it must be {description}"
 
 
-def _allowed(minimum: int, maximum: int | None) -> str:
+def _allowed(minimum: int, maximum: float) -> str:
     """``1 operand``, ``1 or more operands``, ``0 to 2 operands``"""
     if minimum == maximum:
         return _counted(minimum, "operand")
-    return f"{minimum} {'or more' if maximum is None else f'to {maximum}'} operands"
+    return f"{minimum} {'or more' if maximum == math.inf else f'to {maximum}'} operands"
 
 
 def _counted(count: int, noun: str) -> str:

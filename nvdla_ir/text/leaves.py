@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import lark
+from attrs import frozen
 
 from nvdla_ir.ir.attributes import (
     ArrayAttr,
@@ -41,6 +42,18 @@ Number: TypeAlias = "int | float"
 Literal: TypeAlias = "tuple[tuple[int, ...], tuple[Number, ...]]"
 
 BUILTIN_TYPES = ("tensor", "index", "none", "f16", "bf16", "f32", "f64", "i1", "i8", "i32", "i64")
+
+
+_ResourceOwner: TypeAlias = "tuple[lark.Token, list[tuple[lark.Token, lark.Token]]]"
+
+
+@frozen
+class ResourceSection:
+    """What ``{-# … #-}`` holds: the bytes of resources by key, and the pass pipeline of a
+    reproducer."""
+
+    blobs: dict[str, bytes]
+    pipeline: str | None = None
 
 
 # Lark's and Python's own limits lie above; no honest number comes near.
@@ -294,17 +307,51 @@ class LeafCallbacks:
 
     # -------------------------------------------------------------- resources
 
-    def leaf_resources(self, children: list[tuple[str, bytes] | None]) -> dict[str, bytes]:
-        return dict(child for child in children if child is not None)
+    def leaf_resources(self, children: list[ResourceSection | None]) -> ResourceSection:
+        merged = ResourceSection({})
+        for section in children:
+            if section is not None:
+                merged = ResourceSection(
+                    {**merged.blobs, **section.blobs}, section.pipeline or merged.pipeline
+                )
+        return merged
 
-    def resource(self, children: list[lark.Token]) -> tuple[str, bytes]:
-        key = unquote(children[0]) if children[0].startswith('"') else str(children[0])
-        try:
-            blob = bytes.fromhex(children[1][1:-1].removeprefix("0x"))
-        except ValueError as error:
-            raise LeafError(f"resource '{key}' is not hexadecimal: {error}") from None
+    def dialect_resources(self, children: list[list[_ResourceOwner]]) -> ResourceSection:
+        blobs: dict[str, bytes] = {}
+        for owner, entries in children[0]:
+            if owner != "builtin":
+                raise LeafError(f"resources belong to 'builtin', not '{owner}'", _offset(owner))
+            for key, value in entries:
+                blobs[unquote(key) if key.startswith('"') else str(key)] = _blob(key, value)
+        return ResourceSection(blobs)
+
+    def external_resources(self, children: list[list[_ResourceOwner]]) -> ResourceSection:
+        for owner, entries in children[0]:
+            for key, value in entries:
+                if owner == "mlir_reproducer" and key == "pipeline":
+                    return ResourceSection({}, unquote(value))
+        return ResourceSection({})
+
+    def resource_owners(self, children: list[_ResourceOwner | None]) -> list[_ResourceOwner]:
+        return [child for child in children if child is not None]
+
+    def resource_owner(self, children: list[Any]) -> _ResourceOwner:
+        return children[0], [child for child in children[1:] if child is not None]
+
+    def resource(self, children: list[lark.Token]) -> tuple[lark.Token, lark.Token]:
+        return children[0], children[1]
+
+
+def _blob(key: lark.Token, value: lark.Token) -> bytes:
+    try:
         # The first four bytes state the alignment.
-        return key, blob[4:]
+        return bytes.fromhex(value[1:-1].removeprefix("0x"))[4:]
+    except ValueError as error:
+        raise LeafError(f"resource '{key}' is not hexadecimal: {error}", _offset(value)) from None
+
+
+def _offset(token: lark.Token) -> int:
+    return token.start_pos or 0
 
 
 def _guarded(make: Callable[..., Type]) -> Callable[[list[Any]], Any]:

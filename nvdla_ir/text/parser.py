@@ -23,10 +23,12 @@ from nvdla_ir.text.syntax_errors import syntax_error
 
 @frozen(eq=False)
 class ParsedText:
-    """The operations at top level, and the resources that stood at the end of the text."""
+    """The operations at top level, and what stood at the end of the text: resources by key, and
+    the pass pipeline that a reproducer is to be run with."""
 
     operations: list[Operation]
     resources: dict[str, bytes]
+    reproducer: str | None = None
 
 
 class Parser:
@@ -66,7 +68,7 @@ class Parser:
             operation.detach()
         resources = callbacks.resources
         callbacks.begin("", DiagnosticCollector())
-        return ParsedText(operations, resources)
+        return ParsedText(operations, resources.blobs, resources.pipeline)
 
     def parse_type(self, text: str) -> Type:
         """Raises: DiagnosticError"""

@@ -285,8 +285,11 @@ class Printer:
         outer = self._indent
         # A name used inside may be taken again by a later sibling.
         scope = (set(self._taken), self._next_number)
-        for index, block in enumerate(region.blocks):
-            if index or (block.arguments and with_arguments):
+        blocks = region.blocks
+        for index, block in enumerate(blocks):
+            # An empty first block needs its label to be told from the second.
+            is_lost = len(blocks) > 1 and block.is_empty
+            if index or is_lost or (block.arguments and with_arguments):
                 self.write(f"{outer}^{self._block_label()}")
                 if block.arguments:
                     self.write("(")

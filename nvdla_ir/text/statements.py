@@ -30,6 +30,7 @@ from nvdla_ir.ir.types import I32, I64, FloatType, FunctionType, NoneType, Type
 from nvdla_ir.text.leaves import (
     LeafCallbacks,
     LeafError,
+    ResourceSection,
     integer_fault,
     parse_number,
     unquote,
@@ -62,8 +63,10 @@ class StatementCallbacks(LeafCallbacks):
         self.file = file
         self.diagnostics = diagnostics
         self.scope = Scope(diagnostics)
-        self.resources: dict[str, bytes] = {}
+        self.resources = ResourceSection({})
+        # The current block of each open region, and whether it has a label.
         self._blocks: list[Block] = [Block()]
+        self._labelled: list[bool] = [False]
         self._depth = 0
         # Arguments that a header has announced for the region that comes next.
         self.announced: list[tuple[lark.Token, Type, Location | None]] = []
@@ -76,6 +79,8 @@ class StatementCallbacks(LeafCallbacks):
         token = children[-1]
         if token is not None:
             self.resources = self.parse_leaf("leaf_resources", token)
+            # Large, and never met again.
+            del self._leaves["leaf_resources", str(token)]
 
     # -------------------------------------------------------------- flat tokens
 
@@ -104,6 +109,16 @@ class StatementCallbacks(LeafCallbacks):
 
     def number(self, children: list[Any]) -> Attribute:
         literal, type_token = children
+        if type_token is not None:
+            return self._number(literal, type_token)
+        # Equal texts become one attribute, as those of flat tokens do.
+        key = ("number", str(literal))
+        attribute = self._leaves.get(key)
+        if attribute is None:
+            attribute = self._leaves[key] = self._number(literal, None)
+        return attribute
+
+    def _number(self, literal: lark.Token, type_token: lark.Token | None) -> Attribute:
         try:
             value = parse_number(literal)
         except LeafError as error:
@@ -208,15 +223,16 @@ class StatementCallbacks(LeafCallbacks):
             self._add_argument(block, token, type, location)
         self.announced = []
         self._blocks.append(block)
+        self._labelled.append(False)
 
     def block_label(self, children: list[Any]) -> None:
         arguments = children[1:]
         block = self._blocks[-1]
-        region_started = block.parent is not None or not block.is_empty or block.arguments
-        if region_started:
+        if self._labelled[-1] or not block.is_empty or block.arguments:
             following = Block()
             self._region_blocks(block).append(following)
             self._blocks[-1] = block = following
+        self._labelled[-1] = True
         for argument in arguments:
             if argument is not None:
                 self._add_argument(block, *argument)
@@ -248,6 +264,7 @@ class StatementCallbacks(LeafCallbacks):
 
     def region_close(self, children: list[Any]) -> Region:
         block = self._blocks.pop()
+        self._labelled.pop()
         self.scope.close_region()
         return block.parent if block.parent is not None else Region([block])
 

@@ -12,6 +12,8 @@ from nvdla_ir.ir.rewriter import RewritePattern
 class NNOp(LayerOp):
     """A layer. Its canonicalization patterns stand in ``canonicalization.py``."""
 
+    verified_by_signature = True
+
     @classmethod
     def canonicalization_patterns(cls) -> Iterable[RewritePattern[Any]]:
         from nvdla_ir.dialects.nn.canonicalization import PATTERNS
