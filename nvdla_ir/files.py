@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+
+from attrs import frozen
 
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
@@ -67,24 +70,68 @@ def write_atomically(path: StrPath, data: bytes | str) -> None:
     Raises: DiagnosticError if ``path`` is a directory or cannot be written; an old file is then
     unchanged.
     """
-    content = data.encode("utf-8") if isinstance(data, str) else data
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[StrPath, bytes | str]) -> None:
+    """``write_atomically`` for several files that belong together: all new contents are on the
+    disk before the first old file is replaced, in the order given.
+
+    Raises: DiagnosticError if one of them cannot be written; the old files are then unchanged.
+    """
+    staged: list[_Staged] = []
     try:
-        mode = _mode_of(Path(path))
-        if mode is not None and stat.S_ISDIR(mode):
-            raise _cannot("write", path, "it is a directory")
-        if _is_stream(path, mode):
-            # Appending leaves alone what was written to the stream before.
-            with Path(path).open("ab") as stream:
-                stream.write(content)
+        for path, data in contents.items():
+            try:
+                content = data.encode("utf-8") if isinstance(data, str) else data
+                staged.append(_stage(path, content))
+            except (OSError, ValueError) as error:
+                raise _cannot("write", path, _reason(error)) from error
+        for file in staged:
+            try:
+                file.commit()
+            except OSError as error:
+                raise _cannot("write", file.path, _reason(error)) from error
+    finally:
+        for file in staged:
+            file.discard()
+
+
+@frozen
+class _Staged:
+    """Content for ``path``: in ``temporary``, to be renamed to ``target``, or, for a stream that
+    has no ``temporary``, still to be written."""
+
+    path: StrPath
+    target: Path
+    content: bytes
+    temporary: Path | None
+
+    def commit(self) -> None:
+        if self.temporary is not None:
+            self.temporary.replace(self.target)
             return
-        target = Path(path).resolve()
-        if mode is not None and not os.access(target, os.W_OK):
-            raise _cannot("write", path, "the file is read-only for this user")
-        if not target.parent.is_dir():
-            raise _cannot("write", path, f"there is no directory '{target.parent}'")
-        _replace(target, content, mode)
-    except (OSError, ValueError) as error:
-        raise _cannot("write", path, _reason(error)) from error
+        # Appending leaves alone what was written to the stream before.
+        with self.target.open("ab") as stream:
+            stream.write(self.content)
+
+    def discard(self) -> None:
+        if self.temporary is not None:
+            self.temporary.unlink(missing_ok=True)
+
+
+def _stage(path: StrPath, content: bytes) -> _Staged:
+    mode = _mode_of(Path(path))
+    if mode is not None and stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    if _is_stream(path, mode):
+        return _Staged(path, Path(path), content, None)
+    target = Path(path).resolve()
+    if mode is not None and not os.access(target, os.W_OK):
+        raise ValueError("the file is read-only for this user")
+    if not target.parent.is_dir():
+        raise ValueError(f"there is no directory '{target.parent}'")
+    return _Staged(path, target, content, _temporary_copy(target, content, mode))
 
 
 def _mode_of(path: Path) -> int | None:
@@ -103,7 +150,8 @@ def _is_stream(path: StrPath, mode: int | None) -> bool:
     return not stat.S_ISREG(mode) or str(Path(path).absolute()).startswith(("/dev/", "/proc/"))
 
 
-def _replace(target: Path, content: bytes, mode: int | None) -> None:
+def _temporary_copy(target: Path, content: bytes, mode: int | None) -> Path:
+    """A file beside ``target`` with the new content and the old permissions."""
     temporary = target.with_name(f".nvdla-{os.urandom(8).hex()}.tmp")
     # Created without mkstemp so that a new file gets the permissions that the umask says.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -113,9 +161,10 @@ def _replace(target: Path, content: bytes, mode: int | None) -> None:
             file.write(content)
         if mode is not None:
             temporary.chmod(stat.S_IMODE(mode))
-        temporary.replace(target)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    return temporary
 
 
 def _cannot(action: str, path: StrPath, reason: str) -> DiagnosticError:

@@ -4,20 +4,29 @@ They live in a safetensors file beside the text and are mapped into memory, not 
 pass or an interpreter asks for one. Passes add new ones under new keys.
 """
 
+# numpy's stubs leave parts of many overloads unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nvdla_ir.ir.attributes import DenseElementsAttr, DenseResourceAttr
-from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.attributes import (
+    ArrayAttr,
+    Attribute,
+    DenseElementsAttr,
+    DenseResourceAttr,
+    DictAttr,
+)
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.ir.location import UNKNOWN, Location
+from nvdla_ir.ir.operation import Operation
 from nvdla_ir.ir.types import FloatType, IntegerType, TensorType, Type
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _DTYPES = {
@@ -33,6 +42,22 @@ _DTYPES = {
     "si8": "int8",
 }
 
+# Safetensors' names of element types, as numpy's.
+_SAFETENSORS_DTYPES = {
+    "BOOL": "bool",
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+    "U8": "uint8",
+    "U16": "uint16",
+    "U32": "uint32",
+    "U64": "uint64",
+}
+
 
 def dtype_name(element: Type) -> str | None:
     """The numpy name of an element type, or None where numpy has none."""
@@ -45,13 +70,21 @@ class ResourceStore:
     def __init__(self) -> None:
         self._file: Path | None = None
         self._opened: Any = None
-        self._keys: list[str] = []
+        self._keys: frozenset[str] = frozenset()
         self._blobs: dict[str, bytes] = {}
         self._arrays: dict[str, NDArray[Any]] = {}
+        # The module that refers to the file, until it is opened.
+        self._waiting: Operation | None = None
 
     @property
     def keys(self) -> list[str]:
-        return [*self._keys, *self._blobs, *self._arrays]
+        self._open_waiting()
+        return [*sorted(self._keys), *self._blobs, *self._arrays]
+
+    @property
+    def file(self) -> Path | None:
+        """The weights file."""
+        return self._file
 
     def attach(self, file: Path, location: Location = UNKNOWN) -> None:
         """Make the tensors of a safetensors file known.
@@ -73,7 +106,21 @@ class ResourceStore:
                 location, f"weights file '{file}' is no valid safetensors file: {error}"
             ) from None
         self._file = file
-        self._keys = list(self._opened.keys())
+        self._keys = frozenset(self._opened.keys())
+
+    def attach_lazily(self, file: Path, module: Operation) -> None:
+        """Like ``attach``, but the file is opened, and checked against all that ``module`` then
+        refers to, when a tensor is asked for. Whoever asks gets the DiagnosticError."""
+        self._file = file
+        self._waiting = module
+
+    def _open_waiting(self) -> None:
+        module, file = self._waiting, self._file
+        if module is None or file is None:
+            return
+        self._waiting = None
+        self.attach(file, module.location)
+        self.check(module)
 
     def add_blobs(self, blobs: Mapping[str, bytes]) -> None:
         """Make tensors known that stood in the text as bytes."""
@@ -84,7 +131,8 @@ class ResourceStore:
         Returns the key."""
         import numpy as np
 
-        taken = set(self.keys)
+        self._open_waiting()
+        taken = {*self._keys, *self._blobs, *self._arrays}
         chosen, number = key, 0
         while chosen in taken:
             number += 1
@@ -109,32 +157,65 @@ class ResourceStore:
         shape = type.static_shape
         dtype = dtype_name(type.element)
         if dtype is None:
-            raise DiagnosticError.at(
-                location, f"elements of type '{type.element}' cannot be stored"
-            )
+            raise _not_stored(attribute, location)
         if isinstance(attribute, DenseElementsAttr):
             values = np.array(attribute.values, dtype)
             return np.broadcast_to(values.reshape(shape if values.size != 1 else ()), shape)
-        found = self._find(attribute.key, dtype, shape, location)
-        if found.shape != shape:
-            raise DiagnosticError.at(
-                location,
-                f"resource '{attribute.key}'{self._origin(attribute.key)} has shape "
-                f"{_shape(found.shape)}, but the text says '{type}'",
-            )
-        if found.dtype != np.dtype(dtype):
-            raise DiagnosticError.at(
-                location,
-                f"resource '{attribute.key}'{self._origin(attribute.key)} holds {found.dtype}, "
-                f"but the text says '{type}'",
-            )
+        self._open_waiting()
+        found = self._find(attribute, dtype, shape, location)
+        fault = self._mismatch(attribute, found.shape, str(found.dtype), dtype)
+        if fault is not None:
+            raise DiagnosticError.at(location, fault)
         return found
 
+    def _mismatch(
+        self, attribute: DenseResourceAttr, shape: tuple[int, ...], dtype: str, wanted: str
+    ) -> str | None:
+        key = attribute.key
+        origin = f" of '{self._file}'" if self.is_in_file(key) else ""
+        if shape != attribute.type.static_shape:
+            return (
+                f"resource '{key}'{origin} has shape {_shape(shape)}, but the text says "
+                f"'{attribute.type}'"
+            )
+        if dtype != wanted:
+            return f"resource '{key}'{origin} holds {dtype}, but the text says '{attribute.type}'"
+        return None
+
+    def check(self, module: Operation) -> None:
+        """See that every resource which ``module`` refers to is there and fits its type, without
+        reading it. Raises: DiagnosticError with all faults, each at its operation."""
+        faults: list[Diagnostic] = []
+        for operation in module.walk():
+            for attribute in resources_of(operation):
+                try:
+                    self._check(attribute, operation.location)
+                except DiagnosticError as error:
+                    faults += error.diagnostics
+        if faults:
+            raise DiagnosticError(*faults)
+
+    def _check(self, attribute: DenseResourceAttr, location: Location) -> None:
+        if not self.is_in_file(attribute.key):
+            self.array(attribute, location)
+            return
+        wanted = dtype_name(attribute.type.element)
+        tensor = self._opened.get_slice(attribute.key)
+        stored: str = tensor.get_dtype()
+        if wanted is None:
+            raise _not_stored(attribute, location)
+        fault = self._mismatch(
+            attribute, tuple(tensor.get_shape()), _SAFETENSORS_DTYPES.get(stored, stored), wanted
+        )
+        if fault is not None:
+            raise DiagnosticError.at(location, fault)
+
     def _find(
-        self, key: str, dtype: str, shape: tuple[int, ...], location: Location
+        self, attribute: DenseResourceAttr, dtype: str, shape: tuple[int, ...], location: Location
     ) -> NDArray[Any]:
         import numpy as np
 
+        key = attribute.key
         array = self._arrays.get(key)
         if array is not None:
             return array
@@ -142,7 +223,8 @@ class ResourceStore:
         if blob is not None:
             if len(blob) != np.dtype(dtype).itemsize * int(np.prod(shape)):
                 raise DiagnosticError.at(
-                    location, f"resource '{key}' has {len(blob)} bytes, which do not fit its type"
+                    location,
+                    f"resource '{key}' has {len(blob)} bytes, which do not fit '{attribute.type}'",
                 )
             return np.frombuffer(blob, dtype).reshape(shape)
         if key in self._keys:
@@ -153,24 +235,71 @@ class ResourceStore:
                 f"there is no resource '{key}': the module names no weights file "
                 "('nvdla_ir.weights')",
             )
+        hint = did_you_mean(key, sorted(self._keys))
         raise DiagnosticError.at(
-            location,
-            f"weights file '{self._file}' has no tensor '{key}'{did_you_mean(key, self._keys)}",
+            location, f"weights file '{self._file}' has no tensor '{key}'{hint}"
         )
 
-    def _origin(self, key: str) -> str:
-        return f" of '{self._file}'" if key in self._keys and key not in self._arrays else ""
-
     def is_in_file(self, key: str) -> bool:
-        """Whether the weights file holds ``key`` already."""
-        return key in self._keys and key not in self._arrays and key not in self._blobs
+        """Whether ``key`` stands for a tensor of the weights file, as far as it is open."""
+        return key in self._keys and not self.is_in_memory(key)
 
-    def collect(self, attributes: Iterable[DenseResourceAttr]) -> dict[str, NDArray[Any]]:
-        """The arrays that ``attributes`` refer to, by key. Raises: DiagnosticError as ``array``."""
-        return {attribute.key: self.array(attribute) for attribute in attributes}
+    def is_in_memory(self, key: str) -> bool:
+        """Whether ``key`` came in the text or was added."""
+        return key in self._arrays or key in self._blobs
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys)
+    def size_bytes(self, attribute: DenseResourceAttr) -> int:
+        """How many bytes a resource in memory takes."""
+        blob = self._blobs.get(attribute.key)
+        return len(blob) if blob is not None else self._arrays[attribute.key].nbytes
+
+    def blob_text(self, attribute: DenseResourceAttr) -> str:
+        """The elements of a resource in memory as they stand in text: hexadecimal,
+        after four bytes that state the alignment."""
+        data = self._blobs.get(attribute.key)
+        if data is None:
+            data = self._arrays[attribute.key].tobytes()
+        alignment = _alignment(attribute.type.element)
+        return "0x" + (alignment.to_bytes(4, "little") + data).hex().upper()
+
+    def collect(self, module: Operation) -> dict[str, NDArray[Any]]:
+        """The arrays that ``module`` refers to, by key.
+
+        Raises: DiagnosticError with all that are missing or do not fit, each at its operation.
+        """
+        self._open_waiting()
+        self.check(module)
+        return {
+            attribute.key: self.array(attribute, operation.location)
+            for operation in module.walk()
+            for attribute in resources_of(operation)
+        }
+
+
+def resources_of(operation: Operation) -> Iterator[DenseResourceAttr]:
+    """The resources that the attributes of ``operation`` refer to, not those of operations
+    inside it."""
+    for attribute in operation.attributes.values():
+        yield from _resources_in(attribute)
+
+
+def _resources_in(attribute: Attribute) -> Iterator[DenseResourceAttr]:
+    if isinstance(attribute, DenseResourceAttr):
+        yield attribute
+    elif isinstance(attribute, ArrayAttr):
+        for element in attribute.elements:
+            yield from _resources_in(element)
+    elif isinstance(attribute, DictAttr):
+        for _, value in attribute.entries:
+            yield from _resources_in(value)
+
+
+def _not_stored(
+    attribute: DenseResourceAttr | DenseElementsAttr, location: Location
+) -> DiagnosticError:
+    return DiagnosticError.at(
+        location, f"elements of type '{attribute.type.element}' cannot be stored"
+    )
 
 
 def serialize(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -180,10 +309,9 @@ def serialize(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return save(dict(arrays))
 
 
-def as_blob(array: NDArray[np.generic]) -> str:
-    """An array as the text of a resource: hexadecimal, four bytes of alignment first."""
-    alignment = max(array.dtype.itemsize, 1)
-    return "0x" + (alignment.to_bytes(4, "little") + array.tobytes()).hex().upper()
+def _alignment(element: Type) -> int:
+    digits = "".join(filter(str.isdecimal, str(element)))
+    return max(int(digits) // 8, 1)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,0 +1,144 @@
+"""Runs passes one after the other, and tells what went wrong with which."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Iterable, Sequence
+from types import FrameType, TracebackType
+
+from attrs import field, frozen
+
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.location import FileLineCol
+from nvdla_ir.ir.operation import Operation
+from nvdla_ir.ir.verifier import verify
+from nvdla_ir.passes.base import Pass, Session, check_conditions
+from nvdla_ir.passes.options import specification_of
+from nvdla_ir.text.pipeline_syntax import print_pipeline
+
+
+class Instrumentation:
+    """Watches a pipeline run; subclasses override what they care about."""
+
+    def before_pass(self, pass_: Pass, module: ModuleOp) -> None:
+        """``pass_`` is about to run."""
+
+    def after_pass(self, pass_: Pass, module: ModuleOp) -> None:
+        """``pass_`` has run, and what it left is valid."""
+
+    def after_failure(self, pass_: Pass, module: ModuleOp) -> None:
+        """``pass_`` has failed; ``module`` is as it left it and may be invalid."""
+
+
+def _as_tuple(passes: Iterable[Pass]) -> tuple[Pass, ...]:
+    return tuple(passes)
+
+
+@frozen
+class Pipeline:
+    """Passes in the order in which they run.
+
+    verify_each: verify the module after each pass
+    """
+
+    passes: tuple[Pass, ...] = field(converter=_as_tuple)
+    verify_each: bool = True
+
+    def text(self) -> str:
+        """In MLIR's form; ``parse_pipeline`` reads it."""
+        return print_pipeline(map(specification_of, self.passes))
+
+    def run(
+        self, module: ModuleOp, session: Session, instrumentation: Sequence[Instrumentation] = ()
+    ) -> None:
+        """Run all passes on the valid ``module``, in place.
+
+        Everything reported is in ``session.diagnostics`` afterwards. Raises: DiagnosticError
+        with the errors of the first pass that fails; ``module`` is then as that pass left it.
+        """
+        for pass_ in self.passes:
+            for watcher in instrumentation:
+                watcher.before_pass(pass_, module)
+            try:
+                self._run_pass(pass_, module, session)
+                session.diagnostics.raise_if_errors()
+            except DiagnosticError as error:
+                reported = {id(diagnostic) for diagnostic in session.diagnostics.diagnostics}
+                for diagnostic in error.diagnostics:
+                    if id(diagnostic) not in reported:
+                        session.diagnostics.emit(diagnostic)
+                for watcher in reversed(instrumentation):
+                    watcher.after_failure(pass_, module)
+                raise DiagnosticError(*session.diagnostics.errors) from error
+            for watcher in reversed(instrumentation):
+                watcher.after_pass(pass_, module)
+
+    def _run_pass(self, pass_: Pass, module: ModuleOp, session: Session) -> None:
+        name = pass_.name
+        check_conditions(pass_.requires, module, f"pass '{name}' cannot run")
+        try:
+            pass_.run(module, session)
+        except DiagnosticError:
+            raise
+        except Exception as error:
+            raise DiagnosticError(_crash(pass_, module, error)) from error
+        if session.diagnostics.errors:
+            return
+        if self.verify_each:
+            _verify_after(pass_, module)
+        check_conditions(pass_.ensures, module, f"pass '{name}' is at fault")
+
+
+def _verify_after(pass_: Pass, module: ModuleOp) -> None:
+    found = DiagnosticCollector()
+    verify(module, found)
+    faults = [
+        Diagnostic.error(
+            fault.location, f"pass '{pass_.name}' left invalid IR: {fault.message}", fault.notes
+        )
+        for fault in found.errors
+    ]
+    if faults:
+        raise DiagnosticError(*faults)
+
+
+# -------------------------------------------------------------- exceptions in passes
+
+
+def _crash(pass_: Pass, module: ModuleOp, error: Exception) -> Diagnostic:
+    """What to tell of an exception: the pass, the operation it was at, and the line of code."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    operation = _operation_at(frames, module)
+    at = f" on '{operation.name}'" if operation is not module else ""
+    what = "".join(traceback.format_exception_only(type(error), error)).strip()
+    note = Diagnostic.note(_code_location(pass_, frames, error.__traceback__), "raised here")
+    return Diagnostic.error(operation.location, f"pass '{pass_.name}' failed{at}: {what}", [note])
+
+
+def _operation_at(frames: Sequence[tuple[FrameType, int]], module: ModuleOp) -> Operation:
+    """The operation that the innermost function was busy with, else the module."""
+    for frame, _ in reversed(frames):
+        for value in frame.f_locals.values():
+            if isinstance(value, Operation) and value is not module:
+                return value
+    return module
+
+
+def _code_location(
+    pass_: Pass, frames: Sequence[tuple[FrameType, int]], trace: TracebackType | None
+) -> FileLineCol:
+    """The innermost line in the pass's own file, else the innermost of all."""
+    own = inspect.getsourcefile(type(pass_))
+    inside = [entry for entry in frames if entry[0].f_code.co_filename == own]
+    frame, line = (inside or frames)[-1]
+    file = frame.f_code.co_filename
+    return FileLineCol(file, line, _first_column(file, line))
+
+
+def _first_column(file: str, line: int) -> int:
+    import linecache
+
+    text = linecache.getline(file, line)
+    return len(text) - len(text.lstrip()) + 1

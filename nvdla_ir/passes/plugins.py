@@ -1,0 +1,109 @@
+"""Plug-ins: single Python files that bring passes and dialects.
+
+Every ``Pass`` class with a name that is defined in the file is a pass of the plug-in, every
+``Dialect`` in its global names a dialect.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+import attrs
+from attrs import frozen
+
+from nvdla_ir.files import StrPath, read_bytes
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
+from nvdla_ir.ir.dialect import Dialect
+from nvdla_ir.ir.location import FileLineCol, Location
+from nvdla_ir.passes.base import Pass
+from nvdla_ir.passes.options import options_of
+
+
+@frozen
+class Plugin:
+    """What a plug-in file defines."""
+
+    file: str
+    passes: tuple[type[Pass], ...]
+    dialects: tuple[Dialect, ...]
+
+
+def load_plugin(path: StrPath) -> Plugin:
+    """Run the plug-in file ``path`` and gather what it defines.
+
+    Raises: DiagnosticError where it cannot be read, fails (at the line that does), has a pass
+    that is declared wrongly, or defines nothing.
+    """
+    file = Path(path)
+    read_bytes(file)  # tells of a missing file in the usual words
+    module = _execute(file)
+    start = FileLineCol(str(file), 1, 1)
+    passes = tuple(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Pass)
+        and value.__module__ == module.__name__
+        and _is_pass(value, start)
+    )
+    dialects = tuple(value for value in vars(module).values() if isinstance(value, Dialect))
+    if not passes and not dialects:
+        raise DiagnosticError.at(start, "the plug-in defines neither a pass nor a dialect")
+    return Plugin(str(file), passes, dialects)
+
+
+def _execute(file: Path) -> ModuleType:
+    name = f"nvdla_ir_plugin_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise DiagnosticError.at(
+            FileLineCol(str(file), 1, 1), "a plug-in is a Python file: its name must end in '.py'"
+        )
+    module = importlib.util.module_from_spec(spec)
+    # attrs looks classes' modules up here.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise DiagnosticError(_failure(file, error)) from error
+    return module
+
+
+def _failure(file: Path, error: BaseException) -> Diagnostic:
+    what = f"the plug-in cannot be loaded: {type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        what = f"the plug-in cannot be loaded: {type(error).__name__}: {error.msg}"
+        place = FileLineCol(error.filename, error.lineno or 1, max(error.offset or 1, 1))
+        return Diagnostic.error(place, what)
+    lines = [
+        (frame.filename, frame.lineno or 1) for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    own = [line for name, line in lines if Path(name) == file]
+    notes: list[Diagnostic] = []
+    if lines and Path(lines[-1][0]) != file:
+        notes.append(Diagnostic.note(FileLineCol(*lines[-1], 1), "raised here"))
+    return Diagnostic.error(FileLineCol(str(file), own[-1] if own else 1, 1), what, notes)
+
+
+def _is_pass(pass_class: type[Pass], start: Location) -> bool:
+    """Whether the class is a pass and not a base of others.
+
+    Raises: DiagnosticError where it is declared wrongly.
+    """
+    if not hasattr(pass_class, "name"):
+        return False
+    label = f"pass '{pass_class.name}' (class '{pass_class.__name__}')"
+    undecorated = cast("type[object]", type(attrs.field()))
+    if any(isinstance(value, undecorated) for value in vars(pass_class).values()):
+        raise DiagnosticError.at(start, f"{label} has options, so it needs '@frozen' above it")
+    try:
+        options_of(pass_class)
+    except TypeError as error:
+        raise DiagnosticError.at(start, f"{label} is declared wrongly: {error}") from None
+    return True

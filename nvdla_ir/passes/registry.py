@@ -1,0 +1,182 @@
+"""Which passes there are. Each is imported when it is used.
+
+Passes of others come from plug-in files (``plugins.py``) or from installed packages that have
+the entry-point group ``nvdla_ir.passes``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from attrs import define, field, frozen
+
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.dialect import did_you_mean
+from nvdla_ir.ir.location import UNKNOWN, Location
+from nvdla_ir.passes.base import Pass
+from nvdla_ir.passes.options import create_pass
+from nvdla_ir.text.pipeline_syntax import PassOption, PassSpecification
+
+PASSES = {
+    "import-calibration": "nvdla_ir.passes.import_calibration:ImportCalibration",
+    "fold-batch-norm": "nvdla_ir.passes.fold_batch_norm:FoldBatchNorm",
+    "canonicalize": "nvdla_ir.passes.canonicalize:Canonicalize",
+    "quantize-weights": "nvdla_ir.passes.quantize_weights:QuantizeWeights",
+    "insert-converters": "nvdla_ir.passes.insert_converters:InsertConverters",
+    "legalize-to-nvdla": "nvdla_ir.passes.legalize_to_nvdla:LegalizeToNvdla",
+    "allocate-memory": "nvdla_ir.passes.allocate_memory:AllocateMemory",
+    "emit-registers": "nvdla_ir.passes.emit_registers:EmitRegisters",
+}
+"""Pass name → ``module:class``, in the order in which they usually run."""
+
+ENTRY_POINT_GROUP = "nvdla_ir.passes"
+
+_VALUE = "\0"
+"""Stands in an alias for the value that the flag is given."""
+
+
+@frozen
+class Alias:
+    """A flag that stands for several passes.
+
+    value:   what the flag's value is called in help
+    default: the value where none is given; None if one must be
+    choices: the values there are, if only some are allowed
+    steps:   passes; an option with the value ``_VALUE`` takes that of the flag
+    """
+
+    name: str
+    help: str
+    steps: tuple[PassSpecification, ...]
+    value: str
+    default: str | None = None
+    choices: tuple[str, ...] = ()
+
+    def specifications(self, value: str | None, location: Location) -> list[PassSpecification]:
+        """The passes that the flag stands for, placed at ``location``.
+
+        Raises: DiagnosticError where the value is missing or none of the choices.
+        """
+        chosen = value or self.default
+        if chosen is None:
+            raise DiagnosticError.at(location, f"'--{self.name}' needs a value: ={self.value}")
+        if self.choices and chosen not in self.choices:
+            allowed = " or ".join(f"'{choice}'" for choice in self.choices)
+            raise DiagnosticError.at(location, f"'--{self.name}' takes {allowed}, not '{chosen}'")
+        return [
+            PassSpecification(
+                step.name,
+                tuple(
+                    PassOption(o.key, chosen if o.value == _VALUE else o.value, location)
+                    for o in step.options
+                ),
+                location,
+            )
+            for step in self.steps
+        ]
+
+
+def _step(name: str, option: str | None = None) -> PassSpecification:
+    options = () if option is None else (PassOption(option, _VALUE),)
+    return PassSpecification(name, options)
+
+
+ALIASES = {
+    alias.name: alias
+    for alias in (
+        Alias(
+            "import-calib",
+            "attach the ranges of a calibration table (NVDLA JSON or TensorRT cache)",
+            (_step("import-calibration", "file"),),
+            "FILE",
+        ),
+        Alias(
+            "quantize",
+            "turn a calibrated network into integers",
+            # Folding first: the scales then belong to what is multiplied.
+            (
+                _step("fold-batch-norm"),
+                _step("canonicalize"),
+                _step("quantize-weights", "granularity"),
+                _step("insert-converters"),
+            ),
+            "per-channel|per-tensor",
+            "per-channel",
+            ("per-channel", "per-tensor"),
+        ),
+        Alias(
+            "compile",
+            "turn a quantized network into a register program for a target",
+            (
+                _step("legalize-to-nvdla", "target"),
+                _step("allocate-memory"),
+                _step("emit-registers"),
+            ),
+            "TARGET",
+        ),
+    )
+}
+
+
+@define(eq=False)
+class PassRegistry:
+    """The passes of the package, and those that plug-ins add."""
+
+    _added: dict[str, type[Pass]] = field(factory=dict[str, "type[Pass]"], init=False)
+
+    @property
+    def names(self) -> list[str]:
+        """Those of installed packages are left out: to look for them takes long."""
+        return [*PASSES, *self._added]
+
+    def register(self, pass_class: type[Pass]) -> None:
+        """Raises: ValueError if there is a pass or an alias of this name already."""
+        if pass_class.name in self.names or pass_class.name in ALIASES:
+            raise ValueError(f"there is a pass '{pass_class.name}' already")
+        self._added[pass_class.name] = pass_class
+
+    def find(self, name: str) -> type[Pass] | None:
+        """The pass called ``name``, imported if need be, or None.
+
+        Raises: DiagnosticError where an installed package has it but fails to import.
+        """
+        found = self._added.get(name)
+        if found is not None:
+            return found
+        if name in PASSES:
+            module, _, attribute = PASSES[name].partition(":")
+            return cast("type[Pass]", getattr(importlib.import_module(module), attribute))
+        return self._of_entry_point(name)
+
+    def _of_entry_point(self, name: str) -> type[Pass] | None:
+        # Slow to import, and needed for unknown names only.
+        from importlib.metadata import entry_points
+
+        for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+            try:
+                loaded: object = entry_point.load()
+            except Exception as error:
+                raise DiagnosticError.at(
+                    UNKNOWN,
+                    f"pass '{name}' of the installed package cannot be loaded from "
+                    f"'{entry_point.value}': {type(error).__name__}: {error}",
+                ) from error
+            if not (isinstance(loaded, type) and issubclass(loaded, Pass)):
+                raise DiagnosticError.at(
+                    UNKNOWN, f"entry point '{entry_point.value}' of '{name}' is not a pass"
+                )
+            self._added[name] = loaded
+            return loaded
+        return None
+
+    def create(self, specification: PassSpecification) -> Pass:
+        """Raises: DiagnosticError for an unknown pass, and for unknown or wrong options."""
+        pass_class = self.find(specification.name)
+        if pass_class is None:
+            raise DiagnosticError.at(
+                specification.location,
+                f"unknown pass '{specification.name}'"
+                f"{did_you_mean(specification.name, self.names)}",
+            )
+        return create_pass(pass_class, specification)

@@ -1,0 +1,272 @@
+"""What all commands share: flags, help, streams, and how diagnostics are shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TextIO
+
+from attrs import define, field, frozen
+
+from nvdla_ir.files import decode_utf8, read_text
+from nvdla_ir.ir.diagnostics import Diagnostic, read_source, render
+from nvdla_ir.ir.dialect import did_you_mean
+from nvdla_ir.ir.location import FileLineCol
+
+SUCCESS, INPUT_AT_FAULT, WRONG_USAGE = 0, 1, 2
+"""Exit codes of all commands."""
+
+STANDARD_STREAM = "-"
+STANDARD_INPUT_NAME = "<stdin>"
+COMMAND_LINE_NAME = "<command line>"
+
+
+class UsageError(Exception):
+    """The command line is wrong."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+@frozen
+class Flag:
+    """A flag of a command.
+
+    value:   what its value is called in help; None if it takes none
+    default: the value of the flag when it is given without one (``--quantize``); None if the
+             flag must have a value, which may then also be the next argument
+    choices: the values there are, if only some are allowed
+    """
+
+    name: str
+    help: str
+    group: str
+    value: str | None = None
+    default: str | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def spelling(self) -> str:
+        """As shown in help: ``--flag=VALUE``, ``--flag[=VALUE]``, ``-o FILE``."""
+        dashes = "-" if len(self.name) == 1 else "--"
+        if self.value is None:
+            return f"{dashes}{self.name}"
+        if self.default is not None:
+            return f"{dashes}{self.name}[={self.value}]"
+        return f"{dashes}{self.name}{' ' if len(self.name) == 1 else '='}{self.value}"
+
+
+@frozen
+class GivenFlag:
+    """A flag as it was given, with the place of its value, or of the flag, on the command line."""
+
+    flag: Flag
+    value: str | None
+    location: FileLineCol
+
+
+@define
+class Arguments:
+    """A command line, read: flags in the order they were given, and the rest."""
+
+    flags: list[GivenFlag] = field(factory=list[GivenFlag])
+    positionals: list[str] = field(factory=list[str])
+
+    def has(self, name: str) -> bool:
+        return any(given.flag.name == name for given in self.flags)
+
+    def values(self, name: str) -> list[str]:
+        return [given.value or "" for given in self.flags if given.flag.name == name]
+
+    def value(self, name: str) -> str | None:
+        """The value given last, None if the flag is not there."""
+        values = self.values(name)
+        return values[-1] if values else None
+
+    def count(self, name: str) -> int | None:
+        """The value of a flag that takes a number from 0 on. Raises: UsageError"""
+        text = self.value(name)
+        if text is None:
+            return None
+        if not text.isdecimal():
+            raise UsageError(f"'--{name}' takes a number from 0 on, not '{text}'")
+        return int(text)
+
+    def switch(self, name: str, default: bool = False) -> bool:
+        """The value of a flag that takes true or false."""
+        text = self.value(name)
+        return default if text is None else text in ("true", "1", "")
+
+
+BOOLEAN = ("true", "false", "1", "0")
+"""The choices of a flag that ``Arguments.switch`` reads."""
+
+
+def parse_arguments(
+    argv: Sequence[str],
+    find_flag: Callable[[str], Flag | None],
+    known_names: Callable[[], Iterable[str]],
+) -> Arguments:
+    """Read a command line. Flags start with one dash or two; after ``--`` all is positional.
+
+    Raises: UsageError for an unknown flag, a missing, wrong or superfluous value.
+    """
+    arguments = Arguments()
+    rest = list(enumerate(argv, start=1))
+    while rest:
+        number, text = rest.pop(0)
+        if text == "--":
+            arguments.positionals += [following for _, following in rest]
+            break
+        if text == STANDARD_STREAM or not text.startswith("-"):
+            arguments.positionals.append(text)
+            continue
+        written, equals, value_text = text.partition("=")
+        value: str | None = value_text if equals else None
+        name = written.lstrip("-")
+        flag = find_flag(name)
+        if flag is None:
+            raise UsageError(f"unknown flag '{written}'{_suggestion(name, known_names())}")
+        column = len(written) + 2 if equals else 1
+        if flag.value is None:
+            if value is not None:
+                raise UsageError(f"'{written}' takes no value")
+        elif value is None:
+            if flag.default is None:
+                if not rest:
+                    raise UsageError(f"'{written}' needs a value: {flag.spelling}")
+                number, value = rest.pop(0)
+            else:
+                value = flag.default
+        if value is not None and flag.choices and value not in flag.choices:
+            raise UsageError(f"'{written}' takes {_or(flag.choices)}, not '{value}'")
+        place = FileLineCol(COMMAND_LINE_NAME, number, column)
+        arguments.flags.append(GivenFlag(flag, value, place))
+    return arguments
+
+
+def _or(choices: Sequence[str]) -> str:
+    return " or ".join(f"'{choice}'" for choice in choices)
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    hint = did_you_mean(name, known)
+    return hint.replace("'", "'--", 1) if hint else "; '--help' lists them all"
+
+
+# -------------------------------------------------------------- help
+
+
+def format_help(usage: str, description: str, flags: Iterable[Flag], width: int = 100) -> str:
+    """The text of ``--help``: flags by group, in the order given."""
+    import textwrap
+
+    groups: dict[str, list[Flag]] = {}
+    for flag in flags:
+        groups.setdefault(flag.group, []).append(flag)
+    lines = [f"usage: {usage}", "", *textwrap.wrap(description, width)]
+    for group, members in groups.items():
+        lines += ["", f"{group}:"]
+        for flag in members:
+            lines += _described(flag.spelling, flag.help, width)
+    return "\n".join(lines) + "\n"
+
+
+_HELP_COLUMN = 40
+
+
+def _described(term: str, text: str, width: int) -> list[str]:
+    import textwrap
+
+    paragraphs = text.split("\n")
+    wrapped = [row for part in paragraphs for row in textwrap.wrap(part, width - _HELP_COLUMN)]
+    head = f"  {term}"
+    if len(head) >= _HELP_COLUMN:
+        return [head, *(" " * _HELP_COLUMN + row for row in wrapped)]
+    first, *others = wrapped or [""]
+    return [head.ljust(_HELP_COLUMN) + first, *(" " * _HELP_COLUMN + row for row in others)]
+
+
+# -------------------------------------------------------------- streams
+
+
+def read_input(path: str, stdin: TextIO) -> tuple[str, str]:
+    """The name in messages and the text of the input ``path``; ``-`` is ``stdin``.
+
+    Raises: DiagnosticError where it cannot be read or is not UTF-8.
+    """
+    if path != STANDARD_STREAM:
+        return path, read_text(path)
+    binary = getattr(stdin, "buffer", None)
+    if binary is None:
+        return STANDARD_INPUT_NAME, stdin.read()
+    return STANDARD_INPUT_NAME, decode_utf8(binary.read(), STANDARD_INPUT_NAME)
+
+
+def write_output(text: str, stdout: TextIO) -> None:
+    """Write ``text`` as UTF-8, whatever encoding the stream has otherwise."""
+    binary = getattr(stdout, "buffer", None)
+    if binary is None:
+        stdout.write(text)
+        return
+    stdout.flush()
+    binary.write(text.encode("utf-8", "surrogateescape"))
+    binary.flush()
+
+
+# -------------------------------------------------------------- diagnostics
+
+
+@frozen
+class DiagnosticPrinter:
+    """Shows diagnostics with the source lines they are about, coloured on a terminal.
+
+    texts: what was read from other places than files, by the name it has in locations
+    """
+
+    stderr: TextIO
+    texts: dict[str, str] = field(factory=dict[str, str])
+
+    def source(self, file: str) -> str | None:
+        text = self.texts.get(file)
+        return read_source(file) if text is None else text
+
+    def show(self, diagnostics: Iterable[Diagnostic]) -> None:
+        for diagnostic in diagnostics:
+            text = render(diagnostic, self.source)
+            if self.stderr.isatty():
+                _print_coloured(text, self.stderr)
+            else:
+                print(text, file=self.stderr)
+
+
+_COLOURS: Mapping[str, str] = {
+    "error: ": "bold red",
+    "warning: ": "bold magenta",
+    "remark: ": "bold blue",
+    "note: ": "bold cyan",
+}
+
+
+def _print_coloured(text: str, stream: TextIO) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    rich_text = Text(text)
+    for word, style in _COLOURS.items():
+        rich_text.highlight_regex(rf"(?m)^(?:[^\s].*?: )?{word}", style)
+    rich_text.highlight_regex(r"(?m)^\s*\^$", "bold green")
+    Console(file=stream, soft_wrap=True, highlight=False).print(rich_text)
+
+
+def command_line_text(argv: Sequence[str]) -> str:
+    """The command line as a source text for diagnostics: a line an argument."""
+    return "\n".join(argument.replace("\n", " ") for argument in argv)
+
+
+def standard_streams(
+    stdin: TextIO | None, stdout: TextIO | None, stderr: TextIO | None
+) -> tuple[TextIO, TextIO, TextIO]:
+    """The given streams, and those of the process where none is given."""
+    return stdin or sys.stdin, stdout or sys.stdout, stderr or sys.stderr

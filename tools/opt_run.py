@@ -1,0 +1,384 @@
+"""What nvdla-opt does once --version is out of the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from attrs import define, field, frozen
+
+from nvdla_ir.dialects import default_context
+from nvdla_ir.dialects.builtin import WEIGHTS_ATTRIBUTE
+from nvdla_ir.files import write_together
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.dialect import Context
+from nvdla_ir.ir.location import UNKNOWN, FileLineCol
+from nvdla_ir.passes.base import Session
+from nvdla_ir.passes.instrumentation import Everything, IRPrinting, Timing
+from nvdla_ir.passes.pipeline import Instrumentation, Pipeline
+from nvdla_ir.text.pipeline_syntax import parse_pipeline
+from nvdla_ir.text.printer import PrintOptions, print_operation
+from nvdla_ir.version import __version__
+
+from .command_line import (
+    COMMAND_LINE_NAME,
+    INPUT_AT_FAULT,
+    STANDARD_INPUT_NAME,
+    STANDARD_STREAM,
+    SUCCESS,
+    WRONG_USAGE,
+    Arguments,
+    DiagnosticPrinter,
+    UsageError,
+    command_line_text,
+    read_input,
+    write_output,
+)
+from .expected_diagnostics import ExpectedDiagnostics
+from .module_files import (
+    WEIGHTS_SUFFIX,
+    LoadedModule,
+    all_resources,
+    load_module,
+    point_to_weights,
+    text_with_resources,
+    write_module,
+)
+from .opt_flags import Command, dialect_list, help_text, pass_list, read_command
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_SEPARATOR = re.compile(r"^// -----[ \t]*\r?$", re.MULTILINE)
+_PRINTED_SEPARATOR = "\n// -----\n"
+_REPRODUCER_NAME = "<reproducer>"
+
+
+def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
+    """Read the command line ``argv`` and do what it says; returns the exit code."""
+    printer = DiagnosticPrinter(stderr, {COMMAND_LINE_NAME: command_line_text(argv)})
+    try:
+        command = read_command(argv)
+        shown = _information(command)
+        if shown is not None:
+            write_output(shown, stdout)
+            return SUCCESS
+        options = _Options.of(command.arguments)
+    except UsageError as error:
+        print(f"nvdla-opt: {error.message}", file=stderr)
+        return WRONG_USAGE
+    except DiagnosticError as error:
+        printer.show(error.diagnostics)
+        return INPUT_AT_FAULT
+    try:
+        pipeline = Pipeline(
+            map(command.registry.create, command.pass_specifications()), options.verify_each
+        )
+    except DiagnosticError as error:
+        printer.show(error.diagnostics)
+        return WRONG_USAGE
+    context = default_context(allow_unregistered=options.allow_unregistered)
+    for dialect in command.dialects:
+        context.register(dialect)
+    if command.arguments.has("dump-pass-pipeline"):
+        print(f"Pass Manager with {len(pipeline.passes)} passes:", file=stderr)
+        print(pipeline.text(), file=stderr)
+    try:
+        job = _Job(command, options, pipeline, context, printer, stdout, stderr)
+        return job.run(stdin)
+    except DiagnosticError as error:
+        printer.show(error.diagnostics)
+        return INPUT_AT_FAULT
+    except BrokenPipeError:
+        return INPUT_AT_FAULT
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=stderr)
+        return INPUT_AT_FAULT
+
+
+def _information(command: Command) -> str | None:
+    """What flags like --help show instead of a run."""
+    arguments = command.arguments
+    if arguments.has("help"):
+        return help_text(command.registry)
+    if arguments.has("version"):
+        return f"nvdla-opt {__version__}\n"
+    if arguments.has("list-passes"):
+        return pass_list(command.registry)
+    if arguments.has("show-dialects"):
+        context = default_context()
+        for dialect in command.dialects:
+            context.register(dialect)
+        return dialect_list(context.dialects())
+    return None
+
+
+@frozen
+class _Options:
+    """The flags that are not passes."""
+
+    input: str
+    output: str
+    print_options: PrintOptions
+    elide_resources: int | None
+    allow_unregistered: bool
+    verify_each: bool
+    split: bool
+    verify_diagnostics: str | None
+
+    @staticmethod
+    def of(arguments: Arguments) -> _Options:
+        """Raises: UsageError"""
+        if len(arguments.positionals) > 1:
+            listed = ", ".join(f"'{name}'" for name in arguments.positionals)
+            raise UsageError(f"there is one input at most, not {listed}")
+        output = arguments.value("o") or STANDARD_STREAM
+        if Path(output).suffix == WEIGHTS_SUFFIX:
+            raise UsageError(f"'{output}' is the name of a weights file; '-o' takes that of a text")
+        return _Options(
+            arguments.positionals[0] if arguments.positionals else STANDARD_STREAM,
+            output,
+            PrintOptions(
+                arguments.has("mlir-print-op-generic"),
+                arguments.has("mlir-print-debuginfo"),
+                arguments.count("mlir-elide-elementsattrs-if-larger"),
+            ),
+            arguments.count("mlir-elide-resource-strings-if-larger"),
+            arguments.has("allow-unregistered-dialect"),
+            arguments.switch("verify-each", default=True),
+            arguments.has("split-input-file"),
+            arguments.value("verify-diagnostics"),
+        )
+
+
+@define(eq=False)
+class _Job:
+    """A run on one input."""
+
+    command: Command
+    options: _Options
+    pipeline: Pipeline
+    context: Context
+    printer: DiagnosticPrinter
+    stdout: TextIO
+    stderr: TextIO
+    timing: Timing = field(factory=Timing)
+    statistics: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]])
+
+    def run(self, stdin: TextIO) -> int:
+        """Returns the exit code. Raises: DiagnosticError where the input cannot be read or the
+        output cannot be written."""
+        file, text = read_input(self.options.input, stdin)
+        if file == STANDARD_INPUT_NAME:
+            self.printer.texts[file] = text
+        if not self.options.split:
+            _check_not_empty(text, file)
+        failed = False
+        modules: list[LoadedModule] = []
+        for part in _split(text) if self.options.split else [text]:
+            diagnostics = DiagnosticCollector()
+            try:
+                modules.append(self._compile(part, file, diagnostics))
+            except DiagnosticError as error:
+                known = {id(diagnostic) for diagnostic in diagnostics.diagnostics}
+                diagnostics.diagnostics += [d for d in error.diagnostics if id(d) not in known]
+            failed |= self._tell(part, file, diagnostics)
+        if not failed:
+            self.timing.begin()
+            self._write(modules)
+            self.timing.end("output")
+        self._report()
+        return INPUT_AT_FAULT if failed else SUCCESS
+
+    def _tell(self, text: str, file: str, diagnostics: DiagnosticCollector) -> bool:
+        """Show what one input gave rise to; returns whether it failed."""
+        if self.options.verify_diagnostics is None:
+            self.printer.show(diagnostics.diagnostics)
+            return bool(diagnostics.errors)
+        only_expected = self.options.verify_diagnostics == "only-expected"
+        expected = ExpectedDiagnostics.read(text, file, only_expected)
+        faults = expected.check(diagnostics.diagnostics)
+        self.printer.show(faults)
+        return bool(faults)
+
+    # -------------------------------------------------------------- compiling
+
+    def _compile(self, text: str, file: str, diagnostics: DiagnosticCollector) -> LoadedModule:
+        """Parse ``text`` and run the passes. Raises: DiagnosticError"""
+        self.timing.begin()
+        directory = Path() if file == STANDARD_INPUT_NAME else Path(file).parent
+        loaded = load_module(text, file, directory, self.context, diagnostics)
+        self.timing.end("parse and verify")
+        pipeline = self._pipeline_for(loaded)
+        session = Session(loaded.resources, diagnostics, self.statistics)
+        reproducer_file = self.command.arguments.value("mlir-pass-pipeline-crash-reproducer")
+        reproducer = None
+        if reproducer_file is not None:
+            reproducer = self._reproducer(loaded, pipeline, Path(reproducer_file).parent)
+        try:
+            pipeline.run(loaded.module, session, self._instrumentation())
+        except DiagnosticError as error:
+            if reproducer_file is not None and reproducer is not None:
+                write_together({reproducer_file: reproducer})
+                diagnostics.emit(
+                    Diagnostic.remark(
+                        error.diagnostics[0].location,
+                        f"to run this again: nvdla-opt --run-reproducer {reproducer_file}",
+                    )
+                )
+            raise
+        return loaded
+
+    def _pipeline_for(self, loaded: LoadedModule) -> Pipeline:
+        if not self.command.arguments.has("run-reproducer"):
+            return self.pipeline
+        if loaded.reproducer is None:
+            raise DiagnosticError.at(
+                loaded.module.location, "the input states no pipeline to run ('mlir_reproducer')"
+            )
+        self.printer.texts[_REPRODUCER_NAME] = loaded.reproducer
+        specifications = parse_pipeline(loaded.reproducer, FileLineCol(_REPRODUCER_NAME, 1, 1))
+        passes = [*self.pipeline.passes, *map(self.command.registry.create, specifications)]
+        return Pipeline(passes, self.options.verify_each)
+
+    def _reproducer(self, loaded: LoadedModule, pipeline: Pipeline, directory: Path) -> str:
+        """A text in ``directory`` that runs ``pipeline`` on the module as it is now."""
+        named = loaded.module.attributes.get(WEIGHTS_ATTRIBUTE)
+        point_to_weights(loaded.module, loaded.resources, directory)
+        text = text_with_resources(
+            loaded.module, loaded.resources, PrintOptions(locations=True), pipeline.text()
+        )
+        if named is not None:
+            loaded.module.attributes[WEIGHTS_ATTRIBUTE] = named
+        return text
+
+    def _instrumentation(self) -> list[Instrumentation]:
+        arguments = self.command.arguments
+        printing = IRPrinting(
+            self.stderr.write,
+            self.options.print_options,
+            before=_passes_to_print(arguments, "mlir-print-ir-before"),
+            after=_passes_to_print(arguments, "mlir-print-ir-after"),
+            after_change=arguments.has("mlir-print-ir-after-change"),
+            after_failed=arguments.has("mlir-print-ir-after-failure"),
+        )
+        return [printing, self.timing] if printing.is_needed else [self.timing]
+
+    # -------------------------------------------------------------- output
+
+    def _write(self, modules: Sequence[LoadedModule]) -> None:
+        options, output = self.options, self.options.output
+        if not options.split and output != STANDARD_STREAM:
+            for loaded in modules:
+                write_module(output, loaded.module, loaded.resources, options.print_options)
+            return
+        # The parts of a split input could not share one weights file: their keys may be equal.
+        to_stdout = output == STANDARD_STREAM
+        directory = Path() if to_stdout else Path(output).parent
+        shown = not (to_stdout and self.stdout.isatty())
+        texts: list[str] = []
+        for loaded in modules:
+            point_to_weights(loaded.module, loaded.resources, directory)
+            if not shown:
+                texts.append(print_operation(loaded.module, options.print_options))
+                self._tell_hidden(loaded)
+                continue
+            texts.append(
+                text_with_resources(
+                    loaded.module,
+                    loaded.resources,
+                    options.print_options,
+                    elide_larger_than=options.elide_resources,
+                )
+            )
+        text = _PRINTED_SEPARATOR.join(texts)
+        if to_stdout:
+            write_output(text, self.stdout)
+        else:
+            write_together({output: text})
+
+    def _tell_hidden(self, loaded: LoadedModule) -> None:
+        """Say on a terminal that resources are not shown."""
+        hidden = [
+            attribute
+            for key, attribute in all_resources(loaded.module).items()
+            if loaded.resources.is_in_memory(key)
+        ]
+        if hidden:
+            size = sum(map(loaded.resources.size_bytes, hidden)) / 1024
+            noun = "1 resource" if len(hidden) == 1 else f"{len(hidden)} resources"
+            message = f"{noun} ({size:.0f} KiB) not shown on a terminal; use -o FILE.ir"
+            self.printer.show([Diagnostic.remark(UNKNOWN, message)])
+
+    # -------------------------------------------------------------- reports
+
+    def _report(self) -> None:
+        arguments = self.command.arguments
+        if arguments.has("mlir-timing"):
+            _print_timing(self.timing, self.stderr)
+        if arguments.has("mlir-pass-statistics"):
+            _print_statistics(self.statistics, self.stderr)
+
+
+def _passes_to_print(arguments: Arguments, flag: str) -> Container[str]:
+    if arguments.has(f"{flag}-all"):
+        return Everything()
+    return [name for value in arguments.values(flag) for name in value.split(",")]
+
+
+def _check_not_empty(text: str, file: str) -> None:
+    """MLIR reads an empty file as an empty module; here it is taken for a mistake."""
+    if not text.strip():
+        raise DiagnosticError.at(FileLineCol(file, 1, 1), "the file is empty")
+
+
+def _split(text: str) -> list[str]:
+    """The inputs in ``text``, each after as many line feeds as it had lines before it."""
+    parts: list[str] = []
+    start = 0
+    for separator in _SEPARATOR.finditer(text):
+        parts.append(_at_its_line(text, start, separator.start()))
+        start = separator.end()
+    parts.append(_at_its_line(text, start, len(text)))
+    return parts
+
+
+def _at_its_line(text: str, start: int, end: int) -> str:
+    return "\n" * text.count("\n", 0, start) + text[start:end]
+
+
+def _print_timing(timing: Timing, stream: TextIO) -> None:
+    from rich.table import Table
+
+    total = sum(seconds for _, seconds in timing.seconds)
+    table = Table(title="Execution time report", title_justify="left")
+    table.add_column("phase or pass")
+    table.add_column("wall time", justify="right")
+    table.add_column("share", justify="right")
+    for name, seconds in (*timing.seconds, ("total", total)):
+        share = 100 * seconds / total if total else 0.0
+        table.add_row(name, f"{seconds * 1000:.1f} ms", f"{share:.1f} %")
+    _print_table(table, stream)
+
+
+def _print_statistics(statistics: Mapping[str, Mapping[str, int]], stream: TextIO) -> None:
+    from rich.table import Table
+
+    table = Table(title="Pass statistics report", title_justify="left")
+    table.add_column("pass")
+    table.add_column("count", justify="right")
+    table.add_column("of what")
+    for pass_name, counts in statistics.items():
+        for what, amount in counts.items():
+            table.add_row(pass_name, str(amount), what)
+    _print_table(table, stream)
+
+
+def _print_table(table: Table, stream: TextIO) -> None:
+    from rich.console import Console
+
+    # Away from a terminal a table is as wide as it needs to be.
+    width = None if stream.isatty() else 200
+    Console(file=stream, width=width).print(table)
