@@ -10,14 +10,14 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nvdla_ir.files import read_bytes, write_atomically
+from nvdla_ir.files import read_bytes, write_together
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.ir.location import UNKNOWN
@@ -138,12 +138,10 @@ def check_writable(spec: str) -> None:
     raise DiagnosticError.at(UNKNOWN, f"cannot write '{file}': {reason}")
 
 
-def write_arrays(arrays: Iterable[tuple[str, str, Array]], stdout: TextIO) -> None:
-    """Write arrays (where to, name, elements): .npz where the file is called so, all that go
-    into one file together, else .npy. Each file is written whole or not at all.
-
-    Raises: DiagnosticError.
-    """
+def encoded(arrays: Iterable[tuple[str, str, Array]]) -> dict[str, bytes]:
+    """The contents of files, by name, with these arrays (where to, name, elements): .npz where
+    the file is called so, all that go into one file together, else .npy."""
+    contents: dict[str, bytes] = {}
     archives: dict[str, dict[str, Array]] = {}
     for spec, name, array in arrays:
         file, key = split_key(spec)
@@ -152,22 +150,22 @@ def write_arrays(arrays: Iterable[tuple[str, str, Array]], stdout: TextIO) -> No
             continue
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        write_raw(file, buffer.getvalue(), stdout)
+        contents[file] = buffer.getvalue()
     for file, members in archives.items():
         buffer = io.BytesIO()
         np.savez(buffer, **members)  # pyright: ignore[reportArgumentType]
-        write_raw(file, buffer.getvalue(), stdout)
+        contents[file] = buffer.getvalue()
+    return contents
 
 
-def write_raw(file: str, data: bytes, stdout: TextIO) -> None:
-    """Write ``data`` to a file, whole or not at all, or to standard output for ``-``."""
-    if file == STANDARD_STREAM:
+def write_files(contents: Mapping[str, bytes], stdout: TextIO) -> None:
+    """Write all files, or none; ``-`` goes to standard output. Raises: DiagnosticError."""
+    write_together({f: data for f, data in contents.items() if f != STANDARD_STREAM})
+    if STANDARD_STREAM in contents:
         stdout.flush()
         binary = _binary(stdout)
-        binary.write(data)
+        binary.write(contents[STANDARD_STREAM])
         binary.flush()
-    else:
-        write_atomically(file, data)
 
 
 def _binary(stream: TextIO) -> BinaryIO:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -14,11 +13,8 @@ from nvdla_ir.dialects.quant import CalibratedType
 from nvdla_ir.interp.machine import Machine, Mode, default_mode
 from nvdla_ir.interp.quantization import element_of
 from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.ir.location import FileLineCol, Location
-from nvdla_ir.ir.operation import Operation
-from nvdla_ir.ir.verifier import verify
-from nvdla_ir.resources import ResourceStore
-from nvdla_ir.text.parser import parse
+
+from .module_files import load_module
 
 ENTRY = "main"
 
@@ -44,33 +40,23 @@ class Program:
         Raises: DiagnosticError for faults of the text, missing weights, no function to run, a
         ``mode`` that means nothing for it, operations that cannot be executed.
         """
-        parsed = parse(text, default_context(), file)
-        operations: Sequence[Operation] = parsed.operations
-        for operation in operations:
-            verify(operation)
-        resources = ResourceStore()
-        resources.add_blobs(parsed.resources)
-        if len(operations) == 1 and isinstance(operations[0], ModuleOp):
-            module = operations[0]
-            if module.weights_file is not None:
-                resources.attach(directory / module.weights_file, module.location)
-            operations = list(module.body.operations)
-        func = _entry_function(operations, FileLineCol(file, 1, 1))
+        loaded = load_module(text, file, directory, default_context())
+        func = _entry_function(loaded.module)
         chosen = default_mode(func) if mode is None else mode
         _check_mode(func, chosen)
-        machine = Machine(resources, chosen)
+        machine = Machine(loaded.resources, chosen)
         machine.takes_any_batch(func)  # finds operations without a kernel now
         return Program(text, file, directory, chosen, func, machine)
 
 
-def _entry_function(operations: Sequence[Operation], start: Location) -> FuncOp:
-    functions = [op for op in operations if isinstance(op, FuncOp)]
+def _entry_function(module: ModuleOp) -> FuncOp:
+    functions = [op for op in module.body.operations if isinstance(op, FuncOp)]
     for func in functions:
         if func.sym_name == ENTRY or len(functions) == 1:
             return func
     names = ", ".join(f"'@{func.sym_name}'" for func in functions)
     raise DiagnosticError.at(
-        start,
+        module.location,
         f"there is no function '@{ENTRY}' to run, but {names}"
         if functions
         else "there is no function to run",

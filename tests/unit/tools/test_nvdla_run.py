@@ -394,7 +394,9 @@ def test_faults_of_the_model(run: Run) -> None:
     two = DOUBLE.replace("@main", "@a") + DOUBLE.replace("@main", "@b")
     Path("two.ir").write_text(two)
     assert "there is no function '@main' to run, but '@a', '@b'" in run("two.ir").errors
-    Path("weights.ir").write_text(f'module attributes {{nvdla_ir.weights = "w.st"}} {{{DOUBLE}}}')
+    weight = "%w = nn.constant value=dense_resource<w> : tensor<2xf32>"
+    text = DOUBLE.replace("  %y", f"  {weight}\n  %y", 1)
+    Path("weights.ir").write_text(f'module attributes {{nvdla_ir.weights = "w.st"}} {{{text}}}')
     result = run("weights.ir")
     assert (result.status, result.output) == (1, "")
     assert "weights file 'w.st' does not exist" in result.errors
@@ -403,12 +405,21 @@ def test_faults_of_the_model(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: model"),
-        (["double.ir", "--input", "x.npy"], "'x.npy' is not NAME=FILE"),
-        (["double.ir", "--jobs", "0"], "'0' is not a number of processes from 1 on"),
-        (["double.ir", "--mode", "int"], "invalid choice: 'int'"),
+        ([], "one program is run, but none is given"),
+        (["double.ir", "--input", "x.npy"], "'--input' takes NAME=FILE, not 'x.npy'"),
+        (["double.ir", "--inptu", "a=x"], "unknown flag '--inptu'; did you mean '--input'?"),
+        (["double.ir", "--jobs", "0"], "'--jobs' takes a number from 1 on, not '0'"),
+        (["double.ir", "--jobs=two"], "'--jobs' takes a number from 0 on, not 'two'"),
+        (
+            ["double.ir", "--mode", "int"],
+            "'--mode' takes 'float' or 'fake-quantized' or 'integer', not 'int'",
+        ),
         (["double.ir", "--input", "a=x", "--raw-input", "a=y"], "input 'a' is given twice"),
         (["double.ir", "--output", "a=x", "--output", "b=x"], "'x' would be written twice"),
+        (
+            ["double.ir", "--output", "a=x.npz", "--raw-output", "b=x.npz"],
+            "'x.npz' would be written twice",
+        ),
         (["-", "--input", "a=-"], "standard input can be read once only"),
     ],
 )
@@ -421,7 +432,7 @@ def test_wrong_usage(run: Run, arguments: list[str], message: str) -> None:
 def test_help_and_version(run: Run) -> None:
     result = run("--help")
     assert (result.status, result.errors) == (0, "")
-    assert "--raw-output NAME=FILE" in result.output
+    assert "--raw-output=NAME=FILE" in result.output
     assert run("--version").output.startswith("nvdla-run ")
 
 
@@ -429,7 +440,7 @@ def test_version_loads_no_heavy_library() -> None:
     script = (
         "import sys, io; from nvdla_ir.tools.nvdla_run import main;"
         "main(['--version'], io.StringIO(), io.StringIO(), io.StringIO());"
-        "print([m for m in ('numpy', 'lark', 'rich', 'attrs', 'attr') if m in sys.modules])"
+        "print([m for m in ('numpy', 'lark', 'rich', 'attrs', 'attr', 'argparse') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
