@@ -1,0 +1,41 @@
+# make demo   run the main job on the residual digits network
+# make test   lint, type check, all tests
+# make bench  measure accuracy and speed; results as a table and as JSON
+# Each sets up .venv first; only Python >= 3.10 and make are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test bench lint types unit packaging clean
+
+demo: $(STAMP)
+	$(BIN)/python examples/digits/demo.py
+
+test: lint types unit packaging
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/basedpyright
+
+unit: $(STAMP)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+packaging: $(STAMP)
+	$(BIN)/python tests/packaging.py
+
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info nvdla_ir.egg-info .pytest_cache .ruff_cache
