@@ -47,15 +47,14 @@ def read_array(spec: str, name: str, stdin: TextIO) -> Array:
     Raises: DiagnosticError where there is none, or where it holds pickled objects.
     """
     file, key = split_key(spec)
-    data = read_raw(file, stdin) if file == STANDARD_STREAM else None
+    # Only regular files can be mapped; pipes and what is no file at all are for read_raw.
+    data = None if Path(file).is_file() else read_raw(file, stdin)
     try:
         if data is not None:
             return _read(data[:4096], lambda: io.BytesIO(data), key, name)
         with Path(file).open("rb") as stream:
             start = stream.read(4096)
         return _read(start, lambda: file, key, name)
-    except FileNotFoundError:
-        reason = "there is no such file"
     except (_ReadingError, EOFError, MemoryError, NotImplementedError, ValueError) as error:
         reason = str(error)
     except OSError as error:
@@ -73,7 +72,7 @@ def _read(start: bytes, source: Callable[[], Any], key: str | None, name: str) -
         if key is not None:
             raise _ReadingError("it is a single array, without keys")
         opened = source()
-        mapped = "r" if isinstance(opened, str) and not _is_pickled(start) else None
+        mapped = "r" if isinstance(opened, str) else None
         return _without_objects(lambda: np.load(opened, mmap_mode=mapped, allow_pickle=False))
     if not start.startswith(_ZIP_MAGICS):
         raise _ReadingError("it is neither a .npy nor a .npz file")
@@ -82,15 +81,11 @@ def _read(start: bytes, source: Callable[[], Any], key: str | None, name: str) -
         return _without_objects(lambda: archive[chosen])
 
 
-def _is_pickled(header: bytes) -> bool:
-    return b"'|O'" in header or b"'O'" in header
-
-
 def _without_objects(load: Callable[[], Array]) -> Array:
     try:
         return load()
     except ValueError as error:
-        if "allow_pickle" in str(error):
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise _ReadingError(
                 "it holds pickled Python objects, which are not loaded because they can run code; "
                 "save numbers"

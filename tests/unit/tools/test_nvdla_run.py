@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +231,17 @@ def test_unfitting_labels_leave_old_outputs(run: Run, labels: Any, message: str)
     assert Path("y.npy").read_text() == "old"
 
 
+def test_arrays_from_pipes(run: Run, tmp_path: Path) -> None:
+    os.mkfifo("x.npy")
+    content = _npy(np.ones((1, 2, 1, 1)))
+    writer = threading.Thread(target=Path("x.npy").write_bytes, args=[content])
+    writer.start()
+    result = run("double.ir", "--input", "data=x.npy")
+    writer.join()
+    assert (result.status, result.errors) == (0, "")
+    assert result.output == "prob: 1x2x1x1 float32, 2 to 2, argmax 0\n"
+
+
 def test_model_and_arrays_on_standard_streams(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.ones((1, 2, 1, 1)))
@@ -440,7 +453,8 @@ def test_version_loads_no_heavy_library() -> None:
     script = (
         "import sys, io; from nvdla_ir.tools.nvdla_run import main;"
         "main(['--version'], io.StringIO(), io.StringIO(), io.StringIO());"
-        "print([m for m in ('numpy', 'lark', 'rich', 'attrs', 'attr', 'argparse') if m in sys.modules])"
+        "heavy = ('numpy', 'lark', 'rich', 'attrs', 'attr', 'argparse');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
