@@ -5,7 +5,7 @@ One machine runs every level: what a level needs is in its kernels (``registry.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.arith.errors import OperandError
-from nvdla_ir.dialects.func import FuncOp, ReturnOp
+from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.quant import CalibratedType, QuantizedType
@@ -153,6 +153,9 @@ class Machine:
 
     def _make_plan(self, func: FuncOp) -> _Plan:
         diagnostics = DiagnosticCollector()
+        returned = list(func.return_op.operands)
+        _check_names(func, "inputs", map(func.argument_name, func.body.arguments), diagnostics)
+        _check_names(func, "outputs", map(func.result_name, range(len(returned))), diagnostics)
         constants: dict[Value, Any] = {}
         chosen: list[tuple[Operation, Kernel]] = []
         for op in func.body.operations:
@@ -166,7 +169,6 @@ class Machine:
             else:
                 chosen.append((op, kernel))
         diagnostics.raise_if_errors()
-        returned = list(func.return_op.operands)
         return _Plan(
             constants, _with_last_uses(chosen, returned), returned, _any_batch(func, chosen)
         )
@@ -268,6 +270,20 @@ class Machine:
             diagnostics.error(func.location, "the inputs have different numbers of images")
         diagnostics.raise_if_errors()
         return environment
+
+
+def _check_names(
+    func: FuncOp, what: str, names: Iterable[str], diagnostics: DiagnosticCollector
+) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            diagnostics.error(
+                func.location,
+                f"two {what} of '@{func.sym_name}' are called '{name}'; give them names "
+                f"({NAME_ATTRIBUTE})",
+            )
+        seen.add(name)
 
 
 def _with_last_uses(

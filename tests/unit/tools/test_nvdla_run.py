@@ -487,6 +487,32 @@ def test_faults_in_worker_processes_are_told_as_in_one(run: Run) -> None:
     assert results[1].status == 1
 
 
+def dying(_: Any) -> None:
+    os._exit(7)
+
+
+def test_a_worker_that_dies_and_an_interruption_lose_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nvdla_ir.tools import image_runs
+
+    save("x.npy", np.ones((64, 2, 1, 1)))
+    Path("y.npy").write_text("old")
+    arguments = ["double.ir", "--input", "data=x.npy", "--output", "prob=y.npy", "--jobs", "2"]
+    monkeypatch.setattr(image_runs, "_work", dying)
+    result = run(*arguments)
+    assert result.status == 1
+    assert "error: a worker process ended before its work was done" in result.errors
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(image_runs, "run_images", interrupted)
+    result = run(*arguments)
+    assert (result.status, result.errors) == (1, "nvdla-run: interrupted, nothing was written\n")
+    assert Path("y.npy").read_text() == "old"
+
+
 def test_terminals_get_a_table(run: Run, tmp_path: Path) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

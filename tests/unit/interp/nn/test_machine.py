@@ -186,6 +186,15 @@ def test_operations_without_a_kernel_are_all_named_with_their_place() -> None:
     ]
 
 
+def test_outputs_of_one_name_are_refused() -> None:
+    module, resources = parse_module(
+        "func.func @main(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>) {\n"
+        "  func.return %x, %x\n}\n"
+    )
+    with pytest.raises(DiagnosticError, match="two outputs of '@main' are called 'x'; give them"):
+        Machine(resources).run(function_of(module), {"x": np.zeros((1, 2))})
+
+
 def test_default_mode_is_what_the_types_say() -> None:
     assert default_mode(two_layers()[1]) is Mode.FLOAT
     module, _ = parse_module(
