@@ -149,7 +149,9 @@ class DenseResourceAttr(Attribute):
     type: TensorType
 
     def __str__(self) -> str:
-        return f"dense_resource<{quote_key(self.key)}> : {self.type}"
+        # Angle brackets delimit the token even inside a string.
+        key = quote_key(self.key).replace("<", "\\3C").replace(">", "\\3E")
+        return f"dense_resource<{key}> : {self.type}"
 
 
 @frozen(cache_hash=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import lark
@@ -23,7 +23,7 @@ from nvdla_ir.ir.attributes import (
     TypeAttr,
     UnitAttr,
 )
-from nvdla_ir.ir.dialect import Dialect, did_you_mean
+from nvdla_ir.ir.dialect import Context, Dialect, did_you_mean
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol, FusedLoc, Location, NameLoc
 from nvdla_ir.ir.types import (
     I64,
@@ -36,6 +36,7 @@ from nvdla_ir.ir.types import (
     TensorType,
     Type,
 )
+from nvdla_ir.text.grammar import rules_of
 
 Number: TypeAlias = "int | float"
 # A literal's shape and its numbers in row-major order.
@@ -136,12 +137,29 @@ def _check_integers(values: Sequence[Number], type: Type) -> None:
 class LeafCallbacks:
     """One method a rule of the grammar's leaf part, called with the rule's children."""
 
-    def __init__(self, dialects: Sequence[Dialect], allow_unregistered: bool) -> None:
-        self._allow_unregistered = allow_unregistered
-        self._dialects = {dialect.name: dialect for dialect in dialects}
-        for dialect in dialects:
-            for rule, make in dialect.type_parsers.items():
-                setattr(self, rule, _guarded(make))
+    def __init__(self, context: Context, fragments: Mapping[str, str]) -> None:
+        self._context = context
+        for name, fragment in fragments.items():
+            for rule in rules_of(fragment):
+                setattr(self, rule, self._dialect_callback(name, rule))
+
+    def _dialect_callback(self, name: str, rule: str) -> Callable[[list[Any]], Any]:
+        """Calls what the dialect called ``name`` has for ``rule``; the dialect is imported when
+        the rule is met for the first time."""
+        found: Callable[[list[Any]], Any] | None = None
+
+        def callback(children: list[Any]) -> Any:
+            nonlocal found
+            if found is None:
+                dialect = self._context.dialect(name)
+                assert dialect is not None
+                found = self._find_callback(dialect, rule)
+            return found(children)
+
+        return callback
+
+    def _find_callback(self, dialect: Dialect, rule: str) -> Callable[[list[Any]], Any]:
+        return _guarded(dialect.type_parsers[rule])
 
     # -------------------------------------------------------------- types
 
@@ -187,20 +205,22 @@ class LeafCallbacks:
         self._check_opaque(children[0], "type")
         return OpaqueType(str(children[0]))
 
-    def _check_opaque(self, text: str, what: str) -> None:
+    def _check_opaque(self, text: lark.Token, what: str) -> None:
         namespace, _, rest = text[1:].partition(".")
         name = re.split(r"[<\s]", rest, maxsplit=1)[0]
-        dialect = self._dialects.get(namespace)
+        dialect = self._context.dialect(namespace)
         if dialect is not None:
-            known = [rule.split("_type_")[1] for rule in dialect.type_parsers]
+            types = (rule.partition("_type_")[2] for rule in dialect.type_parsers)
             raise LeafError(
                 f"unknown {what} '{text[0]}{namespace}.{name}' in dialect '{namespace}'"
-                f"{did_you_mean(name, known)}"
+                f"{did_you_mean(name, filter(None, types))}",
+                _offset(text),
             )
-        if not self._allow_unregistered:
+        if not self._context.allow_unregistered:
             raise LeafError(
                 f"unknown {what} '{text[0]}{namespace}.{name}': dialect '{namespace}' is not known"
-                f"{did_you_mean(namespace, self._dialects)}"
+                f"{did_you_mean(namespace, self._context.dialect_names)}",
+                _offset(text),
             )
 
     # -------------------------------------------------------------- attributes

@@ -34,10 +34,11 @@ class ParsedText:
 class Parser:
     """A parser for the dialects of a context. Making one costs some 20 ms; reuse it."""
 
-    def __init__(self, context: Context, dialects: tuple[Dialect, ...]) -> None:
-        self._callbacks = StatementCallbacks(context, dialects)
+    def __init__(self, context: Context) -> None:
+        fragments = grammar.fragments(context)
+        self._callbacks = StatementCallbacks(context, fragments)
         # Lark's own types are incomplete.
-        self._lark: Any = grammar.build(dialects, self._callbacks)
+        self._lark: Any = grammar.build(fragments, self._callbacks)
         self._callbacks.leaf = self._parse_leaf
 
     def parse(self, text: str, file: str, diagnostics: DiagnosticCollector) -> ParsedText:
@@ -53,6 +54,7 @@ class Parser:
         gc.disable()
         try:
             self._lark.parse(text, start="file")
+            callbacks.scope.report_undefined()
         except UnexpectedInput as error:
             diagnostics.emit(syntax_error(error, self._lark, text, file))
         except DiagnosticError as error:
@@ -60,8 +62,6 @@ class Parser:
         finally:
             if collecting:
                 gc.enable()
-        if not diagnostics.errors:
-            callbacks.scope.report_undefined()
         diagnostics.raise_if_errors()
         operations = list(callbacks.top_level.operations)
         for operation in operations:
@@ -100,16 +100,19 @@ def _unknown_type(text: str, offset: int) -> str | None:
 
 
 @functools.lru_cache(maxsize=4)
-def _parser(dialects: tuple[Dialect, ...], allow_unregistered: bool) -> Parser:
-    context = Context({}, allow_unregistered)
-    for dialect in dialects:
+def _parser(
+    table: tuple[tuple[str, str], ...], registered: tuple[Dialect, ...], allow_unregistered: bool
+) -> Parser:
+    context = Context(dict(table), allow_unregistered)
+    for dialect in registered:
         context.register(dialect)
-    return Parser(context, dialects)
+    return Parser(context)
 
 
 def parser_for(context: Context) -> Parser:
     """The parser for the dialects of ``context``: one for each set of dialects in a process."""
-    return _parser(tuple(context.dialects()), context.allow_unregistered)
+    table = tuple(context.table.items())
+    return _parser(table, tuple(context.registered), context.allow_unregistered)
 
 
 def parse(

@@ -49,15 +49,17 @@ class StatementCallbacks(LeafCallbacks):
     equal texts recur in every operation.
     """
 
-    def __init__(self, context: Context, dialects: Sequence[Dialect]) -> None:
-        super().__init__(dialects, context.allow_unregistered)
-        self._context = context
+    def __init__(self, context: Context, fragments: Mapping[str, str]) -> None:
+        super().__init__(context, fragments)
         self.leaf: Callable[[str, str], Any]
         self._leaves: dict[tuple[str, str], Any] = {}
-        for dialect in dialects:
-            for rule, build in dialect.statement_parsers.items():
-                setattr(self, rule, functools.partial(build, self))
         self.begin("", DiagnosticCollector())
+
+    def _find_callback(self, dialect: Dialect, rule: str) -> Callable[[list[Any]], Any]:
+        build = dialect.statement_parsers.get(rule)
+        if build is not None:
+            return functools.partial(build, self)
+        return super()._find_callback(dialect, rule)
 
     def begin(self, file: str, diagnostics: DiagnosticCollector) -> None:
         self.file = file
@@ -285,7 +287,8 @@ class StatementCallbacks(LeafCallbacks):
         if len(values) != len(function_type.inputs):
             raise self.error(
                 signature,
-                f"{len(values)} operands are given, but the type lists {len(function_type.inputs)}",
+                f"the type lists {len(function_type.inputs)} operands, but {len(values)} stand in "
+                "parentheses",
             )
         for index, (value, type) in enumerate(zip(values, function_type.inputs, strict=True)):
             if value.type is not type and value.type != type and self._is_defined(value):
@@ -327,6 +330,8 @@ class StatementCallbacks(LeafCallbacks):
                 raise self.error(
                     name_token, f"'{name}' is not registered: write it in generic form"
                 )
+            if results is not None:
+                self._stand_in_for_results(results)
             return
         attributes, keyword_operands = self._keywords(op_class, positionals, keywords, name_token)
         if op_class.trailing is not None:
@@ -341,7 +346,7 @@ class StatementCallbacks(LeafCallbacks):
         if op_class.definition.has_operand_segments:
             values = self._segment(op_class, name_token, values, keyword_operands, attributes)
         elif keyword_operands:
-            raise self.error(name_token, f"'{name}' takes its operands without names, in order")
+            self._refuse_names(op_class, keyword_operands)
         location = self._explicit_location(place) or self.location_of(name_token)
         op = op_class(values, (), attributes, regions, location)
         if types is not None:
@@ -380,6 +385,11 @@ class StatementCallbacks(LeafCallbacks):
             self._define_results(op, results)
         self._blocks[-1].append(op)
 
+    def _stand_in_for_results(self, token: lark.Token) -> None:
+        """Define the results of an unknown operation, so that their users are not reported."""
+        for name in re.findall(r"%([\w.$-]+)", token):
+            self.scope.define(name, Value(NoneType()), self.location_of(token))
+
     def _define_results(self, op: Operation, token: lark.Token) -> None:
         text = token[1:-1].rstrip()
         names = [text] if "," not in text else [n.lstrip("%") for n in _SEPARATOR.split(text)]
@@ -388,7 +398,8 @@ class StatementCallbacks(LeafCallbacks):
         total = sum(int(count or 1) for _, count in sizes)
         if total != len(op.results):
             self.diagnostics.error(
-                location, f"'{op.name}' has {len(op.results)} results, but {total} are named"
+                location,
+                f"{total} results are named, but '{op.name}' has {len(op.results)}",
             )
             return
         results = iter(op.results)
@@ -516,6 +527,14 @@ class StatementCallbacks(LeafCallbacks):
         attributes[OPERAND_SEGMENT_SIZES] = DenseArrayAttr(I32, tuple(map(len, groups)))
         return [value for group in groups for value in group]
 
+    def _refuse_names(self, op_class: type[Op], named: Mapping[str, lark.Token]) -> None:
+        known = [field.name for field in op_class.definition.operands]
+        for name, token in named.items():
+            message = f"'{op_class.name}' takes its operands without names, in order"
+            if name not in known:
+                message = f"'{op_class.name}' has no operand '{name}'{did_you_mean(name, known)}"
+            raise self.error(token, message)
+
     def _result_types(self, token: lark.Token) -> Sequence[Type]:
         function_type: FunctionType = self.parse_leaf(
             "leaf_type", lark.Token.new_borrow_pos(token.type, f"(){token}", token)
@@ -526,6 +545,18 @@ class StatementCallbacks(LeafCallbacks):
         if not all(map(self._is_defined, op.operands)):
             # Reported already; go on to find more faults.
             return [NoneType()] * len(op.definition.results)
+        for name, field in op.definition.attributes.items():
+            attribute = op.attributes.get(name)
+            if attribute is None and field.required:
+                raise self.error(
+                    token, f"'{op.name}' needs the attribute '{name}', {field.kind.description}"
+                )
+            if attribute is not None and not field.kind.accepts(attribute):
+                raise self.error(
+                    token,
+                    f"'{op.name}' has '{name} = {attribute}', but '{name}' must be "
+                    f"{field.kind.description}",
+                )
         try:
             types = op.infer_result_types()
         except (ValueError, IndexError):

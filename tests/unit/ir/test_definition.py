@@ -89,7 +89,7 @@ def test_attributes_read_as_python_values() -> None:
     op.note = None
     assert "note" not in op.attributes
     del op.attributes["sizes"]
-    with pytest.raises(ValueError, match="'toy.mixed' has no attribute 'sizes'"):
+    with pytest.raises(ValueError, match=r"'toy.mixed' has no attribute 'sizes'"):
         _ = op.sizes
 
 
@@ -103,7 +103,7 @@ def test_inherent_and_discardable_attributes_are_told_apart() -> None:
 
 def test_types_are_inferred_or_needed() -> None:
     assert NegateOp.create(input=source().result).result.type == VECTOR
-    with pytest.raises(TypeError, match="'toy.mixed' needs result_types"):
+    with pytest.raises(TypeError, match=r"'toy.mixed' needs result_types"):
         MixedOp.create(first=source().result, last=source().result, sizes=())
     assert SinkOp.create(inputs=vectors(2)).results == []
 
@@ -122,7 +122,7 @@ def test_missing_and_unknown_fields(fields: dict[str, object], message: str) -> 
 
 
 def test_a_required_attribute_is_needed() -> None:
-    with pytest.raises(TypeError, match="'toy.mixed' needs 'sizes'"):
+    with pytest.raises(TypeError, match=r"'toy.mixed' needs 'sizes'"):
         MixedOp.create(first=source().result, last=source().result, result_types=[VECTOR])
 
 

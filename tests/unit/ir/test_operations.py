@@ -103,7 +103,7 @@ def test_erasing_a_used_operation_is_refused() -> None:
     block.append(a)
     negate = NegateOp.create(input=a.result)
     block.append(negate)
-    with pytest.raises(ValueError, match="'toy.source' cannot be erased: a result is still used"):
+    with pytest.raises(ValueError, match=r"'toy.source' cannot be erased: a result is still used"):
         a.erase()
     assert list(block.operations) == [a, negate]
     negate.erase()
@@ -211,7 +211,7 @@ def test_order_and_ancestry() -> None:
 
 
 def test_the_only_result_and_the_only_block() -> None:
-    with pytest.raises(ValueError, match="'toy.sink' has 0 results, not one"):
+    with pytest.raises(ValueError, match=r"'toy.sink' has 0 results, not one"):
         _ = SinkOp.create(inputs=[source().result]).result
     with pytest.raises(ValueError, match="the region has 2 blocks, not one"):
         _ = Region([Block(), Block()]).block
@@ -244,7 +244,7 @@ def test_clone_copies_all_inside_and_maps_values() -> None:
     mapping: dict[Value, Value] = {outside.result: replacement.result}
     third = op.clone(mapping)
     assert list(third.regions[0].block.operations)[1].operands[1] is replacement.result
-    assert mapping[first.result] is list(third.regions[0].block.operations)[0].result
+    assert mapping[first.result] is next(third.regions[0].block.operations).result
     op.erase()
     assert outside.result.use_count == 1
 

@@ -65,7 +65,7 @@ def test_a_builder_stays_behind_what_it_inserted() -> None:
 
 def test_a_point_at_an_operation_in_no_block() -> None:
     for make in (InsertionPoint.before, InsertionPoint.after):
-        with pytest.raises(ValueError, match="'toy.source' is in no block"):
+        with pytest.raises(ValueError, match=r"'toy.source' is in no block"):
             make(source())
 
 
