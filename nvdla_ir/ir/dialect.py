@@ -62,6 +62,7 @@ class Context:
     table: dict[str, str]
     allow_unregistered: bool = False
     _loaded: dict[str, Dialect] = field(factory=dict[str, Dialect], init=False)
+    _registered: dict[str, Dialect] = field(factory=dict[str, Dialect], init=False)
 
     @property
     def dialect_names(self) -> list[str]:
@@ -69,7 +70,12 @@ class Context:
 
     def register(self, dialect: Dialect) -> None:
         """Make an already imported dialect known, replacing one of the same name."""
-        self._loaded[dialect.name] = dialect
+        self._registered[dialect.name] = self._loaded[dialect.name] = dialect
+
+    @property
+    def registered(self) -> list[Dialect]:
+        """The dialects that ``register`` has made known."""
+        return list(self._registered.values())
 
     def dialect(self, name: str) -> Dialect | None:
         """The dialect called ``name``, imported if need be, or None."""

@@ -6,13 +6,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import lark
 
-from nvdla_ir.ir.dialect import Dialect
+from nvdla_ir.ir.dialect import Context
+
+_DIRECTORY = Path(importlib.import_module("nvdla_ir.grammar").__file__ or "").parent
 
 STARTS = ["file", "leaf_type", "leaf_attribute", "leaf_location", "leaf_resources"]
 
@@ -39,20 +42,36 @@ _LOCATION = _parenthesized(8)
 _TYPE = rf"!?[A-Za-z_][\w.$]*{_NESTED}"
 
 
-def compose(dialects: Iterable[Dialect]) -> str:
+_RULE = re.compile(r"^([a-z]\w*)\s*:|->\s*([a-z]\w*)", re.MULTILINE)
+
+
+def fragments(context: Context) -> dict[str, str]:
+    """The grammar fragment of each dialect of ``context`` that has one, by the dialect's name.
+
+    Dialects of the context's table are not imported for it: their fragments bear their names.
+    """
+    stems = {name: name for name in context.table}
+    for dialect in context.registered:
+        stems[dialect.name] = dialect.grammar or ""
+    found: dict[str, str] = {}
+    for name in sorted(stems):
+        file = _DIRECTORY / f"{stems[name]}.lark"
+        if stems[name] and file.is_file():
+            found[name] = file.read_text(encoding="utf-8")
+    return found
+
+
+def rules_of(fragment: str) -> list[str]:
+    """The rules of a fragment, by the names that their callbacks have."""
+    return [rule or alias for rule, alias in _RULE.findall(fragment)]
+
+
+def compose(fragments: Mapping[str, str]) -> str:
     """The whole grammar as Lark text."""
-    directory = Path(importlib.import_module("nvdla_ir.grammar").__file__ or "").parent
-    parts = [(directory / "core.lark").read_text(encoding="utf-8")]
-    types: list[str] = []
-    statements: list[str] = []
-    for dialect in dialects:
-        if dialect.grammar is None:
-            continue
-        text = (directory / f"{dialect.grammar}.lark").read_text(encoding="utf-8")
-        parts.append(text)
-        rules = [line.partition(":")[0] for line in text.splitlines() if ":" in line]
-        types += [rule for rule in rules if rule.startswith(f"{dialect.name}_type_")]
-        statements += [rule for rule in rules if rule.startswith(f"{dialect.name}_statement_")]
+    parts = [(_DIRECTORY / "core.lark").read_text(encoding="utf-8"), *fragments.values()]
+    rules = [(name, rule) for name, text in fragments.items() for rule in rules_of(text)]
+    types = [rule for name, rule in rules if rule.startswith(f"{name}_type_")]
+    statements = [rule for name, rule in rules if rule.startswith(f"{name}_statement_")]
     parts.append(f"?dialect_type: {' | '.join(types) or 'OPAQUE_TYPE'}")
     parts.append(f"statement: {' | '.join(statements) or 'WORD'}")
     composed = "\n".join(parts)
@@ -65,9 +84,10 @@ def compose(dialects: Iterable[Dialect]) -> str:
     return composed
 
 
-def build(dialects: Iterable[Dialect], callbacks: object) -> lark.Lark:
-    """A parser for the given dialects that calls ``callbacks.<rule>(children)`` as it goes."""
-    text = compose(dialects)
+def build(fragments: Mapping[str, str], callbacks: object) -> lark.Lark:
+    """A parser for the core and the given fragments that calls ``callbacks.<rule>(children)`` as
+    it goes."""
+    text = compose(fragments)
     cache_file = _cache_file(text)
     return lark.Lark(
         text,
