@@ -6,6 +6,7 @@ import importlib.util
 import random
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from measure import Row, best_seconds
 
@@ -33,7 +34,7 @@ def generic_module(count: int) -> str:
         if kind == 0:
             lines.append(
                 f'    {name} = "nn.constant"() <{{value = dense_resource<conv{index}.weight> : '
-                f"tensor<64x64x3x3xf32>}}> {{nvdla_ir.note = \"weights of layer {index}, as trained"
+                f'tensor<64x64x3x3xf32>}}> {{nvdla_ir.note = "weights of layer {index}, as trained'
                 f'"}} : () -> tensor<64x64x3x3xf32>'
             )
             weight = name
@@ -79,16 +80,14 @@ def rows() -> Iterator[Row]:
         context = default_context()
         parse("module {}", context)  # builds the grammar
         operations = parse(text, context).operations
-        rates[count] = count / best_seconds(lambda: parse(text, context), time.process_time)
+        rates[count] = count / best_seconds(partial(parse, text, context), time.process_time)
         target = 4_000.0 if count == 5_000 else None
         yield Row("text", f"parse {count:,} ops", rates[count], "ops/s", target)
         if count == 5_000:
             yield Row("text", "bytes an op", len(text) / count, "bytes")
             yield from _printing(operations, count)
             yield from _beside_xdsl(text, count, rates[count])
-    yield Row(
-        "text", "rate at 50,000 over 5,000 ops", rates[50_000] / rates[5_000], "", 0.8
-    )
+    yield Row("text", "rate at 50,000 over 5,000 ops", rates[50_000] / rates[5_000], "", 0.8)
 
 
 def _printing(operations: list, count: int) -> Iterator[Row]:
