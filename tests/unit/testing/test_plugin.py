@@ -14,8 +14,10 @@ FAILS = "\n// RUN: cat %s \\\n// RUN:   | filecheck %s\n// CHECK: other {{x}}\ns
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> pytest.Pytester:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A project with a test that passes in ``tests/lit/a/passes.ir``."""
+    # Loading hypothesis takes longer than all else here.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     folder = pytester.mkdir("tests") / "lit" / "a"
     folder.mkdir(parents=True)
     (folder / "passes.ir").write_text(PASSES)
