@@ -20,7 +20,10 @@ from register_programs import (
 )
 
 from nvdla_ir.dialects import csb
-from nvdla_ir.hw.configuration import load_configuration
+from nvdla_ir.hw.configuration import HardwareConfiguration, load_configuration
+from nvdla_ir.hw.registers import register_map
+from nvdla_ir.interp import registers
+from nvdla_ir.interp.device.device import Device
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.interp.registers import device_of
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
@@ -452,3 +455,54 @@ def test_the_program_states_its_own_size(target: str) -> None:
         if "ADDR_HIGH" in write
     ]
     assert bool(high) == (load_configuration(target).address_bits > 32)
+
+
+class UsedDevice(Device):
+    """A device whose register groups are full of what earlier layers left there."""
+
+    def __init__(self, configuration: HardwareConfiguration) -> None:
+        super().__init__(configuration)
+        rng = np.random.default_rng(7)
+        for unit in (
+            "CDMA",
+            "CSC",
+            "CMAC_A",
+            "CMAC_B",
+            "CACC",
+            "SDP_RDMA",
+            "SDP",
+            "PDP_RDMA",
+            "PDP",
+        ):
+            block = register_map(configuration.register_map)[unit]
+            for group in (1, 0):
+                self.write(unit, "S_POINTER", group)
+                for register in block.registers.values():
+                    if register.grouped and register.name != "D_OP_ENABLE":
+                        word = int(rng.integers(1 << 32)) & register.writable_mask
+                        self.write(unit, register.name, word)
+
+
+@every_configuration
+@pytest.mark.parametrize("body", [CONVOLUTION, RESIDUAL, POOLED])
+def test_nothing_is_left_of_earlier_layers(
+    target: str, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registers, "Device", UsedDevice)
+    extra = "reciprocals=[21845, 32768] pad_value=3"
+    assert_same(target, body.replace("METHOD", "average").replace("EXTRA", extra))
+
+
+@every_configuration
+@pytest.mark.parametrize("image", [False, True])
+def test_nothing_is_left_for_memory_readers(
+    target: str, image: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registers, "Device", UsedDevice)
+    if image:
+        test_image_input(target, "T_R8", 1, "i", "")
+    else:
+        test_the_sdp_on_cubes_in_memory(target)
+        test_pooling_of_a_cube_in_memory(
+            target, (3, 3), (1, 1), (1, 1, 1, 1), "1x6x9x150", "1x6x9x150"
+        )
