@@ -73,8 +73,12 @@ class Arguments:
     flags: list[GivenFlag] = field(factory=list[GivenFlag])
     positionals: list[str] = field(factory=list[str])
 
+    @property
+    def names(self) -> list[str]:
+        return [given.flag.name for given in self.flags]
+
     def has(self, name: str) -> bool:
-        return any(given.flag.name == name for given in self.flags)
+        return name in self.names
 
     def values(self, name: str) -> list[str]:
         return [given.value or "" for given in self.flags if given.flag.name == name]

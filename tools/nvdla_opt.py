@@ -29,9 +29,18 @@ def main(
         print(f"nvdla-opt {__version__}", file=stdout or sys.stdout)
         return 0
     # Imported here, so that --version answers at once.
+    import gc
+
+    if argv is None:
+        # A process of its own is over soon: collecting garbage would only take time.
+        gc.set_threshold(100_000)
     from .opt_run import run
 
-    return run(arguments, stdin or sys.stdin, stdout or sys.stdout, stderr or sys.stderr)
+    try:
+        return run(arguments, stdin or sys.stdin, stdout or sys.stdout, stderr or sys.stderr)
+    finally:
+        if argv is None:
+            gc.freeze()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from nvdla_ir.ir.dialect import Dialect
 from nvdla_ir.ir.location import FileLineCol
 from nvdla_ir.passes.base import Pass
 from nvdla_ir.passes.options import OptionDescription, options_of
-from nvdla_ir.passes.plugins import load_plugin
 from nvdla_ir.passes.registry import ALIASES, PassRegistry
 from nvdla_ir.text.pipeline_syntax import (
     PassSpecification,
@@ -150,6 +149,8 @@ def read_command(argv: Sequence[str]) -> Command:
     registry = PassRegistry()
     dialects: list[Dialect] = []
     for file in _plugin_files(argv):
+        from nvdla_ir.passes.plugins import load_plugin
+
         plugin = load_plugin(file)
         for pass_class in plugin.passes:
             _register(registry, pass_class, plugin.file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,7 +17,6 @@ from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticE
 from nvdla_ir.ir.dialect import Context
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
 from nvdla_ir.passes.base import Session
-from nvdla_ir.passes.instrumentation import Everything, IRPrinting, Timing
 from nvdla_ir.passes.pipeline import Instrumentation, Pipeline
 from nvdla_ir.text.pipeline_syntax import parse_pipeline
 from nvdla_ir.text.printer import PrintOptions, print_operation
@@ -36,7 +36,6 @@ from .command_line import (
     read_input,
     write_output,
 )
-from .expected_diagnostics import ExpectedDiagnostics
 from .module_files import (
     WEIGHTS_SUFFIX,
     LoadedModule,
@@ -48,11 +47,15 @@ from .module_files import (
 )
 from .opt_flags import Command, dialect_list, help_text, pass_list, read_command
 
+# What only some runs need is imported where it is used: starting must be quick.
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from nvdla_ir.passes.instrumentation import Timing
+
 _SEPARATOR = re.compile(r"^// -----[ \t]*\r?$", re.MULTILINE)
 _PRINTED_SEPARATOR = "\n// -----\n"
+_PRINT_FLAGS = "mlir-print-ir-"
 _REPRODUCER_NAME = "<reproducer>"
 
 
@@ -86,7 +89,8 @@ def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> i
         print(f"Pass Manager with {len(pipeline.passes)} passes:", file=stderr)
         print(pipeline.text(), file=stderr)
     try:
-        job = _Job(command, options, pipeline, context, printer, stdout, stderr)
+        timing = _new_timing() if command.arguments.has("mlir-timing") else None
+        job = _Job(command, options, pipeline, context, printer, stdout, stderr, timing)
         return job.run(stdin)
     except DiagnosticError as error:
         printer.show(error.diagnostics)
@@ -164,7 +168,7 @@ class _Job:
     printer: DiagnosticPrinter
     stdout: TextIO
     stderr: TextIO
-    timing: Timing = field(factory=Timing)
+    timing: Timing | None
     statistics: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]])
 
     def run(self, stdin: TextIO) -> int:
@@ -186,9 +190,8 @@ class _Job:
                 diagnostics.diagnostics += [d for d in error.diagnostics if id(d) not in known]
             failed |= self._tell(part, file, diagnostics)
         if not failed:
-            self.timing.begin()
-            self._write(modules)
-            self.timing.end("output")
+            with self._phase("output"):
+                self._write(modules)
         self._report()
         return INPUT_AT_FAULT if failed else SUCCESS
 
@@ -197,6 +200,8 @@ class _Job:
         if self.options.verify_diagnostics is None:
             self.printer.show(diagnostics.diagnostics)
             return bool(diagnostics.errors)
+        from .expected_diagnostics import ExpectedDiagnostics
+
         only_expected = self.options.verify_diagnostics == "only-expected"
         expected = ExpectedDiagnostics.read(text, file, only_expected)
         faults = expected.check(diagnostics.diagnostics)
@@ -207,10 +212,9 @@ class _Job:
 
     def _compile(self, text: str, file: str, diagnostics: DiagnosticCollector) -> LoadedModule:
         """Parse ``text`` and run the passes. Raises: DiagnosticError"""
-        self.timing.begin()
         directory = Path() if file == STANDARD_INPUT_NAME else Path(file).parent
-        loaded = load_module(text, file, directory, self.context, diagnostics)
-        self.timing.end("parse and verify")
+        with self._phase("parse and verify"):
+            loaded = load_module(text, file, directory, self.context, diagnostics)
         pipeline = self._pipeline_for(loaded)
         session = Session(loaded.resources, diagnostics, self.statistics)
         reproducer_file = self.command.arguments.value("mlir-pass-pipeline-crash-reproducer")
@@ -255,8 +259,18 @@ class _Job:
         return text
 
     def _instrumentation(self) -> list[Instrumentation]:
+        found: list[Instrumentation] = []
+        if any(name.startswith(_PRINT_FLAGS) for name in self.command.arguments.names):
+            found.append(self._printing())
+        if self.timing is not None:
+            found.append(self.timing)
+        return found
+
+    def _printing(self) -> Instrumentation:
+        from nvdla_ir.passes.instrumentation import IRPrinting
+
         arguments = self.command.arguments
-        printing = IRPrinting(
+        return IRPrinting(
             self.stderr.write,
             self.options.print_options,
             before=_passes_to_print(arguments, "mlir-print-ir-before"),
@@ -264,7 +278,10 @@ class _Job:
             after_change=arguments.has("mlir-print-ir-after-change"),
             after_failed=arguments.has("mlir-print-ir-after-failure"),
         )
-        return [printing, self.timing] if printing.is_needed else [self.timing]
+
+    def _phase(self, name: str) -> AbstractContextManager[None]:
+        """Measures a part of the run that is not a pass, if times are asked for."""
+        return nullcontext() if self.timing is None else self.timing.phase(name)
 
     # -------------------------------------------------------------- output
 
@@ -316,13 +333,21 @@ class _Job:
 
     def _report(self) -> None:
         arguments = self.command.arguments
-        if arguments.has("mlir-timing"):
+        if self.timing is not None:
             _print_timing(self.timing, self.stderr)
         if arguments.has("mlir-pass-statistics"):
             _print_statistics(self.statistics, self.stderr)
 
 
+def _new_timing() -> Timing:
+    from nvdla_ir.passes.instrumentation import Timing
+
+    return Timing()
+
+
 def _passes_to_print(arguments: Arguments, flag: str) -> Container[str]:
+    from nvdla_ir.passes.instrumentation import Everything
+
     if arguments.has(f"{flag}-all"):
         return Everything()
     return [name for value in arguments.values(flag) for name in value.split(",")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Generator
+from contextlib import contextmanager
 
 from attrs import define, field
 
@@ -29,11 +30,6 @@ class IRPrinting(Instrumentation):
     after_change: bool = False
     after_failed: bool = False
     _previous: str = ""
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether anything is to be printed at all."""
-        return bool(self.before or self.after or self.after_change or self.after_failed)
 
     def before_pass(self, pass_: Pass, module: ModuleOp) -> None:
         if pass_.name in self.before:
@@ -68,25 +64,29 @@ class Everything(Container[str]):
 class Timing(Instrumentation):
     """Measures how long each pass takes, in the order in which they ran.
 
-    ``seconds``: name and wall-clock time, of other phases too where ``phase`` is used
+    seconds: name and wall-clock time of each, other phases of a run among them
     """
 
     seconds: list[tuple[str, float]] = field(factory=list[tuple[str, float]])
     _start: float = 0.0
 
     def before_pass(self, pass_: Pass, module: ModuleOp) -> None:
-        self.begin()
-
-    def after_pass(self, pass_: Pass, module: ModuleOp) -> None:
-        self.end(pass_.name)
-
-    def after_failure(self, pass_: Pass, module: ModuleOp) -> None:
-        self.end(pass_.name)
-
-    def begin(self) -> None:
-        """A phase starts."""
         self._start = time.perf_counter()
 
-    def end(self, name: str) -> None:
-        """The phase that began last is called ``name``, and over."""
+    def after_pass(self, pass_: Pass, module: ModuleOp) -> None:
+        self._end(pass_.name)
+
+    def after_failure(self, pass_: Pass, module: ModuleOp) -> None:
+        self._end(pass_.name)
+
+    @contextmanager
+    def phase(self, name: str) -> Generator[None, None, None]:
+        """Measures something that is not a pass."""
+        self._start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._end(name)
+
+    def _end(self, name: str) -> None:
         self.seconds.append((name, time.perf_counter() - self._start))

@@ -37,8 +37,8 @@ def _parenthesized(depth: int) -> str:
     return rf'\((?:[^()"]|"(?:[^"\\\n]|\\.)*"{inner})*\)'
 
 
-# Locations nest at most eight deep.
-_LOCATION = _parenthesized(8)
+# Locations nest at most five deep.
+_LOCATION = _parenthesized(5)
 _TYPE = rf"!?[A-Za-z_][\w.$]*{_NESTED}"
 
 

@@ -355,6 +355,10 @@ class StatementCallbacks(LeafCallbacks):
             op.set_result_types(self._inferred_types(op, name_token))
         self.append(op, results)
 
+    def maybe(self, children: list[Any]) -> Any:
+        """What a part that may be left out stands for: None where it is."""
+        return children[0]
+
     def positionals(self, children: list[lark.Token]) -> list[lark.Token]:
         return children
 
