@@ -10,6 +10,7 @@ import difflib
 import importlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TextIO
 
@@ -45,8 +46,9 @@ def _filecheck(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextI
         else:
             text = Path(options.input_file).read_text(encoding="utf-8")
         found = FInput(options.input_file, FInput.canonicalize_line_ends(text))
-        matcher = Matcher(options, found, Parser.from_opts(options))
-        return matcher.run()
+        # It writes to the process's standard error.
+        with redirect_stderr(stderr):
+            return Matcher(options, found, Parser.from_opts(options)).run()
     except (RuntimeError, OSError, UnicodeDecodeError) as error:
         # RuntimeError is also how the package says that it does not know an option.
         print(f"filecheck: {error}", file=stderr)

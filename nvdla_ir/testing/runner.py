@@ -20,7 +20,7 @@ from .commands import COMMANDS, FAILURE, Command
 from .script import RunLine
 from .shell import Pipeline, ShellSyntaxError, Stage, parse_command_line
 
-_SUBSTITUTION = re.compile("%[%sStT]")
+_SUBSTITUTION = re.compile("%[%sSt]")
 
 
 class RunLineError(Exception):
@@ -48,7 +48,7 @@ class Runner:
 
     file:       the test file: ``%s``, and its folder ``%S``; absolute
     shown_file: its name in messages
-    temporary:  ``%t``, and its folder ``%T``, which is also where commands run; absolute
+    temporary:  ``%t``; commands run in its folder; absolute
     commands:   the commands there are, by name
     """
 
@@ -63,9 +63,7 @@ class Runner:
         Raises: RunLineError; DiagnosticError for a line that cannot be run.
         """
         for pipeline in self.parse(run_line):
-            results = self.run_pipeline(pipeline, run_line)
-            if any(result.status != 0 for result in results):
-                raise RunLineError(self._failure_text(run_line, results))
+            self.require_success(run_line, self.run_pipeline(pipeline, run_line))
 
     def parse(self, run_line: RunLine) -> tuple[Pipeline, ...]:
         """The pipelines of a line, substitutions made.
@@ -76,6 +74,8 @@ class Runner:
             pipelines = parse_command_line(run_line.text)
         except ShellSyntaxError as error:
             raise self._error(run_line, str(error)) from None
+        if "%T" in run_line.text.replace("%%", ""):
+            raise self._error(run_line, "lit has %T no more; use names that begin with %t")
         return tuple(tuple(map(self._substituted, pipeline)) for pipeline in pipelines)
 
     def run_pipeline(self, pipeline: Sequence[Stage], run_line: RunLine) -> list[StageResult]:
@@ -99,6 +99,11 @@ class Runner:
                 results.append(result)
                 data = result.stdout
         return results
+
+    def require_success(self, run_line: RunLine, results: Sequence[StageResult]) -> None:
+        """Raises: RunLineError if one of a pipeline's commands failed."""
+        if any(result.status != 0 for result in results):
+            raise RunLineError(self._failure_text(run_line, results))
 
     def _run_stage(self, stage: Stage, data: bytes, run_line: RunLine) -> StageResult:
         stdin = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="")
@@ -150,7 +155,6 @@ class Runner:
             "%s": str(self.file),
             "%S": str(self.file.parent),
             "%t": str(self.temporary),
-            "%T": str(self.temporary.parent),
         }
         return evolve(
             stage,

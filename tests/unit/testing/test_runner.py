@@ -77,7 +77,7 @@ def test_pipe_substitutions_and_filecheck(run: Run) -> None:
 
 
 def test_files_of_a_line_are_there_in_the_next(run: Run, tmp_path: Path) -> None:
-    run("tool out:%%a err:b > %t 2> %T/err")
+    run("tool out:%%a err:b > %t 2> err")
     run("tool out:c >> %t && cat %t > copy")
     assert (tmp_path / "exec" / "copy").read_text() == "%a\nc\n"
     assert (tmp_path / "exec" / "err").read_text() == "b\n"
@@ -179,6 +179,7 @@ def test_an_unknown_command_is_named_with_its_place(run: Run) -> None:
         ("cat %s |", "a command is missing after '|'"),
         ("not", "'not' takes a command that has to fail, and no flags"),
         ("not --crash cat", "'not' takes a command that has to fail, and no flags"),
+        ("cat %T/a %%T", "lit has %T no more; use names that begin with %t"),
         ("cat < %t", "No such file or directory"),
         ("cat %s > none/file", "No such file or directory"),
     ],
