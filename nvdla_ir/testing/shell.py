@@ -56,6 +56,7 @@ _TOKEN = re.compile(
     )\s*""",
     re.VERBOSE,
 )
+_QUOTE = re.compile(r"""['"\\]""")
 
 
 def parse_command_line(text: str) -> tuple[Pipeline, ...]:
@@ -122,5 +123,11 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         if match["operator"] is not None:
             tokens.append(("operator", match["operator"]))
         else:
-            tokens.append(("word", "".join(shlex.split(match["word"]))))
+            tokens.append(("word", _unquoted(match["word"])))
     return tokens
+
+
+def _unquoted(word: str) -> str:
+    if _QUOTE.search(word) is None:
+        return word
+    return "".join(shlex.split(word))
