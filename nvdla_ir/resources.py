@@ -93,6 +93,8 @@ class ResourceStore:
         """
         from safetensors import SafetensorError, safe_open
 
+        if file.is_dir():
+            raise DiagnosticError.at(location, f"weights file '{file}' is a directory")
         try:
             self._opened = safe_open(file, framework="numpy")
         except FileNotFoundError:

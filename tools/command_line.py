@@ -183,8 +183,11 @@ _HELP_COLUMN = 40
 def _described(term: str, text: str, width: int) -> list[str]:
     import textwrap
 
-    paragraphs = text.split("\n")
-    wrapped = [row for part in paragraphs for row in textwrap.wrap(part, width - _HELP_COLUMN)]
+    wrapped = [
+        row
+        for paragraph in text.split("\n")
+        for row in textwrap.wrap(paragraph, width - _HELP_COLUMN, break_on_hyphens=False)
+    ]
     head = f"  {term}"
     if len(head) >= _HELP_COLUMN:
         return [head, *(" " * _HELP_COLUMN + row for row in wrapped)]

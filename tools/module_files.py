@@ -84,12 +84,16 @@ def all_resources(module: ModuleOp) -> dict[str, DenseResourceAttr]:
 
 
 def point_to_weights(module: ModuleOp, resources: ResourceStore, directory: Path) -> None:
-    """Name the weights file relative to ``directory``, where the module's text will be."""
-    named = module.weights_file
-    if resources.file is None or named is None or Path(named).is_absolute():
+    """Name the weights file as seen from ``directory``, where the module's text will be: by the
+    relative path, or the absolute one if that is shorter. A file that is not there keeps its
+    name."""
+    file = resources.file
+    if file is None or not file.exists() or Path(module.weights_file or "").is_absolute():
         return
-    relative = os.path.relpath(resources.file, directory)
-    module.attributes[WEIGHTS_ATTRIBUTE] = StringAttr(Path(relative).as_posix())
+    relative = Path(os.path.relpath(file, directory)).as_posix()
+    absolute = file.resolve().as_posix()
+    name = min(relative, absolute, key=len)
+    module.attributes[WEIGHTS_ATTRIBUTE] = StringAttr(name)
 
 
 def text_with_resources(

@@ -245,7 +245,7 @@ def summary(pass_class: type[Pass]) -> str:
     """The first paragraph of the pass's documentation, as one line."""
     paragraph = inspect.getdoc(pass_class) or ""
     first = " ".join(paragraph.split("\n\n")[0].split())
-    return first.split(". ")[0].rstrip(".:")
+    return first.split(". ")[0].rstrip(".:").replace("``", "'")
 
 
 def _existing(registry: PassRegistry, name: str) -> type[Pass]:

@@ -127,6 +127,8 @@ def _excerpt(text: str, line: int, column: int) -> list[str]:
     if not 1 <= line <= len(rows):
         return []
     row = rows[line - 1].rstrip("\r")
+    if not row.strip():
+        return []
     start = max(0, column - 1 - _WIDTH // 2) if len(row) > _WIDTH else 0
     shown = row[start : start + _WIDTH]
     before = shown[: max(0, column - 1 - start)]

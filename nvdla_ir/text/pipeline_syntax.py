@@ -136,8 +136,10 @@ class _Reader:
     def expect(self, character: str) -> None:
         self.skip_space()
         if not self.take(character):
-            found = f"'{self.rest[0]}'" if self.rest else "the end"
-            raise self.error(f"unexpected {found}; expected '{character}'")
+            raise self.error(f"unexpected {self._found()}; expected '{character}'")
+
+    def _found(self) -> str:
+        return f"'{self.rest[0]}'" if self.rest else "end of the text"
 
     def _match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         match = pattern.match(self._text, self._position)
@@ -162,8 +164,7 @@ class _Reader:
         start = self._position
         name = self._match(_NAME)
         if name is None:
-            found = f"'{self.rest[0]}'" if self.rest else "end of the pipeline"
-            raise self.error(f"unexpected {found}; expected the name of a pass")
+            raise self.error(f"unexpected {self._found()}; expected the name of a pass")
         self.skip_space()
         if self.take("("):
             if name[0] not in MODULE_ANCHORS:

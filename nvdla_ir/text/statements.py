@@ -540,9 +540,9 @@ class StatementCallbacks(LeafCallbacks):
             raise self.error(token, message)
 
     def _result_types(self, token: lark.Token) -> Sequence[Type]:
-        function_type: FunctionType = self.parse_leaf(
-            "leaf_type", lark.Token.new_borrow_pos(token.type, f"(){token}", token)
-        )
+        whole = lark.Token.new_borrow_pos(token.type, f"(){token}", token)
+        whole.column = (token.column or 1) - 2
+        function_type: FunctionType = self.parse_leaf("leaf_type", whole)
         return function_type.results
 
     def _inferred_types(self, op: Op, token: lark.Token) -> Sequence[Type]:
