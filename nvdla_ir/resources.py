@@ -129,14 +129,17 @@ class ResourceStore:
         self._blobs.update(blobs)
 
     def add(self, key: str, array: NDArray[Any]) -> str:
-        """Keep ``array`` under ``key``, or, where that is taken, under ``key`` with a number.
-        Returns the key."""
+        """Keep ``array`` under ``key``, or, where that is taken by another, under ``key`` with a
+        number. Returns the key."""
         import numpy as np
 
         self._open_waiting()
         taken = {*self._keys, *self._blobs, *self._arrays}
         chosen, number = key, 0
         while chosen in taken:
+            known = self._arrays.get(chosen)
+            if known is not None and known.dtype == array.dtype and np.array_equal(known, array):
+                return chosen
             number += 1
             chosen = f"{key}.{number}"
         self._arrays[chosen] = np.ascontiguousarray(array)

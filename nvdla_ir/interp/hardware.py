@@ -1,0 +1,137 @@
+"""Kernels of the nvdla dialect: hardware layers on arrays (N, C, H, W) of stored integers.
+
+The arithmetic is that of the device; memory, its layouts and the lanes that fill an atom are not
+part of this level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvdla_ir.arith import fast
+from nvdla_ir.arith.parameters import AluAlgorithm, OutputConverter, XUnit
+from nvdla_ir.dialects import nvdla
+from nvdla_ir.dialects.nn.shapes import window_shape
+from nvdla_ir.interp.machine import Values
+from nvdla_ir.interp.nn.weighted import along_channels
+from nvdla_ir.interp.registry import Numbers, kernel
+
+Array = NDArray[Any]
+
+_ALU = {"sum": AluAlgorithm.SUM, "max": AluAlgorithm.MAX, "min": AluAlgorithm.MIN}
+_PAD_VALUES = 7
+_PAD_VALUE_MASK = (1 << 19) - 1
+
+
+@kernel(nvdla.ConstantOp, numbers=Numbers.STORED, constant=True)
+def constant(op: nvdla.ConstantOp, values: Values) -> Array:
+    return values.machine.resources.array(op.value, op.location)
+
+
+@kernel(nvdla.UploadOp, numbers=Numbers.STORED, any_batch=True)
+def upload(op: nvdla.UploadOp, values: Values) -> Array:
+    return values[op.input]
+
+
+@kernel(nvdla.DownloadOp, numbers=Numbers.STORED, any_batch=True)
+def download(op: nvdla.DownloadOp, values: Values) -> Array:
+    return values[op.input]
+
+
+@kernel(nvdla.ConvOp, numbers=Numbers.STORED, any_batch=True)
+def convolution(op: nvdla.ConvOp, values: Values) -> Array:
+    """CDMA's input converter, then the sums, then CACC's truncation."""
+    x, weight = values[op.input], values[op.weight]
+    if op.cvt_scale is not None and op.cvt_truncate is not None:
+        offset: Array | int = op.cvt_offset or 0
+        if op.means is not None:
+            offset = along_channels(np.asarray(op.means, np.int64), x.ndim)
+        x = fast.convert_input(x, offset, op.cvt_scale, op.cvt_truncate)
+    accumulators = fast.convolve(
+        x.astype(np.int8, copy=False),
+        weight,
+        stride=_pair(op.strides),
+        dilation=_pair(op.dilations),
+        pad_top=op.pads[0],
+        pad_left=op.pads[1],
+        output_size=window_shape(x.shape, weight.shape[2:], op.strides, op.pads, op.dilations),
+        pad_value=op.pad_value,
+    )
+    return fast.truncate_accumulator(accumulators, op.clip_truncate)
+
+
+@kernel(nvdla.SdpOp, numbers=Numbers.STORED, any_batch=True)
+def sdp(op: nvdla.SdpOp, values: Values) -> Array:
+    units = [
+        _x_unit(unit, values.get(operand))
+        for unit, operand in ((op.bs_unit, op.bs_operand), (op.bn_unit, op.bn_operand))
+        if not unit.is_bypassed
+    ]
+    output = OutputConverter(op.cvt_offset, op.cvt_scale, op.cvt_shift)
+    return fast.sdp_layer(values[op.input], x_units=units, output=output).values
+
+
+def _x_unit(unit: nvdla.SdpUnit, operand: Array | None) -> XUnit:
+    """The unit with the operands it reads: of a table with two columns the ALU takes the first,
+    the multiplier the second."""
+    alu: Any = unit.alu_value if unit.alu_value is not None else 0
+    mul: Any = unit.mul_value
+    if operand is not None:
+        if unit.alu_from_memory and unit.mul_from_memory:
+            alu, mul = (along_channels(operand[:, column], 4) for column in (0, 1))
+        else:
+            spread = along_channels(operand, 4) if operand.ndim == 1 else operand
+            if unit.alu_from_memory:
+                alu = spread
+            else:
+                mul = spread
+    return XUnit(
+        alu=None if unit.alu is None else _ALU[unit.alu],
+        alu_operand=alu,
+        alu_shift=unit.alu_shift,
+        mul_operand=mul if unit.mul else None,
+        mul_shift=unit.mul_shift,
+        prelu=unit.prelu,
+        relu=unit.relu,
+    )
+
+
+@kernel(nvdla.PdpOp, numbers=Numbers.STORED, any_batch=True)
+def pdp(op: nvdla.PdpOp, values: Values) -> Array:
+    x = values[op.input]
+    window: dict[str, Any] = {
+        "kernel": _pair(op.kernel),
+        "stride": _pair(op.strides),
+        "pad": _pair(op.pads),
+        "output_size": window_shape(x.shape, op.kernel, op.strides, op.pads),
+    }
+    if op.method == "max":
+        return fast.pool_maximum(x, **window)
+    if op.method == "min":
+        return fast.pool_minimum(x, **window)
+    assert op.reciprocals is not None
+    return fast.pool_average(
+        x,
+        reciprocals=_pair(op.reciprocals),
+        pad_values=[count * op.pad_value & _PAD_VALUE_MASK for count in range(1, _PAD_VALUES + 1)],
+        **window,
+    )
+
+
+@kernel(nvdla.SliceOp, numbers=Numbers.STORED, any_batch=True)
+def slice_channels(op: nvdla.SliceOp, values: Values) -> Array:
+    return values[op.input][:, op.begin : op.begin + op.size]
+
+
+@kernel(nvdla.ConcatOp, numbers=Numbers.STORED, any_batch=True)
+def concat(op: nvdla.ConcatOp, values: Values) -> Array:
+    return np.concatenate([values[value] for value in op.inputs], axis=1)
+
+
+def _pair(numbers: Sequence[int]) -> tuple[int, int]:
+    """The first two numbers: of pads, top and left."""
+    return numbers[0], numbers[1]

@@ -1,0 +1,61 @@
+"""Image input: pixels that a convolution reads through the input converter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nvdla_ir.dialects import nn
+from nvdla_ir.dialects.layer import describe
+from nvdla_ir.hw import pixels
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.operation import Operation
+
+# By the number of channels: one pixel of the image is what the model's channels are, in order.
+PIXEL_FORMATS = {1: "T_R8", 4: "T_A8B8G8R8"}
+
+
+def pixel_format(op: nn.InputConverterOp, hw: HardwareConfiguration) -> str:
+    """The pixel format that ``op`` reads. Raises: DiagnosticError where there is none."""
+    channels = nn.shape_of(op.input)[1]
+    name = PIXEL_FORMATS.get(channels)
+    if name is None:
+        counts = " or ".join(map(str, PIXEL_FORMATS))
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} reads pixels of {channels} channels; the hardware's image formats "
+            f"have {counts}. Add a channel with zero weights, or normalize on the host and give "
+            "the network floats",
+        )
+    if not hw.supports_pixel_format(pixels.PIXEL_FORMATS[name]):
+        raise DiagnosticError.at(
+            op.location, f"{describe(op)}: {hw.name} has no pixel format {name}"
+        )
+    return name
+
+
+def converter_fields(op: nn.InputConverterOp, hw: HardwareConfiguration) -> dict[str, Any]:
+    """What the convolution needs to know about its image."""
+    fields: dict[str, Any] = {
+        "pixel_format": pixel_format(op, hw),
+        "cvt_scale": op.scale,
+        "cvt_truncate": op.truncate,
+    }
+    if len(op.means) == 1:
+        fields["cvt_offset"] = op.means[0]
+    else:
+        fields["means"] = op.means
+    return fields
+
+
+def only_read_by_convolutions(op: nn.InputConverterOp) -> None:
+    """Raises: DiagnosticError where something else reads the converted pixels."""
+    others: list[Operation] = [
+        user for user in op.output.users if not isinstance(user, nn.ConvOp) or user.groups != 1
+    ]
+    if others:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} converts pixels for {describe(others[0])}, but only a convolution "
+            "without groups reads images; normalize on the host and give the network floats",
+        )
