@@ -82,6 +82,11 @@ class FuncOp(Op):
                 yield f"has {len(attributes)} entries in '{what}', but {count} are needed"
 
     def print_pretty(self, printer: Printer) -> None:
+        # The arguments are names of the body.
+        with printer.scope():
+            self._print_pretty(printer)
+
+    def _print_pretty(self, printer: Printer) -> None:
         printer.write(f"func.func {printer.symbol(self.sym_name)}(")
         argument_attributes = self.arg_attrs
         for index, argument in enumerate(self.body.arguments):
@@ -125,7 +130,10 @@ class ReturnOp(Op):
         parent = self.parent_op
         if isinstance(parent, FuncOp):
             returned = tuple(operand.type for operand in self.operands)
-            declared = parent.function_type.results
+            try:
+                declared = parent.function_type.results
+            except ValueError:
+                return  # told of the function
             if returned != declared:
                 yield (
                     f"returns {_listed(returned)}, but '@{parent.sym_name}' is declared to return "

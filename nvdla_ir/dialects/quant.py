@@ -158,7 +158,11 @@ def _scale_text(scale: float, zero_point: int) -> str:
     return f"{format_float(scale)}:{zero_point}" if zero_point else format_float(scale)
 
 
-def _check(storage: IntegerType, scales: Iterable[float], zero_points: Iterable[int]) -> None:
+def _check(
+    expressed: Type, storage: IntegerType, scales: Iterable[float], zero_points: Iterable[int]
+) -> None:
+    if not isinstance(expressed, FloatType):
+        raise ValueError(f"a quantized type expresses floats, not '{expressed}'")
     low, high = full_range(storage)
     for scale in scales:
         if not (math.isfinite(scale) and scale > 0):
@@ -183,7 +187,7 @@ class UniformType(QuantizedType):
     zero_point: int = 0
 
     def __attrs_post_init__(self) -> None:
-        _check(self.storage, [self.scale], [self.zero_point])
+        _check(self.expressed, self.storage, [self.scale], [self.zero_point])
 
     def __str__(self) -> str:
         scale = _scale_text(self.scale, self.zero_point)
@@ -205,7 +209,9 @@ class UniformPerAxisType(QuantizedType):
     )
 
     def __attrs_post_init__(self) -> None:
-        _check(self.storage, self.scales, self.zero_points)
+        _check(self.expressed, self.storage, self.scales, self.zero_points)
+        if self.axis < 0:
+            raise ValueError(f"the axis {self.axis} is negative")
 
     def __str__(self) -> str:
         scales = ", ".join(map(_scale_text, self.scales, self.zero_points))

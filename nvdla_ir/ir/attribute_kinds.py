@@ -56,8 +56,8 @@ def _array(
         return all([isinstance(item, element) for item in attr.elements])  # noqa: C419
 
     def to_python(attr: Attribute) -> tuple[T, ...]:
-        assert isinstance(attr, ArrayAttr)
-        return tuple([item.value for item in attr.elements])  # pyright: ignore
+        elements = _checked(attr, ArrayAttr).elements
+        return tuple([item.value for item in elements])  # pyright: ignore
 
     return AttributeKind(
         description,
@@ -67,48 +67,53 @@ def _array(
     )
 
 
-def _integer(attr: Attribute) -> int:
-    assert isinstance(attr, IntegerAttr)
-    return attr.value
+A = TypeVar("A", bound=Attribute)
 
 
-def _float(attr: Attribute) -> float:
-    assert isinstance(attr, FloatAttr)
-    return attr.value
-
-
-def _bool(attr: Attribute) -> bool:
-    assert isinstance(attr, BoolAttr)
-    return attr.value
-
-
-def _string(attr: Attribute) -> str:
-    assert isinstance(attr, StringAttr)
-    return attr.value
-
-
-def _symbol(attr: Attribute) -> str:
-    assert isinstance(attr, SymbolRefAttr)
-    return attr.name
-
-
-def _type(attr: Attribute) -> Type:
-    assert isinstance(attr, TypeAttr)
-    return attr.type
-
-
-def _function_type(attr: Attribute) -> FunctionType:
-    assert isinstance(attr, TypeAttr) and isinstance(attr.type, FunctionType)
-    return attr.type
-
-
-def _mapping(attr: Attribute) -> Mapping[str, Attribute]:
-    assert isinstance(attr, DictAttr)
+def _checked(attr: Attribute, attribute_class: type[A]) -> A:
+    if not isinstance(attr, attribute_class):
+        raise ValueError(f"'{attr}' is no {attribute_class.__name__}")
     return attr
 
 
+def _integer(attr: Attribute) -> int:
+    return _checked(attr, IntegerAttr).value
+
+
+def _float(attr: Attribute) -> float:
+    return _checked(attr, FloatAttr).value
+
+
+def _bool(attr: Attribute) -> bool:
+    return _checked(attr, BoolAttr).value
+
+
+def _string(attr: Attribute) -> str:
+    return _checked(attr, StringAttr).value
+
+
+def _symbol(attr: Attribute) -> str:
+    return _checked(attr, SymbolRefAttr).name
+
+
+def _type(attr: Attribute) -> Type:
+    return _checked(attr, TypeAttr).type
+
+
+def _function_type(attr: Attribute) -> FunctionType:
+    type = _checked(attr, TypeAttr).type
+    if not isinstance(type, FunctionType):
+        raise ValueError(f"'{type}' is not a function type")
+    return type
+
+
+def _mapping(attr: Attribute) -> Mapping[str, Attribute]:
+    return _checked(attr, DictAttr)
+
+
 def _elements(attr: Attribute) -> DenseElementsAttr | DenseResourceAttr:
-    assert isinstance(attr, DenseElementsAttr | DenseResourceAttr)
+    if not isinstance(attr, DenseElementsAttr | DenseResourceAttr):
+        raise ValueError(f"'{attr}' is not dense<…> or dense_resource<…>")
     return attr
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 
 from attrs import frozen
 
@@ -18,7 +19,7 @@ from nvdla_ir.ir.attributes import (
     quote_key,
 )
 from nvdla_ir.ir.definition import OPERAND_SEGMENT_SIZES, Op
-from nvdla_ir.ir.operation import BlockArgument, Operation, Region, Value
+from nvdla_ir.ir.operation import Block, BlockArgument, Operation, Region, Value
 from nvdla_ir.ir.types import Type
 
 
@@ -76,6 +77,7 @@ class Printer:
         # its identity.
         self._texts: dict[int, str] = {}
         self._kept: list[Type | Attribute] = []
+        self._keys: dict[str, str] = {}
         self._result_texts: dict[tuple[int, ...], str] = {}
 
     def text(self) -> str:
@@ -140,12 +142,17 @@ class Printer:
         return str(attribute)
 
     def _entries(self, entries: Iterable[tuple[str, Attribute]]) -> str:
-        return ", ".join(
-            quote_key(name)
-            if isinstance(value, UnitAttr)
-            else f"{quote_key(name)} = {self.attribute(value)}"
-            for name, value in entries
-        )
+        keys, texts = self._keys, self._texts
+        parts: list[str] = []
+        for name, value in entries:
+            key = keys.get(name)
+            if key is None:
+                key = keys[name] = quote_key(name)
+            if isinstance(value, UnitAttr):
+                parts.append(key)
+            else:
+                parts.append(f"{key} = {texts.get(id(value)) or self.attribute(value)}")
+        return ", ".join(parts)
 
     def suffix(self, attributes: Mapping[str, Attribute] | None) -> str:
         """`` {a = 1}``, or nothing where there are none."""
@@ -283,9 +290,19 @@ class Printer:
         """``{ … }``; without its arguments where the operation has printed them already."""
         self.write("{\n")
         outer = self._indent
-        # A name used inside may be taken again by a later sibling.
-        scope = (set(self._taken), self._next_number)
-        blocks = region.blocks
+        with self.scope():
+            self._blocks(region.blocks, outer, with_arguments)
+        self._indent = outer
+        self.write(f"{outer}}}")
+
+    @contextmanager
+    def scope(self) -> Generator[None, None, None]:
+        """Names given inside may be given again afterwards."""
+        before = (set(self._taken), self._next_number)
+        yield
+        self._taken, self._next_number = before
+
+    def _blocks(self, blocks: Sequence[Block], outer: str, with_arguments: bool) -> None:
         for index, block in enumerate(blocks):
             # An empty first block needs its label to be told from the second.
             is_lost = len(blocks) > 1 and block.is_empty
@@ -302,9 +319,6 @@ class Printer:
             self._indent = outer + _INDENT
             for op in block.operations:
                 self.operation(op)
-        self._indent = outer
-        self._taken, self._next_number = scope
-        self.write(f"{outer}}}")
 
     def _block_label(self) -> str:
         self._next_block += 1

@@ -124,3 +124,14 @@ def test_a_value_without_its_definition_still_has_a_name() -> None:
     lost = value("lost")
     op = AddOp.create(lhs=lost, rhs=lost)
     assert print_operation(op) == "%0 = nn.add %lost, %lost -> tensor<2xf32>\n"
+
+
+def test_functions_do_not_share_names() -> None:
+    text = "module {\n" + "".join(
+        f"  func.func @{name}(%x: f32, %0: i8) {{\n    func.return %x\n  }}\n" for name in "ab"
+    )
+    text = (text + "}\n").replace("i8) {", "i8) -> f32 {")
+    operations = parse(text, CONTEXT).operations
+    assert print_operations(operations) == text
+    generic = print_operations(operations, PrintOptions(generic=True))
+    assert print_operations(parse(generic, CONTEXT).operations) == text
