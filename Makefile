@@ -8,12 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench lint types unit packaging clean
+.PHONY: demo test bench lint types unit golden packaging clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits/demo.py
 
-test: lint types unit packaging
+test: lint types unit golden packaging
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -24,6 +24,10 @@ types: $(STAMP)
 
 unit: $(STAMP)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# pytest has run the golden tests in its process; LLVM's lit runs the same files with processes.
+golden: $(STAMP)
+	$(BIN)/lit -s tests/lit
 
 packaging: $(STAMP)
 	$(BIN)/python tests/packaging.py
