@@ -186,8 +186,9 @@ class _Job:
             try:
                 modules.append(self._compile(part, file, diagnostics))
             except DiagnosticError as error:
-                known = {id(diagnostic) for diagnostic in diagnostics.diagnostics}
-                diagnostics.diagnostics += [d for d in error.diagnostics if id(d) not in known]
+                diagnostics.diagnostics += error.diagnostics
+            # Passes may meet the same fault several times.
+            diagnostics.diagnostics = list(dict.fromkeys(diagnostics.diagnostics))
             failed |= self._tell(part, file, diagnostics)
         if not failed:
             with self._phase("output"):

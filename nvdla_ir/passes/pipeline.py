@@ -65,9 +65,9 @@ class Pipeline:
                 self._run_pass(pass_, module, session)
                 session.diagnostics.raise_if_errors()
             except DiagnosticError as error:
-                reported = {id(diagnostic) for diagnostic in session.diagnostics.diagnostics}
+                reported = set(session.diagnostics.diagnostics)
                 for diagnostic in error.diagnostics:
-                    if id(diagnostic) not in reported:
+                    if diagnostic not in reported:
                         session.diagnostics.emit(diagnostic)
                 for watcher in reversed(instrumentation):
                     watcher.after_failure(pass_, module)
