@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.nn.shapes import shape_faults, shape_of, tensor_type, text_of
+from nvdla_ir.dialects.nn.shapes import (
+    rank_faults,
+    shape_faults,
+    shape_of,
+    tensor_type,
+    text_of,
+)
 from nvdla_ir.dialects.quant import QUANTIZED_TENSOR, QuantizedType
 from nvdla_ir.ir.attribute_kinds import INT, INTS
 from nvdla_ir.ir.constraints import INTEGER_TENSOR, TypeConstraint, tensor_of
@@ -39,7 +45,9 @@ INT8_TENSOR = _stored_in(8)
 def _operand_faults(name: str, operand_: Value, input_: Value) -> Iterable[str]:
     """A per-channel or a per-element operand is what the hardware can fetch."""
     shape, extents = tensor_type(operand_).shape, shape_of(input_)
-    if shape not in ((extents[1],), extents):
+    if len(extents) < 2:
+        yield f"has an input of shape {text_of(extents)}, which has no channels"
+    elif shape not in ((extents[1],), extents):
         yield (
             f"has '{name}' of shape {text_of(shape)}, but it takes one a channel ({extents[1]}) "
             f"or one an element ({text_of(extents)})"
@@ -68,6 +76,10 @@ class InputConverterOp(LayerOp):
     output = result(INT8_TENSOR)
 
     def verify(self) -> Iterable[str]:
+        faults = list(rank_faults("input", self.input, 4))
+        if faults:
+            yield from faults
+            return
         channels = shape_of(self.input)[1]
         if len(self.means) not in (1, channels):
             yield f"has {len(self.means)} means, but it takes 1 or {channels}, one a channel"

@@ -72,6 +72,12 @@ class AveragePoolOp(_PoolOp):
     count_include_pad = attribute(BOOL, default=True)
     reciprocals = optional_attribute(INTS)
 
+    def verify(self) -> Iterable[str]:
+        yield from super().verify()
+        reciprocals = self.reciprocals
+        if reciprocals is not None and len(reciprocals) != 2:
+            yield f"has {len(reciprocals)} reciprocals, but it takes 2: height and width"
+
 
 class GlobalAveragePoolOp(NNOp):
     """The mean of each channel: NxCxHxW to NxCx1x1."""
