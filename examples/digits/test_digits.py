@@ -17,7 +17,7 @@ INPUT_TYPES = {"lenet": "f32", "resnet": "ui8"}
 MEGABYTE = 1_000_000
 
 CONSTANT = re.compile(r"nn\.constant value=dense_resource<([\w.]+)> : tensor<([\dx]+)xf32>")
-LAYER = re.compile(r' = nn\.(\w+) .*layers=\["(\w+)"\] : tensor<([\dx]+)xf32>')
+LAYER = re.compile(r' = nn\.(\w+) .*layers=\["(\w+)"\] -> tensor<([\dx]+)xf32>')
 
 
 def dimensions(text: str) -> tuple[int, ...]:
