@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 from attrs import define, field, frozen
 
 from nvdla_ir.files import decode_utf8, read_text
-from nvdla_ir.ir.diagnostics import Diagnostic, read_source, render
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError, read_source, render
 from nvdla_ir.ir.dialect import did_you_mean
-from nvdla_ir.ir.location import FileLineCol
+from nvdla_ir.ir.location import UNKNOWN, FileLineCol
 
 SUCCESS, INPUT_AT_FAULT, WRONG_USAGE = 0, 1, 2
 """Exit codes of all commands."""
@@ -212,14 +213,25 @@ def read_input(path: str, stdin: TextIO) -> tuple[str, str]:
 
 
 def write_output(text: str, stdout: TextIO) -> None:
-    """Write ``text`` as UTF-8, whatever encoding the stream has otherwise."""
+    """Write ``text`` as UTF-8, whatever encoding the stream has otherwise.
+
+    Raises: DiagnosticError where it cannot be written, but BrokenPipeError if nobody reads.
+    """
     binary = getattr(stdout, "buffer", None)
-    if binary is None:
-        stdout.write(text)
-        return
-    stdout.flush()
-    binary.write(text.encode("utf-8", "surrogateescape"))
-    binary.flush()
+    try:
+        if binary is None:
+            stdout.write(text)
+            return
+        stdout.flush()
+        binary.write(text.encode("utf-8", "surrogateescape"))
+        binary.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output(stdout)
+        raise DiagnosticError.at(
+            UNKNOWN, f"cannot write standard output: {error.strerror or error}"
+        ) from error
 
 
 # -------------------------------------------------------------- diagnostics
@@ -248,6 +260,47 @@ class DiagnosticPrinter:
                 print(text, file=self.stderr)
 
 
+@define
+class ExitStatus:
+    """The exit code of a command; set by its body or by what ended it."""
+
+    code: int = SUCCESS
+
+
+@contextmanager
+def handled_exit(
+    printer: DiagnosticPrinter, command: str, stdout: TextIO
+) -> Generator[ExitStatus, None, None]:
+    """Turns the exceptions that may end a command into messages and its exit code."""
+    status = ExitStatus()
+    try:
+        yield status
+    except UsageError as error:
+        print(f"{command}: {error.message}", file=printer.stderr)
+        status.code = WRONG_USAGE
+    except DiagnosticError as error:
+        printer.show(error.diagnostics)
+        status.code = INPUT_AT_FAULT
+    except BrokenPipeError:
+        # Whoever read the output has had enough. Python flushes once more when it ends.
+        discard_output(stdout)
+        status.code = INPUT_AT_FAULT
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=printer.stderr)
+        status.code = INPUT_AT_FAULT
+
+
+def discard_output(stdout: TextIO) -> None:
+    """Let what is still to be written to ``stdout`` vanish."""
+    try:
+        descriptor = stdout.fileno()
+    except (OSError, ValueError):
+        return  # in memory
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
 _COLOURS: Mapping[str, str] = {
     "error: ": "bold red",
     "warning: ": "bold magenta",
@@ -270,10 +323,3 @@ def _print_coloured(text: str, stream: TextIO) -> None:
 def command_line_text(argv: Sequence[str]) -> str:
     """The command line as a source text for diagnostics: a line an argument."""
     return "\n".join(argument.replace("\n", " ") for argument in argv)
-
-
-def standard_streams(
-    stdin: TextIO | None, stdout: TextIO | None, stderr: TextIO | None
-) -> tuple[TextIO, TextIO, TextIO]:
-    """The given streams, and those of the process where none is given."""
-    return stdin or sys.stdin, stdout or sys.stdout, stderr or sys.stderr

@@ -26,8 +26,7 @@ def main(
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments == ["--version"]:
-        print(f"nvdla-opt {__version__}", file=stdout or sys.stdout)
-        return 0
+        return _print_version(stdout or sys.stdout, stderr or sys.stderr)
     # Imported here, so that --version answers at once.
     import gc
 
@@ -41,6 +40,18 @@ def main(
     finally:
         if argv is None:
             gc.freeze()
+
+
+def _print_version(stdout: TextIO, stderr: TextIO) -> int:
+    try:
+        print(f"nvdla-opt {__version__}", file=stdout, flush=True)
+    except OSError as error:
+        from .command_line import discard_output
+
+        discard_output(stdout)
+        print(f"nvdla-opt: cannot write standard output: {error.strerror}", file=stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

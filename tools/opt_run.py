@@ -33,6 +33,7 @@ from .command_line import (
     DiagnosticPrinter,
     UsageError,
     command_line_text,
+    handled_exit,
     read_input,
     write_output,
 )
@@ -62,19 +63,24 @@ _REPRODUCER_NAME = "<reproducer>"
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     """Read the command line ``argv`` and do what it says; returns the exit code."""
     printer = DiagnosticPrinter(stderr, {COMMAND_LINE_NAME: command_line_text(argv)})
-    try:
-        command = read_command(argv)
-        shown = _information(command)
-        if shown is not None:
-            write_output(shown, stdout)
-            return SUCCESS
-        options = _Options.of(command.arguments)
-    except UsageError as error:
-        print(f"nvdla-opt: {error.message}", file=stderr)
-        return WRONG_USAGE
-    except DiagnosticError as error:
-        printer.show(error.diagnostics)
-        return INPUT_AT_FAULT
+    with handled_exit(printer, "nvdla-opt", stdout) as status:
+        status.code = _run(argv, stdin, stdout, stderr, printer)
+    return status.code
+
+
+def _run(
+    argv: Sequence[str],
+    stdin: TextIO,
+    stdout: TextIO,
+    stderr: TextIO,
+    printer: DiagnosticPrinter,
+) -> int:
+    command = read_command(argv)
+    shown = _information(command)
+    if shown is not None:
+        write_output(shown, stdout)
+        return SUCCESS
+    options = _Options.of(command.arguments)
     try:
         pipeline = Pipeline(
             map(command.registry.create, command.pass_specifications()), options.verify_each
@@ -88,18 +94,9 @@ def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> i
     if command.arguments.has("dump-pass-pipeline"):
         print(f"Pass Manager with {len(pipeline.passes)} passes:", file=stderr)
         print(pipeline.text(), file=stderr)
-    try:
-        timing = _new_timing() if command.arguments.has("mlir-timing") else None
-        job = _Job(command, options, pipeline, context, printer, stdout, stderr, timing)
-        return job.run(stdin)
-    except DiagnosticError as error:
-        printer.show(error.diagnostics)
-        return INPUT_AT_FAULT
-    except BrokenPipeError:
-        return INPUT_AT_FAULT
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=stderr)
-        return INPUT_AT_FAULT
+    timing = _new_timing() if command.arguments.has("mlir-timing") else None
+    job = _Job(command, options, pipeline, context, printer, stdout, stderr, timing)
+    return job.run(stdin)
 
 
 def _information(command: Command) -> str | None:

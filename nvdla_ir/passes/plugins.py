@@ -76,18 +76,20 @@ def _execute(file: Path) -> ModuleType:
 
 
 def _failure(file: Path, error: BaseException) -> Diagnostic:
-    what = f"the plug-in cannot be loaded: {type(error).__name__}: {error}"
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        what = f"the plug-in cannot be loaded: {type(error).__name__}: {error.msg}"
-        place = FileLineCol(error.filename, error.lineno or 1, max(error.offset or 1, 1))
+    """What to tell of an exception: the line of the plug-in, and the innermost line elsewhere."""
+    detail = error.msg if isinstance(error, SyntaxError) else str(error)
+    what = f"the plug-in cannot be loaded: {type(error).__name__}: {detail}"
+    # Python knows the file by its absolute name.
+    absolute = str(file.absolute())
+    if isinstance(error, SyntaxError) and error.filename == absolute:
+        place = FileLineCol(str(file), error.lineno or 1, max(error.offset or 1, 1))
         return Diagnostic.error(place, what)
-    lines = [
-        (frame.filename, frame.lineno or 1) for frame in traceback.extract_tb(error.__traceback__)
-    ]
-    own = [line for name, line in lines if Path(name) == file]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame.lineno or 1 for frame in frames if frame.filename == absolute]
     notes: list[Diagnostic] = []
-    if lines and Path(lines[-1][0]) != file:
-        notes.append(Diagnostic.note(FileLineCol(*lines[-1], 1), "raised here"))
+    if frames[-1].filename != absolute and not isinstance(error, ImportError):
+        innermost = FileLineCol(frames[-1].filename, frames[-1].lineno or 1, 1)
+        notes.append(Diagnostic.note(innermost, "raised here"))
     return Diagnostic.error(FileLineCol(str(file), own[-1] if own else 1, 1), what, notes)
 
 

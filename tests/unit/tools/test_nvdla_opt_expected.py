@@ -164,6 +164,8 @@ def test_a_file_with_calibration_faults(tmp_path: Path) -> None:
     """Diagnostics about another file are expected without a line."""
     table = tmp_path / "table.json"
     table.write_text("{\n")
-    comments = "// expected-error@unknown {{the text ends}}\n// expected-note@unknown {{begins here}}\n"
+    comments = (
+        "// expected-error@unknown {{the text ends}}\n// expected-note@unknown {{begins here}}\n"
+    )
     result = opt("-", VERIFY, f"--import-calib={table}", stdin=f"{comments}module {{}}\n")
     assert (result.status, result.errors) == (0, "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +229,33 @@ def test_weights_that_cannot_be_written_leave_the_old_text_alone(folder: Path) -
     result = opt("-", ALLOW, "-o", "out.ir", stdin=IN_TEXT)
     assert result.messages == ["error: cannot write 'out.safetensors': it is a directory"]
     assert Path("out.ir").read_text() == "old"
+
+
+def process(*argv: str | Path, stdout: int) -> tuple[int, str]:
+    """Exit code and standard error of a process of its own."""
+    command = [sys.executable, "-m", "nvdla_ir.tools.nvdla_opt", *argv]
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("argument", ["--help", "--version", DIGITS / "lenet.ir"])
+def test_a_full_disk(argument: str | Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        status, errors = process(argument, stdout=full.fileno())
+    assert status == 1
+    assert errors.endswith("cannot write standard output: No space left on device\n")
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("argument", ["--help", DIGITS / "lenet.ir"])
+def test_nobody_reads_the_output(argument: str | Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert process(argument, stdout=writer) == (1, "")
+    finally:
+        os.close(writer)
 
 
 # -------------------------------------------------------------- faulty weights

@@ -325,6 +325,24 @@ def test_faulty_plugins(tmp_path: Path, text: str, line: int, message: str) -> N
     assert "Traceback" not in result.errors
 
 
+def test_a_plugin_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("faulty.py").write_text("x = 1\nint('y')\n")
+    result = opt_text("module {}", "--load-pass-plugin=faulty.py")
+    assert result.messages[0].startswith("faulty.py:2:1: error: the plug-in cannot be loaded: Val")
+    Path("syntax.py").write_text("x = 1\nx x\n")
+    result = opt_text("module {}", "--load-pass-plugin=syntax.py")
+    assert result.messages[0].startswith("syntax.py:2:")
+
+
+def test_an_error_below_a_plugin_has_a_note(tmp_path: Path) -> None:
+    file = tmp_path / "faulty.py"
+    file.write_text("import json\njson.loads('x')\n")
+    first, second = opt_text("module {}", f"--load-pass-plugin={file}").messages
+    assert first.startswith(f"{file}:2:1: error: ")
+    assert "decoder.py:" in second and second.endswith("note: raised here")
+
+
 def test_a_missing_plugin(tmp_path: Path) -> None:
     result = opt_text("module {}", "--load-pass-plugin", tmp_path / "none.py")
     assert result.messages == [f"error: cannot read '{tmp_path}/none.py': there is no such file"]
