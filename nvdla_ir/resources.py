@@ -9,6 +9,7 @@ pass or an interpreter asks for one. Passes add new ones under new keys.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from nvdla_ir.ir.attributes import (
     DenseElementsAttr,
     DenseResourceAttr,
     DictAttr,
+    is_bare_identifier,
 )
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
@@ -146,8 +148,15 @@ class ResourceStore:
         return chosen
 
     def attribute_for(self, key: str, array: NDArray[Any], element: Type) -> DenseResourceAttr:
-        """Keep ``array`` and return the attribute that refers to it."""
-        return DenseResourceAttr(self.add(key, array), TensorType(tuple(array.shape), element))
+        """Keep ``array`` and return the attribute that refers to it.
+
+        The key is made a bare identifier, as MLIR demands of resources: names of layers often are
+        none.
+        """
+        bare = re.sub(r"[^\w.$]", "_", key, flags=re.ASCII)
+        if not is_bare_identifier(bare):
+            bare = f"_{bare}"
+        return DenseResourceAttr(self.add(bare, array), TensorType(tuple(array.shape), element))
 
     def array(
         self, attribute: DenseResourceAttr | DenseElementsAttr, location: Location = UNKNOWN

@@ -222,7 +222,7 @@ class Printer:
             for index, region in enumerate(op.regions):
                 if index:
                     write(", ")
-                self.region(region)
+                self.region(region, always_label=True)
             write(")")
         entries = self._entries(rest)
         if entries:
@@ -286,12 +286,19 @@ class Printer:
         if self.options.locations:
             self.write(f" loc({argument.location})")
 
-    def region(self, region: Region, *, with_arguments: bool = True) -> None:
-        """``{ … }``; without its arguments where the operation has printed them already."""
+    def region(
+        self, region: Region, *, with_arguments: bool = True, always_label: bool = False
+    ) -> None:
+        """``{ … }``
+
+        with_arguments: whether to print the first block's arguments, or the operation has done so
+        always_label:   print the label of an empty first block: without it, the generic form of
+                        MLIR has no block
+        """
         self.write("{\n")
         outer = self._indent
         with self.scope():
-            self._blocks(region.blocks, outer, with_arguments)
+            self._blocks(region.blocks, outer, with_arguments, always_label)
         self._indent = outer
         self.write(f"{outer}}}")
 
@@ -302,10 +309,12 @@ class Printer:
         yield
         self._taken, self._next_number = before
 
-    def _blocks(self, blocks: Sequence[Block], outer: str, with_arguments: bool) -> None:
+    def _blocks(
+        self, blocks: Sequence[Block], outer: str, with_arguments: bool, always_label: bool
+    ) -> None:
         for index, block in enumerate(blocks):
             # An empty first block needs its label to be told from the second.
-            is_lost = len(blocks) > 1 and block.is_empty
+            is_lost = block.is_empty and (always_label or len(blocks) > 1)
             if index or is_lost or (block.arguments and with_arguments):
                 self.write(f"{outer}^{self._block_label()}")
                 if block.arguments:

@@ -330,3 +330,16 @@ def test_the_function_stays_the_same(
     scale = np.abs(weight64) @ np.abs(x) + np.abs(bias) + np.abs(mean) + 1
     bound = scale * (np.abs(gamma) / np.sqrt(variance) * np.abs(beta) + 1) * 32
     assert np.all(np.abs(found - expected) <= bound * 2.0**-24)
+
+
+def test_keys_are_identifiers_whatever_the_layer_is_called() -> None:
+    body = (CONSTANTS + CONV + NORM).replace("dense<[10.0, 20.0]>", "dense_resource<b>")
+    module = module_of(function(body.replace('"conv"', '"1/conv:0 é"')))
+    session = new_session()
+    session.resources.add("b", np.zeros(2, np.float32))
+    run(FoldBatchNorm(), module, session)
+    assert [key for key in session.resources.keys if "folded" in key] == [
+        "_1_conv_0__.weight.folded",
+        "_1_conv_0__.bias.folded",
+    ]
+    assert '"1/conv:0 é"' in print_operation(module)
