@@ -97,7 +97,7 @@ def write_together(contents: Mapping[StrPath, bytes | str]) -> None:
             file.discard()
 
 
-@frozen
+@frozen(eq=False)
 class _Staged:
     """Content for ``path``: in ``temporary``, to be renamed to ``target``, or, for a stream that
     has no ``temporary``, still to be written."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TextIO
 
 from attrs import define, field, frozen
@@ -30,7 +29,7 @@ class UsageError(Exception):
         self.message = message
 
 
-@frozen
+@frozen(eq=False)
 class Flag:
     """A flag of a command.
 
@@ -58,7 +57,7 @@ class Flag:
         return f"{dashes}{self.name}{' ' if len(self.name) == 1 else '='}{self.value}"
 
 
-@frozen
+@frozen(eq=False)
 class GivenFlag:
     """A flag as it was given, with the place of its value, or of the flag, on the command line."""
 
@@ -67,7 +66,7 @@ class GivenFlag:
     location: FileLineCol
 
 
-@define
+@define(eq=False)
 class Arguments:
     """A command line, read: flags in the order they were given, and the rest."""
 
@@ -237,7 +236,7 @@ def write_output(text: str, stdout: TextIO) -> None:
 # -------------------------------------------------------------- diagnostics
 
 
-@frozen
+@frozen(eq=False)
 class DiagnosticPrinter:
     """Shows diagnostics with the source lines they are about, coloured on a terminal.
 
@@ -260,34 +259,23 @@ class DiagnosticPrinter:
                 print(text, file=self.stderr)
 
 
-@define
-class ExitStatus:
-    """The exit code of a command; set by its body or by what ended it."""
-
-    code: int = SUCCESS
-
-
-@contextmanager
-def handled_exit(
-    printer: DiagnosticPrinter, command: str, stdout: TextIO
-) -> Generator[ExitStatus, None, None]:
-    """Turns the exceptions that may end a command into messages and its exit code."""
-    status = ExitStatus()
+def run_handled(
+    body: Callable[[], int], printer: DiagnosticPrinter, command: str, stdout: TextIO
+) -> int:
+    """The exit code of ``body``; exceptions that may end a command become messages and a code."""
     try:
-        yield status
+        return body()
     except UsageError as error:
         print(f"{command}: {error.message}", file=printer.stderr)
-        status.code = WRONG_USAGE
+        return WRONG_USAGE
     except DiagnosticError as error:
         printer.show(error.diagnostics)
-        status.code = INPUT_AT_FAULT
     except BrokenPipeError:
         # Whoever read the output has had enough. Python flushes once more when it ends.
         discard_output(stdout)
-        status.code = INPUT_AT_FAULT
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=printer.stderr)
-        status.code = INPUT_AT_FAULT
+    return INPUT_AT_FAULT
 
 
 def discard_output(stdout: TextIO) -> None:

@@ -33,8 +33,8 @@ from .command_line import (
     DiagnosticPrinter,
     UsageError,
     command_line_text,
-    handled_exit,
     read_input,
+    run_handled,
     write_output,
 )
 from .module_files import (
@@ -63,9 +63,9 @@ _REPRODUCER_NAME = "<reproducer>"
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     """Read the command line ``argv`` and do what it says; returns the exit code."""
     printer = DiagnosticPrinter(stderr, {COMMAND_LINE_NAME: command_line_text(argv)})
-    with handled_exit(printer, "nvdla-opt", stdout) as status:
-        status.code = _run(argv, stdin, stdout, stderr, printer)
-    return status.code
+    return run_handled(
+        lambda: _run(argv, stdin, stdout, stderr, printer), printer, "nvdla-opt", stdout
+    )
 
 
 def _run(
@@ -94,6 +94,8 @@ def _run(
     if command.arguments.has("dump-pass-pipeline"):
         print(f"Pass Manager with {len(pipeline.passes)} passes:", file=stderr)
         print(pipeline.text(), file=stderr)
+    if not command.arguments.positionals and stdin.isatty():
+        raise UsageError("there is no input: name a file, or '-' for what you type")
     timing = _new_timing() if command.arguments.has("mlir-timing") else None
     job = _Job(command, options, pipeline, context, printer, stdout, stderr, timing)
     return job.run(stdin)
@@ -116,7 +118,7 @@ def _information(command: Command) -> str | None:
     return None
 
 
-@frozen
+@frozen(eq=False)
 class _Options:
     """The flags that are not passes."""
 

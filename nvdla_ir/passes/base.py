@@ -34,7 +34,6 @@ class Session:
     resources:   the tensors that ``dense_resource<…>`` attributes refer to
     diagnostics: where remarks, warnings and errors go; errors end the pass that reports them
     statistics:  counts by pass and name, shown by --mlir-pass-statistics
-    directory:   what relative paths in options are relative to
     """
 
     resources: ResourceStore
@@ -46,9 +45,7 @@ class Session:
         counts[what] = counts.get(what, 0) + amount
 
 
-def option(
-    default: Any = attrs.NOTHING, *, help: str, choices: Sequence[str] | None = None
-) -> Any:
+def option(default: Any = attrs.NOTHING, *, help: str, choices: Sequence[str] | None = None) -> Any:
     """A pass option: a field whose type is str, int, float or bool. Without a default it must
     be given. Underscores in the field's name are written as dashes."""
     metadata: dict[str, object] = {"help": help}
@@ -87,9 +84,7 @@ class Pass:
         raise NotImplementedError
 
 
-def check_conditions(
-    conditions: Iterable[Condition], module: ModuleOp, explanation: str
-) -> None:
+def check_conditions(conditions: Iterable[Condition], module: ModuleOp, explanation: str) -> None:
     """Raises: DiagnosticError with every violation; ``explanation`` starts each message."""
     faults = [
         Diagnostic.error(location, f"{explanation}: {message}")

@@ -24,7 +24,7 @@ _KINDS = {
 }
 
 
-@frozen
+@frozen(eq=False)
 class OptionDescription:
     """One option of a pass class.
 

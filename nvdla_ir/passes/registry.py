@@ -36,7 +36,7 @@ _VALUE = "\0"
 """Stands in an alias for the value that the flag is given."""
 
 
-@frozen
+@frozen(eq=False)
 class Alias:
     """A flag that stands for several passes.
 

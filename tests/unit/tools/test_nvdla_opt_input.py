@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from opt_tool import RELU, opt, opt_text
+from opt_tool import RELU, Stream, opt, opt_text
+
+from nvdla_ir.tools.nvdla_opt import main
 
 HEAD = "func.func @main(%x: tensor<1x8x4x4xf32>) -> tensor<1x8x4x4xf32> {\n"
 TYPE = "tensor<1x8x4x4xf32>"
@@ -130,6 +132,18 @@ def test_a_missing_file(tmp_path: Path) -> None:
     result = opt(tmp_path / "none.ir")
     assert result.status == 1
     assert result.errors == f"error: cannot read '{tmp_path}/none.ir': there is no such file\n"
+
+
+def test_standard_input_is_read_without_a_file() -> None:
+    assert opt(stdin="module @a {\n}\n").output == "module @a {\n}\n"
+
+
+def test_a_terminal_is_not_waited_for() -> None:
+    errors = Stream()
+    assert main([], Stream(tty=True), Stream(), errors) == 2
+    assert errors.text() == (
+        "nvdla-opt: there is no input: name a file, or '-' for what you type\n"
+    )
 
 
 def test_a_directory(tmp_path: Path) -> None:
