@@ -16,7 +16,7 @@ from nvdla_ir.ir.diagnostics import Diagnostic
 from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.base import Pass, Session, option
-from nvdla_ir.passes.conditions import float_element, takes_calibrated_result
+from nvdla_ir.passes.conditions import calibrated, float_element, takes_calibrated_result
 
 
 @frozen
@@ -47,6 +47,7 @@ class ImportCalibration(Pass):
     """
 
     name = "import-calibration"
+    ensures = (calibrated(),)
 
     file: str = option(
         help="the calibration table: NVDLA JSON or a TensorRT cache; relative to where you are"
@@ -57,15 +58,15 @@ class ImportCalibration(Pass):
         table = read_table(self.file)
         for warning in table.warnings:
             session.diagnostics.emit(warning)
-        calibrated = _Import(table, self.file)
+        importer = _Import(table, self.file)
         for function in module.body.operations:
             if isinstance(function, FuncOp):
-                calibrated.function(function)
-        if calibrated.missing:
-            session.diagnostics.emit(calibrated.missing_diagnostic())
-        elif calibrated.unknown_names():
-            session.diagnostics.emit(calibrated.unknown_diagnostic())
-        session.count(self.name, "calibrated tensors", calibrated.count)
+                importer.function(function)
+        if importer.missing:
+            session.diagnostics.emit(importer.missing_diagnostic())
+        elif importer.unknown_names():
+            session.diagnostics.emit(importer.unknown_diagnostic())
+        session.count(self.name, "calibrated tensors", importer.count)
 
 
 class _Import:

@@ -1,0 +1,84 @@
+"""Conditions: what they find, and what they leave alone."""
+
+from __future__ import annotations
+
+import pytest
+from running import module_of
+
+from nvdla_ir.dialects.nn import BatchNormOp, ReluOp, ScaleOp
+from nvdla_ir.ir.diagnostics import DiagnosticError, render
+from nvdla_ir.passes.base import check_conditions
+from nvdla_ir.passes.conditions import calibrated, no_operation
+
+PLAIN = "tensor<1x4xf32>"
+RANGED = "tensor<1x4x!quant.calibrated<f32<-1.0:1.0>>>"
+STORED = "tensor<1x4x!quant.uniform<i8:f32, 0.5>>"
+
+
+def violations(body: str, argument: str = RANGED) -> list[str]:
+    text = f"func.func @main(%x: {argument}) {{\n{body}\n  func.return\n}}"
+    module = module_of(text)
+    return [f"{place}: {message}" for place, message in calibrated().violations(module)]
+
+
+def test_floats_that_integers_will_compute_are_found() -> None:
+    body = f'  %a = nn.relu %x layers=["conv1", "relu1"] -> {PLAIN}\n  %b = nn.relu %a -> {PLAIN}'
+    assert violations(body) == [
+        "\"test.ir\":2:8: layer 'conv1+relu1' has no calibrated range; run 'import-calibration' "
+        "first",
+        "\"test.ir\":3:8: 'nn.relu' has no calibrated range; run 'import-calibration' first",
+    ]
+
+
+def test_so_are_arguments() -> None:
+    assert violations(f"  %a = nn.relu %x -> {RANGED}", PLAIN) == [
+        "\"test.ir\":1:17: argument 'x' has no calibrated range; run 'import-calibration' first"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "argument"),
+    [
+        (f"  %a = nn.relu %x -> {RANGED}", RANGED),
+        (f"  %a = nn.relu %x -> {STORED}", STORED),
+        # The host computes in floats, and views of that are floats, too.
+        (
+            f"  %a = nn.softmax %x -> {PLAIN}\n  %b = nn.reshape %a -> {PLAIN}\n"
+            f"  %c = nn.flatten %b -> {PLAIN}",
+            RANGED,
+        ),
+        (f"  %a = nn.softmax %x -> {PLAIN}", PLAIN),
+        ("  %a = nn.constant value=dense<1.0> : tensor<4xf32>", RANGED),
+        (f"  %a = quant.dcast %x -> {PLAIN}", STORED),
+    ],
+)
+def test_what_needs_no_range(body: str, argument: str) -> None:
+    assert violations(body, argument) == []
+
+
+def test_a_view_of_what_integers_compute_needs_one() -> None:
+    (message,) = violations(f'  %a = nn.reshape %x layers=["view"] -> {PLAIN}')
+    assert "layer 'view' has no calibrated range" in message
+
+
+def test_operations_that_must_be_gone() -> None:
+    module = module_of(
+        f"func.func @main(%x: {PLAIN}, %k: tensor<4xf32>) {{\n"
+        f'  %a = nn.batch_norm %x, %k, %k, %k, %k layers=["bn1"] -> {PLAIN}\n'
+        f"  %b = nn.scale %a, %k -> {PLAIN}\n"
+        f"  %c = nn.relu %b -> {PLAIN}\n  func.return\n}}"
+    )
+    condition = no_operation(BatchNormOp, ScaleOp, hint="run 'fold-batch-norm' first")
+    assert condition.description == "no 'nn.batch_norm' or 'nn.scale'"
+    with pytest.raises(DiagnosticError) as caught:
+        check_conditions([condition], module, "pass 'p' cannot run")
+    assert [render(d) for d in caught.value.diagnostics] == [
+        "test.ir:2:8: error: pass 'p' cannot run: 'nn.batch_norm' of layer 'bn1' must be gone; "
+        "run 'fold-batch-norm' first",
+        "test.ir:3:8: error: pass 'p' cannot run: 'nn.scale' must be gone; run 'fold-batch-norm' "
+        "first",
+    ]
+    check_conditions(
+        [no_operation(BatchNormOp)], module_of("func.func @f() {\n func.return\n}"), ""
+    )
+    assert not list(no_operation(ReluOp).violations(module_of("module {\n}")))
