@@ -30,6 +30,11 @@ from nvdla_ir.passes.legalization.chains import UNITS, Chain, Unit, chain_ending
 from nvdla_ir.passes.legalization.constants import Constants, resource_key
 from nvdla_ir.passes.legalization.groups import ChannelSlice, block_diagonal, channel_slices
 from nvdla_ir.passes.legalization.images import converter_fields, only_read_by_convolutions
+from nvdla_ir.passes.legalization.joins import (
+    join_by_convolution,
+    join_in_place,
+    joins_whole_atoms,
+)
 
 LARGEST_POOL_KERNEL = 8
 
@@ -102,7 +107,9 @@ class _Function:
             try:
                 self._operation(op)
             except DiagnosticError as error:
-                self.session.diagnostics.diagnostics.extend(error.diagnostics)
+                for diagnostic in error.diagnostics:
+                    if diagnostic not in self.session.diagnostics.diagnostics:
+                        self.session.diagnostics.emit(diagnostic)
                 self._stand_in(op)
         if self.session.diagnostics.errors:
             return
@@ -385,8 +392,7 @@ class _Function:
             method="average" if average else "max",
             input=source,
             kernel=op.kernel,
-            strides=op.strides,
-            pads=op.pads,
+            **_window_fields(op),
             pad_value=(_zero_point(op.input) or None) if average else None,
             reciprocals=op.reciprocals if average else None,
             layers=op.layers,
@@ -413,40 +419,18 @@ class _Function:
     def concat(self, op: nn.ConcatOp) -> None:
         atom = self.hw.memory_atom
         builder = Builder(InsertionPoint.before(op), op.location)
-        faults: list[str] = []
-        offset = 0
-        for value in op.inputs:
-            if offset % atom:
-                definer = value.defining_operation
-                what = describe(definer) if definer is not None else "an argument"
-                faults.append(f"{what} would begin at channel {offset}")
-            offset += nn.shape_of(value)[1]
-        if faults:
-            raise DiagnosticError.at(
+        cubes = [self._cube(value, op, builder) for value in op.inputs]
+        if joins_whole_atoms(op, atom):
+            joined = join_in_place(op, cubes, builder)
+        else:
+            self.session.diagnostics.remark(
                 op.location,
-                f"{describe(op)} joins channels inside memory atoms of {atom}: "
-                f"{'; '.join(faults)}. Make the channel counts before it multiples of {atom}",
+                f"{describe(op)} joins channels inside memory atoms of {atom}; {len(cubes)} "
+                "convolutions move them",
             )
-        parts = [self._own_part(value, op, builder) for value in op.inputs]
-        joined = builder.create(
-            nvdla.ConcatOp, inputs=parts, layers=op.layers, result_types=[op.output.type]
-        )
-        joined.output.name_hint = op.output.name_hint
-        self.cubes[op.output] = joined.output
-
-    def _own_part(self, value: Value, user: nn.ConcatOp, builder: Builder) -> Value:
-        """A cube that is written for this join alone: its producer's, or a copy."""
-        cube = self._cube(value, user, builder)
-        producer = cube.defining_operation
-        if (
-            isinstance(producer, nvdla.SdpOp | nvdla.PdpOp)
-            and value.has_one_use
-            and not cube.is_used
-        ):
-            return cube
-        return builder.create(
-            nvdla.SdpOp, input=cube, layers=user.layers, result_types=[cube.type]
-        ).output
+            joined = join_by_convolution(op, cubes, self.constants, builder)
+        joined.name_hint = op.output.name_hint
+        self.cubes[op.output] = joined
 
     def view(self, op: nn.ViewOp) -> None:
         """The same bytes under another shape: on a cube, only the names of its extents."""
@@ -470,8 +454,13 @@ class _Function:
         self.cubes[op.output] = cube
 
 
-def _window_fields(op: nn.ConvOp) -> dict[str, Any]:
-    return {"strides": op.strides, "pads": op.pads, "dilations": op.dilations}
+_NO_WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
+
+
+def _window_fields(op: nn.ConvOp | nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
+    """How the window moves, where that is not the default."""
+    fields = {name: getattr(op, name) for name in _NO_WINDOW if hasattr(op, name)}
+    return {name: value for name, value in fields.items() if value != _NO_WINDOW[name]}
 
 
 def _slice(cube: Value, begin: int, size: int, builder: Builder) -> Value:
