@@ -122,8 +122,9 @@ class ResourceStore:
         module, file = self._waiting, self._file
         if module is None or file is None:
             return
-        self._waiting = None
+        # While it cannot be opened, all who ask get the same error.
         self.attach(file, module.location)
+        self._waiting = None
         self.check(module)
 
     def add_blobs(self, blobs: Mapping[str, bytes]) -> None:

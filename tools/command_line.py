@@ -143,6 +143,8 @@ def parse_arguments(
                 number, value = rest.pop(0)
             else:
                 value = flag.default
+        if value == "" and flag.default is None:
+            raise UsageError(f"'{written}' needs a value: {flag.spelling}")
         if value is not None and flag.choices and value not in flag.choices:
             raise UsageError(f"'{written}' takes {_or(flag.choices)}, not '{value}'")
         place = FileLineCol(COMMAND_LINE_NAME, number, column)

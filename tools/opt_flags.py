@@ -127,6 +127,13 @@ class Command:
             found += _specifications(given)
         return found
 
+    def check_pass_names(self, *flags: str) -> None:
+        """Raises: DiagnosticError where one of ``flags`` lists a pass that there is not."""
+        for given in self.arguments.flags:
+            if given.flag.name in flags:
+                for name in (given.value or "").split(","):
+                    self.registry.check_name(name, given.location)
+
 
 def _specifications(given: GivenFlag) -> Iterable[PassSpecification]:
     name = given.flag.name

@@ -85,6 +85,7 @@ def _run(
         pipeline = Pipeline(
             map(command.registry.create, command.pass_specifications()), options.verify_each
         )
+        command.check_pass_names("mlir-print-ir-before", "mlir-print-ir-after")
     except DiagnosticError as error:
         printer.show(error.diagnostics)
         return WRONG_USAGE

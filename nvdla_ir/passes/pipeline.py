@@ -80,9 +80,10 @@ class Pipeline:
         check_conditions(pass_.requires, module, f"pass '{name}' cannot run")
         try:
             pass_.run(module, session)
-        except DiagnosticError:
-            raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # One without diagnostics says nothing of what is wrong, so it is no better than others.
+            if isinstance(error, DiagnosticError) and error.diagnostics:
+                raise
             raise DiagnosticError(_crash(pass_, module, error)) from error
         if session.diagnostics.errors:
             return
@@ -93,7 +94,16 @@ class Pipeline:
 
 def _verify_after(pass_: Pass, module: ModuleOp) -> None:
     found = DiagnosticCollector()
-    verify(module, found)
+    try:
+        verify(module, found)
+    except Exception as error:
+        # What the pass left is not even IR, such as None among the operands.
+        operation = _operation_at(list(traceback.walk_tb(error.__traceback__)), module)
+        raise DiagnosticError.at(
+            operation.location,
+            f"pass '{pass_.name}' left IR that cannot be verified: '{operation.name}': "
+            f"{_described(error)}",
+        ) from error
     faults = [
         Diagnostic.error(
             fault.location, f"pass '{pass_.name}' left invalid IR: {fault.message}", fault.notes
@@ -107,14 +117,18 @@ def _verify_after(pass_: Pass, module: ModuleOp) -> None:
 # -------------------------------------------------------------- exceptions in passes
 
 
-def _crash(pass_: Pass, module: ModuleOp, error: Exception) -> Diagnostic:
+def _crash(pass_: Pass, module: ModuleOp, error: BaseException) -> Diagnostic:
     """What to tell of an exception: the pass, the operation it was at, and the line of code."""
     frames = list(traceback.walk_tb(error.__traceback__))
     operation = _operation_at(frames, module)
     at = f" on '{operation.name}'" if operation is not module else ""
-    what = "".join(traceback.format_exception_only(type(error), error)).strip()
     note = Diagnostic.note(_code_location(pass_, frames, error.__traceback__), "raised here")
-    return Diagnostic.error(operation.location, f"pass '{pass_.name}' failed{at}: {what}", [note])
+    message = f"pass '{pass_.name}' failed{at}: {_described(error)}"
+    return Diagnostic.error(operation.location, message, [note])
+
+
+def _described(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
 def _operation_at(frames: Sequence[tuple[FrameType, int]], module: ModuleOp) -> Operation:

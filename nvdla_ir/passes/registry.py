@@ -174,9 +174,14 @@ class PassRegistry:
         """Raises: DiagnosticError for an unknown pass, and for unknown or wrong options."""
         pass_class = self.find(specification.name)
         if pass_class is None:
-            raise DiagnosticError.at(
-                specification.location,
-                f"unknown pass '{specification.name}'"
-                f"{did_you_mean(specification.name, self.names)}",
-            )
+            raise self._unknown(specification.name, specification.location)
         return create_pass(pass_class, specification)
+
+    def check_name(self, name: str, location: Location) -> None:
+        """Raises: DiagnosticError at ``location`` unless there is a pass called ``name``."""
+        if name not in self.names and self.find(name) is None:
+            raise self._unknown(name, location)
+
+    def _unknown(self, name: str, location: Location) -> DiagnosticError:
+        hint = did_you_mean(name, self.names)
+        return DiagnosticError.at(location, f"unknown pass '{name}'{hint}")

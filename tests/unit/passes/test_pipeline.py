@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -129,6 +130,49 @@ def test_errors_end_the_pipeline_and_stay_in_the_session() -> None:
     assert messages(raised.value) == ["wrong"]
     assert [d.message for d in session.diagnostics.diagnostics] == ["careful", "wrong"]
     assert "number" not in module.attributes
+
+
+@frozen
+class Misbehave(Pass):
+    """Do something that no pass should."""
+
+    name = "misbehave"
+    how: str = option(help="what to do")
+
+    def run(self, module: ModuleOp, session: Session) -> None:
+        if self.how == "exit":
+            sys.exit(0)
+        if self.how == "say nothing":
+            raise DiagnosticError
+        if self.how == "recurse":
+            self.run(module, session)
+        for op in module.walk():
+            if op.name == "func.return":
+                op.operands.append(None)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("exit", "pass 'misbehave' failed: SystemExit: 0"),
+        ("say nothing", "pass 'misbehave' failed: nvdla_ir.ir.diagnostics.DiagnosticError"),
+        ("recurse", "pass 'misbehave' failed: RecursionError: maximum recursion depth exceeded"),
+        (
+            "break the verifier",
+            "pass 'misbehave' left IR that cannot be verified: 'func.return': AttributeError: "
+            "'NoneType' object has no attribute ",
+        ),
+    ],
+)
+def test_a_pass_that_misbehaves_is_told_as_an_error(how: str, message: str) -> None:
+    module = module_of("module {\nfunc.func @f() {\nfunc.return\n}\n}\n")
+    with pytest.raises(DiagnosticError) as raised:
+        Pipeline([Misbehave(how)]).run(module, new_session())
+    (diagnostic,) = raised.value.diagnostics
+    assert diagnostic.message.startswith(message)
+    line = 3 if how == "break the verifier" else 1
+    place = diagnostic.location.file_position()
+    assert place is not None and (place.file, place.line) == ("test.ir", line)
 
 
 def test_instrumentation_is_nested() -> None:

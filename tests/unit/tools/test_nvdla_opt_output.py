@@ -315,6 +315,14 @@ def test_a_pass_that_needs_a_faulty_resource_tells_all(folder: Path) -> None:
     )
 
 
+def test_a_weights_file_that_many_need_is_told_once(folder: Path) -> None:
+    text = (DIGITS / "lenet.ir").read_text().replace("lenet.safetensors", "none.safetensors")
+    flags = (f"--import-calib={DIGITS / 'lenet.calib.json'}", "--quantize")
+    assert opt_text(text, *flags).messages == [
+        "<stdin>:1:1: error: weights file 'none.safetensors' does not exist"
+    ]
+
+
 def test_resources_that_are_nowhere(folder: Path) -> None:
     text = IN_TEXT[: IN_TEXT.index("\n{-#")]
     result = opt_text(text, ALLOW, "-o", "out.ir")

@@ -171,6 +171,9 @@ def test_flags_as_pipelines(flags: list[str], passes: str) -> None:
         ("--verify-each=no", "'--verify-each' takes "),
         ("--mlir-elide-elementsattrs-if-larger=x", " takes a number from 0 on, not 'x'"),
         ("-o", "'-o' needs a value: -o FILE"),
+        ("-o=", "'-o' needs a value: -o FILE"),
+        ("--pass-pipeline=", "'--pass-pipeline' needs a value: --pass-pipeline=PIPELINE"),
+        ("--compile=", "'--compile' needs a value: --compile=TARGET"),
     ],
 )
 def test_wrong_flags(flag: str, message: str) -> None:
@@ -208,7 +211,13 @@ def test_one_input_only() -> None:
         ("--allocate-memory=base=low", 19, "option 'base' of 'allocate-memory' is an integer, not"),
         ("--import-calibration", 1, "'import-calibration' needs the option 'file'"),
         ("--pass-pipeline=a,b{x=1", 24, "unexpected end of the text; expected '}'"),
-        ("--pass-pipeline=", 17, "the pipeline is empty"),
+        ("--pass-pipeline= ", 17, "the pipeline is empty"),
+        (
+            "--mlir-print-ir-after=canonicalize,fold-batchnorm",
+            23,
+            "unknown pass 'fold-batchnorm'; did you mean 'fold-batch-norm'?",
+        ),
+        ("--mlir-print-ir-before=nothing", 24, "unknown pass 'nothing'"),
     ],
 )
 def test_wrong_passes_and_options(flag: str, column: int, message: str) -> None:
