@@ -182,9 +182,10 @@ def _plugin_files(argv: Sequence[str]) -> Iterable[str]:
     for index, argument in enumerate(argv):
         flag, equals, value = argument.partition("=")
         if flag.lstrip("-") == "load-pass-plugin" and flag.startswith("-"):
-            if equals:
+            # One without a value is left to those who read the other flags.
+            if value:
                 yield value
-            elif index + 1 < len(argv):
+            elif not equals and index + 1 < len(argv):
                 yield argv[index + 1]
 
 

@@ -173,6 +173,7 @@ def test_flags_as_pipelines(flags: list[str], passes: str) -> None:
         ("-o", "'-o' needs a value: -o FILE"),
         ("-o=", "'-o' needs a value: -o FILE"),
         ("--pass-pipeline=", "'--pass-pipeline' needs a value: --pass-pipeline=PIPELINE"),
+        ("--load-pass-plugin=", "'--load-pass-plugin' needs a value: --load-pass-plugin=FILE.py"),
         ("--compile=", "'--compile' needs a value: --compile=TARGET"),
     ],
 )
