@@ -134,15 +134,20 @@ def _check_invariants(op: Op, problems: list[str]) -> None:
         problems.append(f"cannot be verified: {error}")
 
 
+def input_faults(op: Op) -> list[str]:
+    """What is wrong with the operands and attributes of an operation that has no results yet."""
+    definition = op.definition
+    problems: list[str] = []
+    _check_operand_count(op, definition, problems)
+    if not problems:
+        _check_types(op, definition, problems)
+    _check_attributes(op, definition.signature_attributes, problems)
+    _check_attributes(op, definition.descriptive_attributes, problems)
+    return problems
+
+
 def _counts_match(op: Op, definition: OperationDefinition, problems: list[str]) -> bool:
-    count = len(op.operands)
-    minimum, maximum = definition.operand_counts
-    if definition.has_operand_segments:
-        _check_segments(op, definition, problems)
-    elif not minimum <= count <= maximum:
-        problems.append(
-            f"takes {_allowed(minimum, maximum)}{_names(definition.operands)}, but has {count}"
-        )
+    _check_operand_count(op, definition, problems)
     count = len(op.results)
     minimum, maximum = definition.result_counts
     if not minimum <= count <= maximum:
@@ -152,6 +157,17 @@ def _counts_match(op: Op, definition: OperationDefinition, problems: list[str]) 
             f"has {_counted(len(definition.regions), 'region')}, but {len(op.regions)} are given"
         )
     return not problems
+
+
+def _check_operand_count(op: Op, definition: OperationDefinition, problems: list[str]) -> None:
+    count = len(op.operands)
+    minimum, maximum = definition.operand_counts
+    if definition.has_operand_segments:
+        _check_segments(op, definition, problems)
+    elif not minimum <= count <= maximum:
+        problems.append(
+            f"takes {_allowed(minimum, maximum)}{_names(definition.operands)}, but has {count}"
+        )
 
 
 def _check_segments(op: Op, definition: OperationDefinition, problems: list[str]) -> None:

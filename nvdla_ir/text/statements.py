@@ -27,6 +27,7 @@ from nvdla_ir.ir.dialect import Context, Dialect, did_you_mean
 from nvdla_ir.ir.location import FileLineCol, Location
 from nvdla_ir.ir.operation import Block, Operation, Region, UnregisteredOp, Value
 from nvdla_ir.ir.types import I32, I64, FloatType, FunctionType, NoneType, Type
+from nvdla_ir.ir.verifier import input_faults
 from nvdla_ir.text.leaves import (
     LeafCallbacks,
     LeafError,
@@ -549,22 +550,14 @@ class StatementCallbacks(LeafCallbacks):
         if not all(map(self._is_defined, op.operands)):
             # Reported already; go on to find more faults.
             return [NoneType()] * len(op.definition.results)
-        for name, field in op.definition.attributes.items():
-            attribute = op.attributes.get(name)
-            if attribute is None and field.required:
-                raise self.error(
-                    token, f"'{op.name}' needs the attribute '{name}', {field.kind.description}"
-                )
-            if attribute is not None and not field.kind.accepts(attribute):
-                raise self.error(
-                    token,
-                    f"'{op.name}' has '{name} = {attribute}', but '{name}' must be "
-                    f"{field.kind.description}",
-                )
+        for fault in input_faults(op):
+            raise self.error(token, f"'{op.name}' {fault}")
         try:
             types = op.infer_result_types()
-        except (ValueError, IndexError):
-            types = None
+        except (ValueError, IndexError) as error:
+            raise self.error(
+                token, f"the result types of '{op.name}' cannot be inferred: {error}"
+            ) from None
         if types is None:
             raise self.error(token, f"'{op.name}' needs its result types: '-> type'")
         return types

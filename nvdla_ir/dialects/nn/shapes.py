@@ -29,7 +29,9 @@ def shape_of(value: Value) -> tuple[int, ...]:
 
 
 def window_extent(size: int, window: int, stride: int, before: int, after: int) -> int:
-    """How many windows fit."""
+    """How many windows fit. Raises: ValueError for a stride below 1."""
+    if stride < 1:
+        raise ValueError(f"a stride must be at least 1, not {stride}")
     return (size + before + after - window) // stride + 1
 
 

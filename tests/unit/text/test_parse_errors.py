@@ -142,7 +142,19 @@ CONSTANT = "%x = nn.constant value=dense<1.0> : tensor<2xf32>\n"
             "%x = nn.constant value=|dense<1> : tensor<2x!quant.uniform<i8:f32, 0.5:200>>",
             "the zero point 200 is outside -128 to 127",
         ),
+        (CONSTANT + "|nn.add %x", "'nn.add' takes 2 operands (lhs, rhs), but has 1"),
+        (
+            "%x = nn.constant value=dense<1> : tensor<1x1x2x2xi8>\n|nn.relu %x",
+            "'nn.relu' has operand 'input' of type 'tensor<1x1x2x2xi8>', but it must be a tensor "
+            "of floats, calibrated floats or quantized integers",
+        ),
+        (
+            "%x = nn.constant value=dense<1.0> : tensor<1x1x2x2xf32>\n"
+            "|nn.conv %x, %x strides=[1, 0]",
+            "the result types of 'nn.conv' cannot be inferred: a stride must be at least 1, not 0",
+        ),
         # strings
+        ('"nn.x"() {a = |!t.x<"y>} : () -> ()', "unterminated string in '!t.x<\"y>'"),
         ('%x = nn.constant value=|"abc', "unterminated string: it must end on its line"),
         ('%x = nn.constant value=|"abc\n"', "unterminated string: it must end on its line"),
         ('"nn.x|', None),
