@@ -134,21 +134,22 @@ class Register:
     """One 32-bit register at byte ``offset`` in its block.
 
     ``grouped`` registers exist twice, once in each ping-pong group (section 6.1 of convolution.md).
+    ``reset`` is the word after reset.
     """
 
     name: str
     offset: int
     fields: Mapping[str, Field]
+    reset: int = attrs.field(init=False)
+
+    @reset.default
+    def _reset(self) -> int:
+        return sum(field.encode(field.reset) for field in self.fields.values())
 
     @property
     def grouped(self) -> bool:
         """Whether the register is duplicated: exactly the ``D_*`` registers are."""
         return self.name.startswith("D_")
-
-    @property
-    def reset(self) -> int:
-        """The word after reset."""
-        return sum(field.encode(field.reset) for field in self.fields.values())
 
     @property
     def writable_mask(self) -> int:
