@@ -20,6 +20,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import attrs
 from attrs import define, frozen
 
 from nvdla_ir.hw.suggestion import nearest
