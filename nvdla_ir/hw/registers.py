@@ -34,6 +34,10 @@ GENERATIONS = ("master", "v1")
 _DATA = Path(__file__).with_name("register_maps")
 
 
+def _reset_word(fields: Mapping[str, Field]) -> int:
+    return sum(field.encode(field.reset) for field in fields.values())
+
+
 class RegisterError(ValueError):
     """Field values that a block cannot hold; the message names every fault."""
 
@@ -141,11 +145,9 @@ class Register:
     name: str
     offset: int
     fields: Mapping[str, Field]
-    reset: int = attrs.field(init=False)
-
-    @reset.default
-    def _reset(self) -> int:
-        return sum(field.encode(field.reset) for field in self.fields.values())
+    reset: int = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _reset_word(self.fields), takes_self=True)
+    )
 
     @property
     def grouped(self) -> bool:
