@@ -168,7 +168,7 @@ class ValueCallbacks(LeafCallbacks):
     discardable = properties
 
     def unquote_token(self, literal: str, token: lark.Token | None = None) -> str:
-        """The text of a string literal, which ``token`` ends with, or is. Raises: DiagnosticError"""
+        """What a literal in ``token``, or the token, stands for. Raises: DiagnosticError"""
         try:
             return unquote(literal)
         except LeafError as error:
