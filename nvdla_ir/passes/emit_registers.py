@@ -26,14 +26,20 @@ from nvdla_ir.hw.registers import Block, RegisterError, register_map
 from nvdla_ir.ir.attributes import DenseResourceAttr, DictAttr, IntegerAttr, StringAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.operation import Operation
 from nvdla_ir.ir.types import I8
-from nvdla_ir.passes.base import Condition, Pass, Session
+from nvdla_ir.passes.allocate_memory import AllocateMemory
+from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.registers.convolution import Convolution
 from nvdla_ir.passes.registers.fields import Fields, LayerProgram
 from nvdla_ir.passes.registers.layers import HardwareLayer, device_functions, hardware_layers
-from nvdla_ir.passes.registers.memory import FEATURE, constant_layout, packed_constant, placed_cube
+from nvdla_ir.passes.registers.memory import (
+    FEATURE,
+    constant_layout,
+    packed_constant,
+    placed_cube,
+    placed_image,
+)
 from nvdla_ir.passes.registers.pdp import Pooling
 from nvdla_ir.passes.registers.sdp import Processor
 
@@ -41,19 +47,16 @@ _WAITED_FOR = ("SDP", "PDP")
 _HARDWARE = (nvdla.MemoryOp, nvdla.ConvOp, nvdla.DownloadOp)
 
 
-def _unplaced(module: ModuleOp) -> Iterator[tuple[Location, str]]:
-    for function in device_functions(module):
-        for operation in function.body.operations:
-            if (
-                isinstance(operation, nvdla.MemoryOp)
-                and operation.address is None
-                and operation.results[0].is_used
-                and not isinstance(operation.results[0].type, nvdla.StreamType)
-            ):
-                yield (
-                    operation.location,
-                    f"{describe(operation)} has no place in memory; run 'allocate-memory' first",
-                )
+def _is_placed(module: ModuleOp) -> bool:
+    """Whether every tensor that the hardware reads has a place in memory."""
+    return all(
+        operation.address is not None
+        for function in device_functions(module)
+        for operation in function.body.operations
+        if isinstance(operation, nvdla.MemoryOp)
+        and operation.results[0].is_used
+        and not isinstance(operation.results[0].type, nvdla.StreamType)
+    )
 
 
 @frozen
@@ -80,14 +83,16 @@ class EmitRegisters(Pass):
     one writes. Units are enabled from the last in the data flow to the first. Every register whose
     value matters to a layer is written for it: nothing is left of the layers before.
 
-    A convolution whose input does not fit the convolution buffer is run in pieces of rows.
+    A convolution whose input does not fit the convolution buffer is run in pieces of rows. Where
+    tensors have no place in memory yet, allocate-memory runs first.
     """
 
     name = "emit-registers"
-    requires = (Condition("every tensor of the hardware has a place in memory", _unplaced),)
 
     def run(self, module: ModuleOp, session: Session) -> None:
         hw = configuration_of(module)
+        if not _is_placed(module):
+            AllocateMemory().run(module, session)
         for function in device_functions(module):
             _Emission(function, hw, session, self.name).run()
         session.count(self.name, "register writes", count_register_writes(module))
@@ -156,6 +161,10 @@ class _Emission:
         self.session.count(self.pass_name, "bytes loaded", len(data))
 
     def _upload(self, upload: nvdla.UploadOp, builder: Builder) -> None:
+        if upload.format == FEATURE:
+            placed_cube(upload.output, upload, self.hw)
+        else:
+            placed_image(upload, self.hw)
         builder.create(
             UploadOp,
             input=upload.input,

@@ -19,7 +19,6 @@ from nvdla_ir.hw.formats.buffer import (
     image_entries_per_slice,
     split_rows,
 )
-from nvdla_ir.hw.formats.image import ImageLayout
 from nvdla_ir.hw.formats.sizes import LayoutError, align_up
 from nvdla_ir.hw.formats.weights import weight_bytes
 from nvdla_ir.interp.quantization import dtype_of, element_of
@@ -27,11 +26,13 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.registers.fields import Fields, address_fields
 from nvdla_ir.passes.registers.memory import (
     PlacedCube,
+    PlacedImage,
+    address_of,
     channels_height_width,
     memory_source,
-    packed_image,
     pixel_format_of,
     placed_cube,
+    placed_image,
 )
 
 _MEANS = ("MEAN_RY", "MEAN_GU", "MEAN_BV", "MEAN_AX")
@@ -61,15 +62,6 @@ class _Window:
 
 
 @frozen(eq=False)
-class _Source:
-    """Where the input lies: a cube, or an image with the place of its second plane."""
-
-    cube: PlacedCube | None
-    image: ImageLayout | None
-    addresses: tuple[int, ...]
-
-
-@frozen(eq=False)
 class Convolution:
     """A convolution with its place in the convolution buffer.
 
@@ -78,7 +70,7 @@ class Convolution:
 
     op: ConvOp
     hw: HardwareConfiguration
-    source: _Source
+    source: PlacedCube | PlacedImage
     channels: int
     columns: _Window
     kernels: int
@@ -175,13 +167,12 @@ class Convolution:
             "WEIGHT_REUSE": "DISABLE",
             "SKIP_DATA_RLS": "DISABLE",
             "SKIP_WEIGHT_RLS": "DISABLE",
-            "DATAIN_FORMAT": "FEATURE" if self.source.image is None else "PIXEL",
+            "DATAIN_FORMAT": "FEATURE" if isinstance(self.source, PlacedCube) else "PIXEL",
         }
 
     def _cdma(self, piece: RowPiece) -> Fields:
         op, hw = self.op, self.hw
-        weights = memory_source(op.weight, op)
-        assert weights.address is not None
+        weights = address_of(memory_source(op.weight, op))
         width, height = self.columns.size - 1, piece.input_rows - 1
         return {
             **self._shared(),
@@ -204,7 +195,7 @@ class Convolution:
             "BYTE_PER_KERNEL": self.kernel_bytes - 1,
             "WEIGHT_KERNEL": self.kernels - 1,
             "WEIGHT_RAM_TYPE": "MCIF",
-            **address_fields("WEIGHT_ADDR_LOW", "WEIGHT_ADDR_HIGH", weights.address, hw),
+            **address_fields("WEIGHT_ADDR_LOW", "WEIGHT_ADDR_HIGH", weights, hw),
             "WEIGHT_BYTES": self._weight_bytes,
             **self._converter(),
             "CONV_X_STRIDE": op.strides[1] - 1,
@@ -222,8 +213,9 @@ class Convolution:
 
     def _input(self, piece: RowPiece) -> Fields:
         """Where the input lies (section 2)."""
-        image, cube = self.source.image, self.source.cube
-        if image is not None:
+        source = self.source
+        if isinstance(source, PlacedImage):
+            image = source.layout
             fields: Fields = {
                 "PIXEL_FORMAT": image.pixel_format.name,
                 "PIXEL_MAPPING": "PITCH_LINEAR",
@@ -231,24 +223,22 @@ class Convolution:
                 "DATAIN_RAM_TYPE": "MCIF",
             }
             strides = ("LINE_STRIDE", "UV_LINE_STRIDE")
-            for plane, base in enumerate(self.source.addresses):
-                stride = image.line_strides[plane]
+            for plane, stride in enumerate(image.line_strides):
                 fields |= address_fields(
                     f"DATAIN_ADDR_LOW_{plane}",
                     f"DATAIN_ADDR_HIGH_{plane}",
-                    base + piece.input_start * stride,
+                    source.row(piece.input_start, plane),
                     self.hw,
                 )
                 fields[strides[plane]] = stride
             return {**fields, "LINE_PACKED": "FALSE", "SURF_PACKED": "FALSE"}
-        assert cube is not None
-        line, surface = cube.layout.line_stride, cube.layout.surface_stride
+        line, surface = source.layout.line_stride, source.layout.surface_stride
         line_packed = line == self.columns.size * self.hw.memory_atom
         surface_packed = line_packed and surface == piece.input_rows * line
         return {
             "DATAIN_RAM_TYPE": "MCIF",
             **address_fields(
-                "DATAIN_ADDR_LOW_0", "DATAIN_ADDR_HIGH_0", cube.row(piece.input_start), self.hw
+                "DATAIN_ADDR_LOW_0", "DATAIN_ADDR_HIGH_0", source.row(piece.input_start), self.hw
             ),
             "LINE_STRIDE": line,
             "SURF_STRIDE": surface,
@@ -280,7 +270,7 @@ class Convolution:
 
     def _csc(self, piece: RowPiece) -> Fields:
         op = self.op
-        is_image = self.source.image is not None
+        is_image = isinstance(self.source, PlacedImage)
         taps = self.columns.taps
         return {
             **self._shared(),
@@ -345,10 +335,9 @@ def _truth(flag: bool) -> str:
     return "TRUE" if flag else "FALSE"
 
 
-def _source(op: ConvOp, hw: HardwareConfiguration) -> _Source:
+def _source(op: ConvOp, hw: HardwareConfiguration) -> PlacedCube | PlacedImage:
     if op.pixel_format is None:
-        cube = placed_cube(op.input, op, hw)
-        return _Source(cube, None, (cube.address,))
+        return placed_cube(op.input, op, hw)
     pixel_format_of(op, op.pixel_format, hw)
     upload = memory_source(op.input, op)
     if not isinstance(upload, UploadOp) or upload.format != op.pixel_format:
@@ -358,17 +347,7 @@ def _source(op: ConvOp, hw: HardwareConfiguration) -> _Source:
             f"{describe(op)} reads an image of format '{op.pixel_format}', but its input is "
             f"{found}",
         )
-    image = packed_image(upload, hw)
-    if upload.address is None:
-        raise DiagnosticError.at(
-            upload.location,
-            f"{describe(upload)} has no place in memory: run 'allocate-memory' first",
-        )
-    addresses = [upload.address]
-    if image.pixel_format.planes > 1:
-        assert upload.surface_stride is not None
-        addresses.append(upload.address + upload.surface_stride)
-    return _Source(None, image, tuple(addresses))
+    return placed_image(upload, hw)
 
 
 def _check_windows(op: ConvOp, kernel: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects.layer import describe
@@ -90,6 +90,16 @@ def memory_source(value: Value, reader: Operation) -> MemoryOp:
     )
 
 
+def address_of(source: MemoryOp) -> int:
+    """Raises: DiagnosticError where ``source`` has no place in memory yet."""
+    if source.address is None:
+        raise DiagnosticError.at(
+            source.location,
+            f"{describe(source)} has no place in memory: run 'allocate-memory' first",
+        )
+    return source.address
+
+
 def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> PlacedCube:
     """Where the cube ``value`` lies, for ``reader``.
 
@@ -102,10 +112,12 @@ def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> P
             f"{describe(reader)} reads a feature cube, but its input was uploaded as an image of "
             f"format '{source.format}'",
         )
-    if source.address is None or source.line_stride is None or source.surface_stride is None:
+    address = address_of(source)
+    if source.line_stride is None or source.surface_stride is None:
         raise DiagnosticError.at(
             source.location,
-            f"{describe(source)} has no place in memory: run 'allocate-memory' first",
+            f"{describe(source)} has an 'address', but not all strides: 'allocate-memory' sets "
+            "them",
         )
     try:
         layout = FeatureLayout(
@@ -116,7 +128,7 @@ def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> P
         )
     except LayoutError as error:
         raise DiagnosticError.at(source.location, f"{describe(source)}: {error}") from error
-    return PlacedCube(source.address, layout)
+    return PlacedCube(address, layout)
 
 
 # -------------------------------------------------------------- images
@@ -157,6 +169,40 @@ def packed_image(upload: UploadOp, hw: HardwareConfiguration) -> ImageLayout:
             f"'{pixel_format.name}' have {pixel_format.channels}",
         )
     return ImageLayout.packed(pixel_format, height, width, hw.memory_atom)
+
+
+@frozen(eq=False)
+class PlacedImage:
+    """An image with the address of each of its planes."""
+
+    addresses: tuple[int, ...]
+    layout: ImageLayout
+
+    def row(self, row: int, plane: int) -> int:
+        """The address of a row of a plane."""
+        return self.addresses[plane] + row * self.layout.line_strides[plane]
+
+
+def placed_image(upload: UploadOp, hw: HardwareConfiguration) -> PlacedImage:
+    """Where an uploaded image lies; rows of the second plane are as short as possible.
+
+    Raises: DiagnosticError where it has no place, or one that the hardware cannot read.
+    """
+    packed = packed_image(upload, hw)
+    addresses = [address_of(upload)]
+    if upload.line_stride is None or (len(packed.line_strides) > 1 and not upload.surface_stride):
+        raise DiagnosticError.at(
+            upload.location,
+            f"{describe(upload)} has an 'address', but not all strides: 'allocate-memory' sets "
+            "them",
+        )
+    if len(packed.line_strides) > 1:
+        addresses.append(addresses[0] + (upload.surface_stride or 0))
+    try:
+        layout = evolve(packed, line_strides=(upload.line_stride, *packed.line_strides[1:]))
+    except LayoutError as error:
+        raise DiagnosticError.at(upload.location, f"{describe(upload)}: {error}") from error
+    return PlacedImage(tuple(addresses), layout)
 
 
 def plane_stride(image: ImageLayout, alignment: int) -> int:

@@ -13,6 +13,7 @@ from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.registers.fields import PRIMARY_MEMORY, Fields, address_fields
 from nvdla_ir.passes.registers.memory import (
     PlacedCube,
+    address_of,
     channels_height_width,
     data_use,
     memory_source,
@@ -166,13 +167,8 @@ def _operand(op: SdpOp, unit: SdpUnit, value: Value, hw: HardwareConfiguration) 
     source = memory_source(value, op)
     if isinstance(source, ConstantOp):
         layout = operand_layout(value, unit, op, hw)
-        if source.address is None:
-            raise DiagnosticError.at(
-                source.location,
-                f"{describe(source)} has no place in memory: run 'allocate-memory' first",
-            )
         return _Operand(
-            source.address,
+            address_of(source),
             layout.line_stride,
             layout.surface_stride,
             layout.use,

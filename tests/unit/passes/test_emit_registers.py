@@ -261,7 +261,7 @@ def convolution(
         ),
         (
             convolution(input="2x8x4x4", output="2x8x4x4"),
-            "4:8: error: 'nvdla.upload' has shape 2x8x4x4, but a hardware layer works on 1xCxHxW",
+            "3:8: error: 'nvdla.upload' has shape 2x8x4x4, but a hardware layer works on 1xCxHxW",
         ),
     ],
 )
