@@ -26,6 +26,7 @@ class FixedPoint:
 
     @property
     def value(self) -> float:
+        """The factor after rounding."""
         return math.ldexp(self.multiplier, -self.shift)
 
 
@@ -38,6 +39,7 @@ class FixedPointVector:
 
     @property
     def values(self) -> tuple[float, ...]:
+        """The factors after rounding."""
         return tuple(math.ldexp(multiplier, -self.shift) for multiplier in self.multipliers)
 
 
@@ -56,8 +58,10 @@ def fixed_point(factor: float) -> FixedPoint:
     return FixedPoint(vector.multipliers[0], vector.shift)
 
 
-def fixed_point_vector(factors: Sequence[float]) -> FixedPointVector:
+def fixed_point_vector(factors: Sequence[float], *, may_vanish: bool = False) -> FixedPointVector:
     """Multipliers of all ``factors`` with the largest common shift: that of the largest factor.
+
+    may_vanish: whether a factor may become zero beside a much larger one
 
     Raises: OperandError where the largest factor is above 32767, or one rounds to zero though it
     is not.
@@ -65,7 +69,7 @@ def fixed_point_vector(factors: Sequence[float]) -> FixedPointVector:
     largest = max((abs(factor) for factor in factors), default=0.0)
     if largest == 0:
         return FixedPointVector((0,) * len(factors), 0)
-    if not math.isfinite(largest) or round_half_away(largest) > LARGEST_MULTIPLIER:
+    if not largest < LARGEST_MULTIPLIER + 0.5:
         raise OperandError(
             f"the factor {largest:g} is above {LARGEST_MULTIPLIER}, the largest multiplier"
         )
@@ -74,21 +78,23 @@ def fixed_point_vector(factors: Sequence[float]) -> FixedPointVector:
         shift -= 1
     multipliers = tuple(round_half_away(math.ldexp(factor, shift)) for factor in factors)
     for factor, multiplier in zip(factors, multipliers, strict=True):
-        if factor and not multiplier:
+        if factor and not multiplier and (abs(factor) == largest or not may_vanish):
             raise OperandError(
-                f"the factor {factor:g} is too small: with a shift of {shift} it becomes 0"
+                f"the factor {factor:g} is too small: with a shift of {shift}, "
+                + ("the largest, it becomes 0" if shift == LARGEST_SHIFT else _beside(largest))
             )
-    return FixedPointVector(multipliers, max(shift, 0))
+    return FixedPointVector(multipliers, shift)
+
+
+def _beside(largest: float) -> str:
+    return f"that of the largest, {largest:g}, it becomes 0"
 
 
 def left_shift_for(values: Sequence[int], bits: int = 16) -> int:
     """The smallest left shift at which every one of ``values``, rounded, fits ``bits`` signed
-    bits."""
+    bits. (quantization.md section 3, item 3)"""
     largest = max((abs(value) for value in values), default=0)
     limit = (1 << (bits - 1)) - 1
     shift = max(0, largest.bit_length() - (bits - 1))
-    while shift and round_half_away(largest / (1 << (shift - 1))) <= limit:
-        shift -= 1
-    while round_half_away(largest / (1 << shift)) > limit:
-        shift += 1
-    return shift
+    # Rounding may carry into one bit more.
+    return shift if (largest + (1 << shift >> 1)) >> shift <= limit else shift + 1

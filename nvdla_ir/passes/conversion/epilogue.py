@@ -15,18 +15,20 @@ from nvdla_ir.arith.fixed_point import (
     round_half_away,
 )
 from nvdla_ir.dialects.layer import describe
-from nvdla_ir.dialects.nn import ReluOp
+from nvdla_ir.dialects.nn import AddOp, ReluOp
 from nvdla_ir.dialects.quant import UniformType
-from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.ir.operation import Value
+from nvdla_ir.passes.conversion.alignment import Alignment
 from nvdla_ir.passes.conversion.chain import Chain
 from nvdla_ir.passes.conversion.pipeline import (
     IDENTITY,
-    PRECISION_REMARK_BELOW,
+    LARGEST_SUMMAND,
     Bias,
     Pipeline,
     factor_values,
     multipliers_for,
+    same_length,
 )
 
 if TYPE_CHECKING:
@@ -35,26 +37,46 @@ if TYPE_CHECKING:
 
 # Binary places kept below the output's unit where the bias is added after the multiplier.
 FINE_BITS = 8
-# A residual operand is shifted left by at most this: the multiplier has 15 bits anyway.
-LARGEST_ALIGNMENT = 20
-# Values on the way stay below this; 32 bits hold twice as much.
-HEADROOM = float(1 << 30)
 # The bias may be off by this much of the output's unit before its other place is taken.
 TOLERATED_BIAS_ERROR = 0.25
+# Multipliers of fewer bits lose precision. (quantization.md section 3, item 2)
+PRECISION_REMARK_BELOW = 1 << 8
 
 
 @frozen(eq=False)
 class Source:
     """What enters the pipeline.
 
-    bound: the largest magnitude it can have, one a channel or one for all, in stored units
-    bias:  real numbers to add, one a channel, or None
-    bias_last: add the bias behind the factor in any case
+    bounds: the largest magnitude it can have, one a channel or one for all, in stored units
+    bias:   real numbers to add, one a channel, or None
+    scales_memory: the multiplier is more than a ratio of scales, a layer's own factors are in it
+        (they may be negative or zero), so the bias comes behind it
     """
 
-    bound: Sequence[float]
-    bias: NDArray[np.float64] | None
-    bias_last: bool = False
+    bounds: Sequence[float]
+    bias: NDArray[np.float64] | None = None
+    scales_memory: bool = False
+
+    def bounds_with_bias(self, scales: Sequence[float]) -> list[float]:
+        """The largest magnitudes of the sum, in units of ``scales``."""
+        if self.bias is None:
+            return list(self.bounds)
+        spread = [scale for scale, _ in same_length(scales, self.bias.tolist())]
+        return [
+            bound + abs(bias) / scale
+            for (bound, bias), scale in zip(
+                same_length(self.bounds, self.bias.tolist()), spread, strict=True
+            )
+        ]
+
+
+@frozen(eq=False)
+class Residual:
+    """An int8 tensor that ``owner`` adds in the pipeline."""
+
+    owner: AddOp
+    value: Value
+    alignment: Alignment
 
 
 class Epilogue:
@@ -74,165 +96,145 @@ class Epilogue:
         self.output = output
         self.diagnostics = diagnostics
 
-    def emit(self, residual: Value | None, residual_type: UniformType | None) -> Value:
+    def emit(self, residual: Residual | None) -> Value:
         """The int8 value. Raises: OperandError where a factor cannot be represented."""
-        if residual is not None and residual_type is not None:
-            return self._with_residual(residual, residual_type)
-        if self.source.bias_last:
-            return self._bias_after()
-        if len(self.pipeline.scales) == 1:
-            return self._per_tensor()
-        return self._per_channel()
+        if residual is not None:
+            return self._with_residual(residual)
+        if self.source.scales_memory:
+            return self._factor_first()
+        return self._bias_first()
 
     # -------------------------------------------------------------- without residual
 
-    def _per_channel(self) -> Value:
-        """Bias, then the channel's factor: straight to the output's unit, rounding once."""
+    def _bias_first(self) -> Value:
+        """Bias, then the factor straight to the output's unit, rounding once. The output
+        converter has the factor, unless there is one a channel."""
         pipe, output = self.pipeline, self.output
         factors = multipliers_for([scale / output.scale for scale in pipe.scales])
-        self._remark_coarse(factors)
         values = self._bias_before(factor_values(factors), output.scale)
         bias = Bias.nearest(values)
-        if self._worst(bias.errors(values), factor_values(factors)) > TOLERATED_BIAS_ERROR:
-            return self._bias_after()
-        if not bias.is_zero:
-            pipe.add_bias(bias, self.chain.root)
-        pipe.rescale(factors, output.scale, self.chain.root)
+        if _worst(bias.errors(values), factor_values(factors)) > TOLERATED_BIAS_ERROR:
+            return self._factor_first()
+        converter, exact = IDENTITY, float(-output.zero_point)
+        if isinstance(factors, FixedPoint):
+            converter, exact = factors, -output.zero_point / factors.value
+        offset = round_half_away(exact)
+        if (
+            abs(offset) > LARGEST_SUMMAND
+            or abs(offset - exact) * converter.value > TOLERATED_BIAS_ERROR
+        ):
+            return self._factor_first()
+        self._add_bias(bias)
+        if isinstance(factors, FixedPointVector):
+            self._remark_coarse(factors)
+            pipe.rescale(factors, output.scale, self.chain.root, (0,))
         self._relu(self.chain.early_relu)
-        return pipe.convert(IDENTITY, -output.zero_point, output, self.chain.last).results[0]
+        return pipe.convert(converter, offset, output, self.chain.last).output
 
-    def _per_tensor(self) -> Value:
-        """Bias; the output converter has the one factor."""
-        pipe, output = self.pipeline, self.output
-        factor = fixed_point(pipe.scales[0] / output.scale)
-        if self.source.bias is not None or any(pipe.zero_points):
-            values = self._bias_before((factor.value,), output.scale)
-            bias = Bias.nearest(values)
-            if self._worst(bias.errors(values), (factor.value,)) > TOLERATED_BIAS_ERROR:
-                return self._bias_after()
-            if not bias.is_zero:
-                pipe.add_bias(bias, self.chain.root)
-        self._relu(self.chain.early_relu)
-        offset = round_half_away(-output.zero_point / factor.value)
-        return pipe.convert(factor, offset, output, self.chain.last).results[0]
-
-    def _bias_after(self) -> Value:
-        """The factor first, to 2^-8 of the output's unit; there 16 bits hold any bias."""
-        pipe, output = self.pipeline, self.output
-        fine = output.scale / (1 << FINE_BITS)
-        factors = multipliers_for([scale / fine for scale in pipe.scales])
-        pipe.rescale(factors, fine, self.chain.root)
-        zero_points = pipe.zero_points
-        reals = self._reals(len(zero_points))
-        spread = zero_points * (len(reals) if len(zero_points) == 1 else 1)
-        values = [real / fine - zero for real, zero in zip(reals, spread, strict=True)]
+    def _factor_first(self) -> Value:
+        """The factor first, to 2^-8 of the output's unit; there 16 bits hold most biases. Where
+        they do not, the coarse part of the bias comes before the factor. (quantization.md
+        section 3, item 3)"""
+        pipe, output, root = self.pipeline, self.output, self.chain.root
+        largest = max(map(abs, pipe.scales)) / output.scale
+        bits = FINE_BITS
+        while bits and largest * (1 << bits) > LARGEST_MULTIPLIER:
+            bits -= 1
+        fine = output.scale / (1 << bits)
+        factors = multipliers_for(
+            [scale / fine for scale in pipe.scales], may_vanish=self.source.scales_memory
+        )
+        self._remark_coarse(factors)
+        zero_points = pipe.rescaled_zero_points(factors)
+        values = [
+            real / fine - zero for real, zero in same_length(self._reals(), list(zero_points))
+        ]
         bias = Bias.nearest(values)
-        self._remark_bias(bias.errors(values) / (1 << FINE_BITS))
-        if not bias.is_zero:
-            pipe.add_bias(bias, self.chain.root)
+        tolerated = TOLERATED_BIAS_ERROR * (1 << bits)
+        if not self.source.scales_memory and bias.errors(values).max(initial=0.0) > tolerated:
+            pairs = same_length(values, factor_values(factors))
+            coarse = Bias.nearest([value / factor for value, factor in pairs])
+            pipe.add_bias(coarse, root, pipe.zero_points)
+            values = [
+                value - added * factor
+                for (value, factor), added in zip(pairs, coarse.values, strict=True)
+            ]
+            bias = Bias.nearest(values)
+        self._remark_bias(bias.errors(values) / (1 << bits))
+        pipe.rescale(factors, fine, root, zero_points)
+        self._add_bias(bias)
         self._relu(self.chain.early_relu)
-        offset = -output.zero_point << FINE_BITS
-        return pipe.convert(FixedPoint(1, FINE_BITS), offset, output, self.chain.last).results[0]
+        offset = -output.zero_point << bits
+        return pipe.convert(FixedPoint(1, bits), offset, output, self.chain.last).output
 
     # -------------------------------------------------------------- with residual
 
-    def _with_residual(self, residual: Value, residual_type: UniformType) -> Value:
-        """Bring the accumulator to ``2^-shift`` of the residual operand's unit, add, convert.
-        (quantization.md section 3, item 1)"""
+    def _with_residual(self, residual: Residual) -> Value:
+        """Bring the accumulator to the common scale, add, convert. (quantization.md section 3,
+        item 1)"""
         pipe, output, chain = self.pipeline, self.output, self.chain
-        assert chain.add is not None
-        shift = self._alignment(residual_type)
-        common = residual_type.scale / (1 << shift)
+        alignment = residual.alignment
+        common = alignment.scale
         factors = multipliers_for([scale / common for scale in pipe.scales])
         self._remark_coarse(factors)
-        unit = common / output.scale
+        factor = fixed_point(common / output.scale)
         # The residual's zero point goes with the bias, or, behind a ReLU, with the offset.
-        early = chain.early_relu is not None
-        if early and chain.late_relu is not None and residual_type.zero_point:
-            raise DiagnosticError.at(
-                chain.add.location,
-                f"{describe(chain.add)} adds an operand with zero point "
-                f"{residual_type.zero_point} between two ReLUs, which the pipeline cannot "
-                "correct; give that operand a symmetric range (offset 0)",
-            )
-        with_bias = 0 if early else residual_type.zero_point << shift
+        with_bias = 0 if chain.early_relu is not None else alignment.zero_point
         values = self._bias_before(factor_values(factors), common, with_bias)
         bias = Bias.nearest(values)
-        self._remark_bias(
-            bias.errors(values) * [abs(factor) * unit for factor in factor_values(factors)]
-        )
-        if not bias.is_zero:
-            pipe.add_bias(bias, chain.root)
-        pipe.rescale(factors, common, chain.root)
-        pipe.zero_points = (-with_bias,)
+        errors = bias.errors(values)
+        self._remark_bias(errors * [abs(f) * factor.value for f in factor_values(factors)])
+        self._add_bias(bias, [round_half_away(-with_bias / f) for f in factor_values(factors)])
+        pipe.rescale(factors, common, chain.root, (-with_bias,))
         self._relu(chain.early_relu)
-        pipe.add_cube(residual, residual_type.scale, residual_type.zero_point, shift, chain.add)
+        pipe.add_cube(residual.value, alignment.zero_point, alignment.shift, residual.owner)
         self._relu(chain.late_relu)
-        factor = fixed_point(unit)
         offset = pipe.zero_points[0] - round_half_away(output.zero_point / factor.value)
-        return pipe.convert(factor, offset, output, chain.last).results[0]
-
-    def _alignment(self, residual_type: UniformType) -> int:
-        """The largest left shift of the residual at which nothing overflows."""
-        scales = self.pipeline.scales
-        bounds = self.source.bound
-        pairs = zip(
-            scales * (len(bounds) if len(scales) == 1 else 1),
-            list(bounds) * (len(scales) if len(bounds) == 1 else 1),
-            strict=True,
-        )
-        largest = max(scale * bound for scale, bound in pairs) / residual_type.scale
-        for shift in range(LARGEST_ALIGNMENT, 0, -1):
-            factor = max(scales) / residual_type.scale * (1 << shift)
-            if factor <= LARGEST_MULTIPLIER and (largest + 256.0) * (1 << shift) <= HEADROOM:
-                return shift
-        return 0
+        return pipe.convert(factor, offset, output, chain.last).output
 
     # -------------------------------------------------------------- parts
 
-    def _reals(self, count: int) -> list[float]:
-        bias = self.source.bias
-        return [0.0] * count if bias is None else [float(value) for value in bias]
+    def _reals(self) -> list[float]:
+        return [0.0] if self.source.bias is None else self.source.bias.tolist()
 
     def _bias_before(self, factors: Sequence[float], unit: float, constant: int = 0) -> list[float]:
         """The bias in the pipeline's stored units ahead of ``factors``: real numbers over
         ``unit``, less ``constant``, through the factors as they are after rounding, so that
         theirs do not matter to it; less the zero points."""
-        zero_points = self.pipeline.zero_points
-        count = max(len(factors), len(zero_points))
-        reals = self._reals(count)
-        count = len(reals)
-        spread = list(factors) * (count if len(factors) == 1 else 1)
-        zeros = list(zero_points) * (count if len(zero_points) == 1 else 1)
-        return [
-            (real / unit - constant) / factor - zero
-            for real, factor, zero in zip(reals, spread, zeros, strict=True)
+        reals = [
+            (real / unit - constant) / factor
+            for real, factor in same_length(self._reals(), factors)
         ]
+        return [real - zero for real, zero in same_length(reals, self.pipeline.zero_points)]
 
-    @staticmethod
-    def _worst(errors: NDArray[np.float64], factors: Sequence[float]) -> float:
-        import numpy as np
-
-        return float((errors * np.abs(np.array(factors))).max())
+    def _add_bias(self, bias: Bias, zero_points: Sequence[int] = (0,)) -> None:
+        """Add a bias that leaves the zero points at ``zero_points``. One of zeros is left out
+        where they are there already."""
+        pairs = same_length(self.pipeline.zero_points, zero_points)
+        if not bias.is_zero or any(before != after for before, after in pairs):
+            self.pipeline.add_bias(bias, self.chain.root, zero_points)
 
     def _relu(self, relu: ReluOp | None) -> None:
         if relu is not None:
             self.pipeline.relu(relu)
 
     def _remark_coarse(self, factors: FixedPoint | FixedPointVector) -> None:
-        if isinstance(factors, FixedPointVector):
-            coarse = [
-                channel
-                for channel, multiplier in enumerate(factors.multipliers)
-                if abs(multiplier) < PRECISION_REMARK_BELOW
-            ]
-            if coarse:
-                listed = ", ".join(map(str, coarse[:8])) + (" …" if len(coarse) > 8 else "")
-                self.diagnostics.remark(
-                    self.chain.root.location,
-                    f"{describe(self.chain.root)}: {len(coarse)} of {len(factors.multipliers)} "
-                    f"channels have a multiplier under 8 bits, beside much larger ones: {listed}",
-                )
+        """Channels whose multiplier has few bits; where nothing but zeros enters, none matter."""
+        if not isinstance(factors, FixedPointVector):
+            return
+        pairs = same_length(factors.multipliers, self.source.bounds)
+        coarse = [
+            channel
+            for channel, (multiplier, bound) in enumerate(pairs)
+            if bound and self.pipeline.scales[channel] and abs(multiplier) < PRECISION_REMARK_BELOW
+        ]
+        if coarse:
+            listed = ", ".join(map(str, coarse[:8])) + (" …" if len(coarse) > 8 else "")
+            self.diagnostics.remark(
+                self.chain.root.location,
+                f"{describe(self.chain.root)}: {len(coarse)} of {len(factors.multipliers)} "
+                f"channels have a multiplier under 8 bits, beside much larger ones: {listed}",
+            )
 
     def _remark_bias(self, errors: NDArray[np.float64]) -> None:
         """``errors`` are in units of the output."""
@@ -243,3 +245,9 @@ class Epilogue:
                 f"{describe(self.chain.root)}: 16 bits of bias are off by up to {worst:.2f} of the "
                 "output's unit",
             )
+
+
+def _worst(errors: NDArray[np.float64], factors: Sequence[float]) -> float:
+    import numpy as np
+
+    return float((errors * np.abs(np.array(factors))).max(initial=0.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define
 
@@ -34,39 +34,47 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+A = TypeVar("A")
+B = TypeVar("B")
+
 I16 = IntegerType(16)
-PRECISION_REMARK_BELOW = 1 << 8
 IDENTITY = FixedPoint(1, 0)
+LARGEST_SUMMAND = (1 << 31) - 1
 
 
 @define(eq=False)
 class Bias:
-    """A bias as the ALU adds it: ``stored << shift``, one a channel.
-
-    error: how far the worst channel is off, in the unit of what it is added to
-    """
+    """A bias as the ALU adds it: ``stored << shift``, one a channel, for which it has 32 bits.
+    (sdp.md section 4)"""
 
     stored: NDArray[np.int16]
     shift: int
 
     @staticmethod
     def nearest(values: Sequence[float]) -> Bias:
-        """The 16 bits and common shift nearest to ``values``."""
+        """The 16 bits and common shift nearest to ``values``, which saturate at 32 bits."""
         import numpy as np
 
-        shift = left_shift_for([round_half_away(value) for value in values])
+        saturated = [min(max(value, -LARGEST_SUMMAND), LARGEST_SUMMAND) for value in values]
+        shift = left_shift_for([round_half_away(value) for value in saturated])
         step = 1 << shift
-        stored = [round_half_away(value / step) for value in values]
+        stored = [round_half_away(value / step) for value in saturated]
         return Bias(np.array(stored, np.int16), shift)
+
+    @property
+    def values(self) -> list[float]:
+        """What is added."""
+        return [float(value * (1 << self.shift)) for value in self.stored.tolist()]
 
     def errors(self, values: Sequence[float]) -> NDArray[np.float64]:
         """By how much each channel is off."""
         import numpy as np
 
-        return np.abs(self.stored.astype(np.float64) * (1 << self.shift) - np.array(values))
+        return np.abs(np.array(self.values) - np.array(values))
 
     @property
     def is_zero(self) -> bool:
+        """Whether nothing is added."""
         return not self.stored.any()
 
 
@@ -92,65 +100,42 @@ class Pipeline:
         self.zero_points = tuple(zero_points)
         self.name = name
 
-    def _element(self) -> QuantizedType:
-        if len(set(self.scales)) == 1 and len(set(self.zero_points)) == 1:
-            return UniformType(I32, F32, self.scales[0], self.zero_points[0])
-        count = max(len(self.scales), len(self.zero_points))
-        return UniformPerAxisType(
-            I32,
-            F32,
-            1,
-            self.scales * (count if len(self.scales) == 1 else 1),
-            self.zero_points * (count if len(self.zero_points) == 1 else 1),
-        )
-
     def _finish(self, op: Operation) -> None:
         self.value = op.results[0]
 
     def _result_types(self) -> list[object]:
-        return [tensor_type(self.value).with_element(self._element())]
+        return [tensor_type(self.value).with_element(pipeline_type(self.scales, self.zero_points))]
 
-    def add_value(self, value: int, owner: Operation) -> None:
-        """Add one number to all elements; it takes the zero point out."""
-        self.zero_points = tuple(zero_point + value for zero_point in self.zero_points)
-        self._finish(
-            self.builder.create(
-                ShiftAddOp,
-                input=self.value,
-                value=value,
-                layers=layers_of(owner),
-                result_types=self._result_types(),
-            )
-        )
-
-    def add_bias(self, bias: Bias, owner: Operation) -> None:
-        """Add a bias that also takes out the zero points."""
-        scales = [scale * (1 << bias.shift) for scale in self.scales]
-        if len(set(scales)) == 1:
-            element: QuantizedType = UniformType(I16, F32, scales[0])
+    def add_bias(self, bias: Bias, owner: Operation, zero_points: Sequence[int] = (0,)) -> None:
+        """Add a bias, after which the real 0 is stored as ``zero_points``."""
+        self.zero_points = tuple(zero_points)
+        stored: list[int] = bias.stored.tolist()
+        fields: dict[str, object] = {}
+        if len(set(stored)) == 1:
+            fields["value"] = stored[0]
         else:
-            element = UniformPerAxisType(I16, F32, 0, tuple(scales))
-        table = self.constant("bias", bias.stored, element)
-        self.zero_points = (0,)
+            scales = [scale * (1 << bias.shift) for scale in self.scales]
+            element: QuantizedType = (
+                UniformType(I16, F32, scales[0])
+                if len(set(scales)) == 1
+                else UniformPerAxisType(I16, F32, 0, tuple(scales))
+            )
+            fields["addend"] = self.constant("bias", bias.stored, element)
         self._finish(
             self.builder.create(
                 ShiftAddOp,
                 input=self.value,
-                addend=table,
                 shift=bias.shift or None,
                 layers=layers_of(owner),
                 result_types=self._result_types(),
+                **fields,
             )
         )
 
-    def _spread(self, count: int) -> Sequence[int]:
-        return self.zero_points if len(self.zero_points) == count else self.zero_points * count
-
-    def add_cube(
-        self, cube: Value, scale: float, zero_point: int, shift: int, owner: Operation
-    ) -> None:
-        """Add an int8 tensor from memory, shifted left to the pipeline's scale."""
-        self.zero_points = tuple(z + (zero_point << shift) for z in self.zero_points)
+    def add_cube(self, cube: Value, zero_point: int, shift: int, owner: Operation) -> None:
+        """Add an int8 tensor from memory, shifted left to the pipeline's scale, in which its zero
+        point is ``zero_point``."""
+        self.zero_points = tuple(zero + zero_point for zero in self.zero_points)
         self._finish(
             self.builder.create(
                 ShiftAddOp,
@@ -162,19 +147,25 @@ class Pipeline:
             )
         )
 
+    def rescaled_zero_points(self, factors: FixedPoint | FixedPointVector) -> tuple[int, ...]:
+        """What the zero points become behind ``factors``, rounded."""
+        return tuple(
+            round_half_away(zero_point * factor)
+            for zero_point, factor in same_length(self.zero_points, factor_values(factors))
+        )
+
     def rescale(
-        self, factors: FixedPoint | FixedPointVector, scale: float, owner: Operation
+        self,
+        factors: FixedPoint | FixedPointVector,
+        scale: float,
+        owner: Operation,
+        zero_points: Sequence[int],
     ) -> None:
-        """Multiply, so that one unit stands for ``scale`` (but for the multipliers' rounding)."""
+        """Multiply, so that one unit stands for ``scale`` (but for the multipliers' rounding) and
+        the real 0 is stored as ``zero_points``."""
         import numpy as np
 
-        values = factor_values(factors)
-        count = max(len(values), len(self.zero_points))
-        spread = values * (count if len(values) == 1 else 1)
-        self.zero_points = tuple(
-            round_half_away(zero_point * factor)
-            for zero_point, factor in zip(self._spread(count), spread, strict=True)
-        )
+        self.zero_points = tuple(zero_points)
         self.scales = (scale,)
         fields: dict[str, object] = {"shift": factors.shift}
         if isinstance(factors, FixedPoint):
@@ -230,10 +221,37 @@ class Pipeline:
         return op.output
 
 
-def multipliers_for(factors: Sequence[float]) -> FixedPoint | FixedPointVector:
+def pipeline_type(scales: Sequence[float], zero_points: Sequence[int]) -> QuantizedType:
+    """The type of a tensor in the pipeline; each is one for all, or one a channel."""
+    if len(set(scales)) == 1 and len(set(zero_points)) == 1:
+        return UniformType(I32, F32, scales[0], zero_points[0])
+    pairs = same_length(scales, zero_points)
+    return UniformPerAxisType(
+        I32, F32, 1, tuple(scale for scale, _ in pairs), tuple(zero for _, zero in pairs)
+    )
+
+
+def same_length(first: Sequence[A], second: Sequence[B]) -> list[tuple[A, B]]:
+    """Pairs a channel, where either may be one for all channels."""
+    count = max(len(first), len(second))
+    return list(
+        zip(
+            [*first] * (count if len(first) == 1 else 1),
+            [*second] * (count if len(second) == 1 else 1),
+            strict=True,
+        )
+    )
+
+
+def multipliers_for(
+    factors: Sequence[float], *, may_vanish: bool = False
+) -> FixedPoint | FixedPointVector:
     """One multiplier where there is one factor, else one a channel. Raises: OperandError."""
-    return fixed_point(factors[0]) if len(factors) == 1 else fixed_point_vector(factors)
+    if len(factors) == 1:
+        return fixed_point(factors[0])
+    return fixed_point_vector(factors, may_vanish=may_vanish)
 
 
 def factor_values(factors: FixedPoint | FixedPointVector) -> tuple[float, ...]:
+    """The factors after rounding: one for all channels, or one a channel."""
     return (factors.value,) if isinstance(factors, FixedPoint) else factors.values

@@ -1,0 +1,74 @@
+"""The common scale at which the pipeline adds an int8 tensor from memory to its own value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from nvdla_ir.arith.fixed_point import LARGEST_MULTIPLIER, round_half_away
+from nvdla_ir.dialects.quant import UniformType
+from nvdla_ir.passes.conversion.chain import Chain
+from nvdla_ir.passes.conversion.pipeline import same_length
+
+# A residual operand is shifted left by at most this: the multiplier has 15 bits anyway.
+LARGEST_SHIFT = 20
+# Values on the way stay below this; 32 bits hold twice as much.
+HEADROOM = float(1 << 30)
+INT8_SPAN = 256.0
+# How far the output's zero point may be off, in its unit.
+TOLERATED_ERROR = 0.25
+
+
+@frozen
+class Alignment:
+    """Both sides of an addition in units of ``2^-shift`` of the residual operand's scale.
+    (quantization.md section 3, item 1)"""
+
+    residual: UniformType
+    shift: int
+
+    @property
+    def scale(self) -> float:
+        """The common scale."""
+        return self.residual.scale / (1 << self.shift)
+
+    @property
+    def zero_point(self) -> int:
+        """The residual operand's zero point in the common unit."""
+        return self.residual.zero_point << self.shift
+
+
+def align(
+    scales: Sequence[float],
+    bounds: Sequence[float],
+    residual: UniformType,
+    output: UniformType,
+) -> Alignment | None:
+    """The finest common scale at which nothing overflows; None where there is none.
+
+    scales: of the pipeline's value, one or one a channel
+    bounds: the largest magnitude of that value in its units, bias included
+    """
+    largest = max(scale * bound for scale, bound in same_length(scales, bounds))
+    for shift in range(LARGEST_SHIFT, -1, -1):
+        found = Alignment(residual, shift)
+        if (
+            max(scales) / found.scale <= LARGEST_MULTIPLIER
+            and largest / found.scale + INT8_SPAN * (1 << shift) <= HEADROOM
+            and abs(output.zero_point) * output.scale / found.scale <= HEADROOM
+        ):
+            return found
+    return None
+
+
+def suits(alignment: Alignment | None, chain: Chain, output: UniformType) -> bool:
+    """Whether ``chain`` may add at the scale found, zero points included. Between two ReLUs there
+    is no place to take out the residual operand's zero point."""
+    if alignment is None:
+        return False
+    if chain.early_relu is not None and chain.late_relu is not None and alignment.zero_point:
+        return False
+    unit = alignment.scale / output.scale
+    exact = output.zero_point / unit
+    return abs(round_half_away(exact) - exact) * unit <= TOLERATED_ERROR

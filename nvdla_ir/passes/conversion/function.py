@@ -1,0 +1,200 @@
+"""The conversion of one function: which int8 value stands for each calibrated one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nvdla_ir.dialects import nn
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.layer import describe, layers_of
+from nvdla_ir.dialects.quant import (
+    CalibratedType,
+    DequantizeCastOp,
+    QuantizeCastOp,
+    QuantizedType,
+    UniformType,
+)
+from nvdla_ir.ir.builder import Builder, InsertionPoint
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.location import fuse_locations
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.types import TensorType
+from nvdla_ir.passes.base import Session
+from nvdla_ir.passes.conversion.chain import Chain
+from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
+from nvdla_ir.passes.conversion.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+STATISTICS = "insert-converters"
+
+
+class FunctionConversion:
+    """What the conversions of layers share.
+
+    int8: the stored integers of each calibrated value
+    done: layers that nobody needs once all are converted
+    """
+
+    def __init__(self, func: FuncOp, session: Session) -> None:
+        self.func = func
+        self.session = session
+        self.int8: dict[Value, Value] = {}
+        self.done: set[Operation] = set()
+
+    # -------------------------------------------------------------- boundaries
+
+    def quantize_arguments(self) -> None:
+        """Calibrated arguments become floats, with a cast to int8 behind."""
+        for argument in reversed(self.func.body.arguments):
+            element = calibration_of(argument)
+            if element is not None:
+                argument.type = nn.tensor_type(argument).with_element(element.expressed)
+                point = InsertionPoint.at_start(self.func.body)
+                self._cast(argument, element.quantized(), point)
+
+    def stand_in(self, op: Operation) -> None:
+        """Give the results of a layer that failed an int8 value, so that the faults of later
+        layers are found too."""
+        for result in op.results:
+            calibration = calibration_of(result)
+            if result not in self.int8 and calibration is not None:
+                self._cast(result, calibration.quantized(), InsertionPoint.after(op))
+
+    def _cast(self, value: Value, element: UniformType, point: InsertionPoint) -> None:
+        op = Builder(point).create(
+            QuantizeCastOp,
+            input=value,
+            result_types=[nn.tensor_type(value).with_element(element)],
+        )
+        op.output.name_hint = f"{value.name_hint}_int8" if value.name_hint else None
+        self.int8[value] = op.output
+
+    def leave_on_host(self, op: Operation) -> None:
+        """Operations that compute on reals read dequantized values."""
+        casts: dict[Value, Value] = {}
+        for index, operand in enumerate(op.operands):
+            stored = self.int8.get(operand)
+            if stored is None:
+                continue
+            if operand not in casts:
+                cast_op = Builder(InsertionPoint.before(op), op.location).create(
+                    DequantizeCastOp, input=stored
+                )
+                cast_op.output.name_hint = f"{operand.name_hint}_f32" if operand.name_hint else None
+                casts[operand] = cast_op.output
+            op.set_operand(index, casts[operand])
+
+    def remove_converted(self) -> None:
+        """Erase the layers that were replaced, and constants that only they read."""
+        for op in reversed(list(self.func.body.operations)):
+            replaced = op in self.done or isinstance(op, nn.ConstantOp)
+            if replaced and not any(result.is_used for result in op.results):
+                op.erase()
+
+    # -------------------------------------------------------------- for one layer
+
+    def find_stored(self, value: Value) -> Value | None:
+        """The int8 value that stands for ``value``, if there is one."""
+        stored = self.int8.get(value)
+        if stored is None and isinstance(nn.tensor_type(value).element, QuantizedType):
+            return value
+        return stored
+
+    def stored(self, value: Value, user: Operation) -> tuple[Value, UniformType]:
+        """The int8 value that stands for ``value``, with its type.
+
+        Raises: DiagnosticError where ``value`` has not been quantized.
+        """
+        stored = self.find_stored(value)
+        element = nn.tensor_type(stored).element if stored is not None else None
+        if stored is not None and isinstance(element, UniformType) and element.storage.width == 8:
+            return stored, element
+        if stored is not None:
+            reason = "which is not int8 with one scale"
+        elif isinstance(value.defining_operation, nn.ConstantOp):
+            reason = "a constant, where it takes a calibrated tensor"
+        else:
+            reason = "which is not calibrated; run 'import-calibration' first"
+        raise DiagnosticError.at(user.location, f"{describe(user)} reads '{value.type}', {reason}")
+
+    def reals(self, op: Operation, value: Value, what: str) -> NDArray[np.float64]:
+        """The numbers of a constant operand of ``op``.
+
+        Raises: DiagnosticError where it is no constant, or not finite.
+        """
+        import numpy as np
+
+        constant = value.defining_operation
+        if not isinstance(constant, nn.ConstantOp):
+            raise DiagnosticError.at(op.location, f"the {what} of {describe(op)} is not constant")
+        array = self.session.resources.array(constant.value, constant.location)
+        if not np.isfinite(array).all():
+            raise DiagnosticError.at(
+                constant.location,
+                f"the {what} of {describe(op)} contains NaN or infinite numbers",
+            )
+        return array.astype(np.float64)
+
+    def builder(self, chain: Chain) -> Builder:
+        """Inserts where ``chain`` ends."""
+        location = fuse_locations([op.location for op in chain.operations])
+        return Builder(InsertionPoint.before(chain.last), location)
+
+    def pipeline_from_memory(self, value: Value, chain: Chain) -> Pipeline:
+        """A pipeline that reads the int8 tensor of ``value``."""
+        stored, element = self.stored(value, chain.root)
+        return Pipeline(
+            self.builder(chain),
+            self.session.resources,
+            stored,
+            (element.scale,),
+            (element.zero_point,),
+            name_of(chain.root),
+        )
+
+    def emit(
+        self,
+        pipeline: Pipeline,
+        source: Source,
+        chain: Chain,
+        residual: Residual | None = None,
+    ) -> None:
+        """Emit the rest of the pipeline; its int8 value is the result of ``chain``."""
+        output = output_type(chain.last)
+        epilogue = Epilogue(pipeline, source, chain, output, self.session.diagnostics)
+        self.settle(chain, epilogue.emit(residual))
+        self.session.count(STATISTICS, "pipelines")
+
+    def settle(self, chain: Chain, value: Value) -> None:
+        """``value`` is the result of ``chain``; its layers are dealt with."""
+        last = chain.last.results[0]
+        value.name_hint = last.name_hint
+        self.int8[last] = value
+        self.done.update(chain.operations)
+
+
+def calibration_of(value: Value) -> CalibratedType | None:
+    """The calibrated element type of a tensor, if it has one."""
+    type = value.type
+    if isinstance(type, TensorType) and isinstance(type.element, CalibratedType):
+        return type.element
+    return None
+
+
+def output_type(op: Operation) -> UniformType:
+    """The int8 type of the calibrated result of ``op``. Raises: DiagnosticError."""
+    calibration = calibration_of(op.results[0])
+    if calibration is None:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} has no calibrated range; run 'import-calibration' first",
+        )
+    return calibration.quantized()
+
+
+def name_of(op: Operation) -> str:
+    """What the tables of a layer are named after."""
+    return (layers_of(op) or (op.name.partition(".")[2],))[0]

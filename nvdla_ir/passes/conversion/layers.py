@@ -1,0 +1,239 @@
+"""Conversions of layers with weights, and of elementwise and structural layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nvdla_ir.arith.fixed_point import fixed_point, round_half_away
+from nvdla_ir.dialects import nn
+from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.quant import QuantizedType, UniformType, scales_of
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.operation import Value
+from nvdla_ir.passes.conversion.alignment import align, suits
+from nvdla_ir.passes.conversion.chain import Chain, grow_chain
+from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
+from nvdla_ir.passes.conversion.function import FunctionConversion, name_of, output_type
+from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# The largest magnitude of an int8 number less its zero point.
+LARGEST_INT8 = 255.0
+_MEAN_LIMITS = (-(1 << 15), (1 << 15) - 1)
+
+
+def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyConnectedOp) -> None:
+    """Convolutions and fully connected layers, with what follows in the pipeline."""
+    import numpy as np
+
+    stored, input_type = conversion.stored(op.input, op)
+    constant = op.weight.defining_operation
+    weight_type = nn.tensor_type(op.weight).element
+    if not isinstance(constant, nn.ConstantOp) or not isinstance(weight_type, QuantizedType):
+        raise DiagnosticError.at(
+            op.location,
+            f"the weights of {describe(op)} are not quantized; run 'quantize-weights' first",
+        )
+    weights = conversion.session.resources.array(constant.value, constant.location)
+    integers: NDArray[np.int64] = weights.astype(np.int64)
+    axes = tuple(range(1, integers.ndim))
+    bounds: list[float] = (np.abs(integers).sum(axis=axes) * 128.0).tolist()
+    bias = None if op.bias is None else conversion.reals(op, op.bias, "bias")
+    scales = tuple(input_type.scale * scale for scale in scales_of(weight_type))
+    zero_points: tuple[int, ...] = (0,)
+    if input_type.zero_point:
+        zero_points = tuple((integers.sum(axis=axes) * input_type.zero_point).tolist())
+    source = Source(bounds, bias)
+    chain, residual = _chain(conversion, op, scales, source)
+    builder = conversion.builder(chain)
+    fields: dict[str, Any] = {"input": stored, "weight": op.weight, "layers": op.layers}
+    if isinstance(op, nn.ConvOp):
+        fields |= {
+            "strides": op.strides,
+            "pads": op.pads,
+            "dilations": op.dilations,
+            "groups": op.groups,
+        }
+    element = pipeline_type(scales, zero_points)
+    accumulator = builder.create(
+        type(op), result_types=[nn.tensor_type(op.output).with_element(element)], **fields
+    )
+    pipeline = Pipeline(
+        builder,
+        conversion.session.resources,
+        accumulator.output,
+        scales,
+        zero_points,
+        name_of(op),
+    )
+    conversion.emit(pipeline, source, chain, residual)
+
+
+def _chain(
+    conversion: FunctionConversion,
+    op: nn.ConvOp | nn.FullyConnectedOp,
+    scales: tuple[float, ...],
+    source: Source,
+) -> tuple[Chain, Residual | None]:
+    """The longest chain from ``op``. An addition whose operands have no common scale in the
+    pipeline is left to itself."""
+    chain = grow_chain(op, conversion.int8, may_add=True)
+    if chain.add is None or chain.residual is None:
+        return chain, None
+    stored, element = conversion.stored(chain.residual, chain.last)
+    output = output_type(chain.last)
+    alignment = align(scales, source.bounds_with_bias(scales), element, output)
+    if alignment is None or not suits(alignment, chain, output):
+        return grow_chain(op, conversion.int8, may_add=False), None
+    return chain, Residual(chain.add, stored, alignment)
+
+
+def convert_scale(conversion: FunctionConversion, op: nn.ScaleOp) -> None:
+    """A factor of the channel counts as a scale of the channel; it may be negative or zero."""
+    import numpy as np
+
+    chain = grow_chain(op, conversion.int8, may_add=False)
+    pipeline = conversion.pipeline_from_memory(op.input, chain)
+    factors = conversion.reals(op, op.scale, "scale")
+    bias = np.zeros(factors.size)
+    if op.bias is not None:
+        bias = conversion.reals(op, op.bias, "bias")
+    pipeline.scales = tuple((pipeline.scales[0] * factors).tolist())
+    conversion.emit(pipeline, Source([LARGEST_INT8], bias, scales_memory=True), chain)
+
+
+def convert_bias_add(conversion: FunctionConversion, op: nn.BiasAddOp) -> None:
+    """One number a channel, at whichever side of the factor holds it better."""
+    chain = grow_chain(op, conversion.int8, may_add=False)
+    pipeline = conversion.pipeline_from_memory(op.input, chain)
+    bias = conversion.reals(op, op.bias, "bias")
+    conversion.emit(pipeline, Source([LARGEST_INT8], bias), chain)
+
+
+def convert_relu(conversion: FunctionConversion, op: nn.ReluOp) -> None:
+    """A ReLU of a tensor in memory."""
+    chain = Chain(op, early_relu=op, operations=[op])
+    pipeline = conversion.pipeline_from_memory(op.input, chain)
+    conversion.emit(pipeline, Source([LARGEST_INT8]), chain)
+
+
+def convert_add(conversion: FunctionConversion, op: nn.AddOp) -> None:
+    """Both operands are in memory: one enters the pipeline, the other is the residual. That is
+    the one of the coarser scale, since it can be shifted left only."""
+    chain = Chain(op, add=op, operations=[op])
+    follower = op.output.users[0] if op.output.has_one_use else None
+    if isinstance(follower, nn.ReluOp):
+        chain.late_relu = follower
+        chain.operations.append(follower)
+    (left, left_type), (right, right_type) = (
+        conversion.stored(value, op) for value in (op.lhs, op.rhs)
+    )
+    entering, added, residual_type = op.lhs, right, right_type
+    if left_type.scale > right_type.scale:
+        entering, added, residual_type = op.rhs, left, left_type
+    pipeline = conversion.pipeline_from_memory(entering, chain)
+    source = Source([LARGEST_INT8])
+    output = output_type(chain.last)
+    alignment = align(pipeline.scales, source.bounds, residual_type, output)
+    if alignment is None or not suits(alignment, chain, output):
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)}: the scales {left_type.scale:g} and {right_type.scale:g} of its "
+            f"operands are too far from {output.scale:g} of {describe(chain.last)}, which has "
+            f"zero point {output.zero_point}; check the calibrated ranges",
+        )
+    conversion.emit(pipeline, source, chain, Residual(op, added, alignment))
+
+
+def convert_concat(conversion: FunctionConversion, op: nn.ConcatOp) -> None:
+    """Each input is brought to the output's scale, those that have it already excepted."""
+    output = output_type(op)
+    if op.axis != 1:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} joins along axis {op.axis}; only channels (axis 1) can be joined",
+        )
+    chain = Chain(op, operations=[op])
+    requantized: dict[Value, Value] = {}
+    for value in op.inputs:
+        if value not in requantized:
+            requantized[value] = _requantized(conversion, value, output, chain)
+    new = conversion.builder(chain).create(
+        nn.ConcatOp,
+        inputs=[requantized[value] for value in op.inputs],
+        axis=op.axis,
+        layers=op.layers,
+        result_types=[nn.tensor_type(op.output).with_element(output)],
+    )
+    conversion.settle(chain, new.output)
+
+
+def _requantized(
+    conversion: FunctionConversion, value: Value, output: UniformType, chain: Chain
+) -> Value:
+    """``value`` on the grid of ``output``."""
+    stored, element = conversion.stored(value, chain.root)
+    if element == output:
+        return stored
+    pipeline = conversion.pipeline_from_memory(value, chain)
+    diagnostics = conversion.session.diagnostics
+    return Epilogue(pipeline, Source([LARGEST_INT8]), chain, output, diagnostics).emit(None)
+
+
+def convert_view(conversion: FunctionConversion, op: nn.ReshapeOp | nn.FlattenOp) -> None:
+    """The same stored integers; views of what the host computes stay there."""
+    stored = conversion.find_stored(op.input)
+    if stored is None:
+        return
+    chain = Chain(op, operations=[op])
+    fields: dict[str, Any] = {"axis": op.axis} if isinstance(op, nn.FlattenOp) else {}
+    new = conversion.builder(chain).create(
+        type(op),
+        input=stored,
+        layers=op.layers,
+        result_types=[nn.tensor_type(op.output).with_element(nn.tensor_type(stored).element)],
+        **fields,
+    )
+    conversion.settle(chain, new.output)
+
+
+def convert_normalize(conversion: FunctionConversion, op: nn.NormalizeOp) -> None:
+    """The image's mean and scale go into the input converter. (quantization.md section 3, item
+    6)"""
+    output = output_type(op)
+    if op.scale == 0:
+        raise DiagnosticError.at(op.location, f"{describe(op)} multiplies the image by 0")
+    factor = fixed_point(op.scale / output.scale)
+    exact = [mean - output.zero_point / factor.value for mean in op.mean]
+    means = tuple(round_half_away(mean) for mean in exact)
+    low, high = _MEAN_LIMITS
+    unfit = [f"{mean:g}" for mean in exact if not low <= round_half_away(mean) <= high]
+    if unfit:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)}: the input converter subtracts {low} to {high}, not "
+            f"{', '.join(unfit)} (the mean, and zero point {output.zero_point} of the output); "
+            "check its calibrated range",
+        )
+    worst = max(abs(m - e) for m, e in zip(means, exact, strict=True)) * abs(factor.value)
+    if worst > 0:
+        conversion.session.diagnostics.remark(
+            op.location,
+            f"{describe(op)}: the input converter subtracts whole numbers, {list(means)} for "
+            f"[{', '.join(f'{mean:g}' for mean in exact)}], off by up to {worst:.2g} of the "
+            "output's unit",
+        )
+    chain = Chain(op, operations=[op])
+    new = conversion.builder(chain).create(
+        nn.InputConverterOp,
+        input=op.input,
+        means=means,
+        scale=factor.multiplier,
+        truncate=factor.shift,
+        layers=op.layers,
+        result_types=[nn.tensor_type(op.output).with_element(output)],
+    )
+    conversion.settle(chain, new.output)
