@@ -105,7 +105,7 @@ def test_each_section_gets_its_own_checks(file: Path) -> None:
     )
     check_two, check_three = (
         f"// CHECK-LABEL: func.func @{name}(%x: tensor<4xf32>) -> tensor<4xf32> {{\n"
-        f"// CHECK-NEXT:    func.return %x\n// CHECK-NEXT:  }}\n"
+        "// CHECK-NEXT:    func.return %x\n// CHECK-NEXT:  }\n"
         for name in ("two", "three")
     )
     assert (
