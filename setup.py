@@ -1,4 +1,4 @@
-"""Which packages there are: those below nvdla_ir/, and two that stand at the top of the checkout."""
+"""Which packages there are: those below nvdla_ir/, and two that stand beside it at the top."""
 
 from setuptools import find_packages, setup
 
