@@ -17,7 +17,6 @@ from nvdla_ir.dialects.csb import (
     UploadOp,
     WaitOp,
     configuration_of,
-    count_register_writes,
 )
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
@@ -95,7 +94,6 @@ class EmitRegisters(Pass):
             AllocateMemory().run(module, session)
         for function in device_functions(module):
             _Emission(function, hw, session, self.name).run()
-        session.count(self.name, "register writes", count_register_writes(module))
 
 
 @define(eq=False)
@@ -125,7 +123,7 @@ class _Emission:
             if isinstance(operation, nvdla.ConstantOp) and operation.output.is_used:
                 self._load(operation, start)
         if layers:
-            start.create(ConfigureOp, unit=INTERRUPT_CONTROL, fields=self._masks())
+            self._mask_interrupts(start)
         for operation in original:
             builder = Builder(InsertionPoint.before(operation), operation.location)
             if isinstance(operation, nvdla.UploadOp) and operation.output.is_used:
@@ -146,7 +144,14 @@ class _Emission:
 
     def _load(self, constant: nvdla.ConstantOp, builder: Builder) -> None:
         resources = self.session.resources
-        layout = constant_layout(constant.output.uses[0], self.hw)
+        layouts = {constant_layout(use, self.hw) for use in constant.output.uses}
+        if len(layouts) > 1:
+            raise DiagnosticError.at(
+                constant.location,
+                f"{describe(constant)} is read in {len(layouts)} different layouts, but has one "
+                "'address': 'allocate-memory' makes a copy for each",
+            )
+        (layout,) = layouts
         array = resources.array(constant.value, constant.location)
         data = packed_constant(constant, layout, array, self.hw)
         value = constant.value
@@ -202,16 +207,11 @@ class _Emission:
         for program in programs:
             groups = {unit: self._next_group(unit) for unit in program.units}
             for unit, fields in program.units.items():
-                builder.create(
-                    ConfigureOp,
-                    unit=unit,
-                    group=groups[unit],
-                    layers=layer.names,
-                    fields=self._dictionary(unit, fields, layer),
-                )
+                self._configure(builder, unit, fields, layer, groups[unit])
             self._finish(builder)
             for unit in reversed(program.units):
                 builder.create(EnableOp, unit=unit, group=groups[unit])
+                self._count_writes(2)
             self._pending = [(unit, groups[unit], layer) for unit in program.interrupts]
             self.session.count(self.pass_name, "hardware layers")
 
@@ -226,30 +226,45 @@ class _Emission:
             builder.create(
                 WaitOp, unit=unit, group=group, layers=layer.names, location=layer.location
             )
+            self._count_writes(1)
         self._pending = []
 
-    def _dictionary(self, unit: str, fields: Fields, layer: HardwareLayer) -> DictAttr:
-        """The fields as an attribute, in order of the registers.
+    def _configure(
+        self, builder: Builder, unit: str, fields: Fields, layer: HardwareLayer, group: int
+    ) -> None:
+        """Program a unit for a layer.
 
         Raises: DiagnosticError for values that the registers cannot hold.
         """
         block = register_map(self.hw.register_map).block(unit)
         try:
-            block.encode(fields, alignment=self.hw.memory_atom)
+            words = block.encode(fields, alignment=self.hw.memory_atom)
         except RegisterError as error:
             raise DiagnosticError.at(
                 layer.location, f"{layer.describe()} cannot run on {self.hw.name}: {error}"
             ) from error
-        return _dictionary(block, fields)
+        builder.create(
+            ConfigureOp,
+            unit=unit,
+            group=group,
+            layers=layer.names,
+            fields=_dictionary(block, fields),
+        )
+        self._count_writes(1 + len(words))
 
-    def _masks(self) -> DictAttr:
-        """Masks for all interrupts that no layer is waited for."""
+    def _mask_interrupts(self, builder: Builder) -> None:
+        """Mask all interrupts that no layer is waited for."""
         block = register_map(self.hw.register_map).block(INTERRUPT_CONTROL)
         names = block.register("S_INTR_MASK").fields
-        return _dictionary(
-            block,
-            {name: int(name.partition("_DONE_")[0] not in _WAITED_FOR) for name in names},
-        )
+        masks: Fields = {
+            name: int(name.partition("_DONE_")[0] not in _WAITED_FOR) for name in names
+        }
+        builder.create(ConfigureOp, unit=INTERRUPT_CONTROL, fields=_dictionary(block, masks))
+        self._count_writes(1)
+
+    def _count_writes(self, amount: int) -> None:
+        """Count single register writes, as csb.count_register_writes would."""
+        self.session.count(self.pass_name, "register writes", amount)
 
 
 def _dictionary(block: Block, fields: Fields) -> DictAttr:

@@ -254,7 +254,7 @@ class Convolution:
     def _converter(self) -> Fields:
         """The input converter (section 3.2)."""
         op = self.op
-        if op.cvt_scale is None and op.cvt_offset is None and op.means is None:
+        if op.cvt_scale is None:
             return {"MEAN_FORMAT": "DISABLE", "CVT_EN": "DISABLE", "CVT_TRUNCATE": 0}
         fields: Fields = {"MEAN_FORMAT": "DISABLE" if op.means is None else "ENABLE"}
         if op.means is not None:
@@ -265,7 +265,7 @@ class Convolution:
             "CVT_EN": "ENABLE",
             "CVT_TRUNCATE": op.cvt_truncate or 0,
             "CVT_OFFSET": op.cvt_offset or 0,
-            "CVT_SCALE": 1 if op.cvt_scale is None else op.cvt_scale,
+            "CVT_SCALE": op.cvt_scale,
         }
 
     def _csc(self, piece: RowPiece) -> Fields:
@@ -367,6 +367,12 @@ def _check_windows(op: ConvOp, kernel: Sequence[int]) -> None:
     if op.pixel_format is not None and tuple(op.dilations) != (1, 1):
         raise DiagnosticError.at(
             op.location, f"{describe(op)} dilates an image, which the hardware cannot"
+        )
+    if op.cvt_scale is None and (op.cvt_offset is not None or op.means is not None):
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} has no 'cvt_scale', without which the input converter subtracts "
+            "nothing: give it, and 'cvt_truncate'",
         )
     if op.means is not None and len(op.means) > len(_MEANS):
         raise DiagnosticError.at(

@@ -51,12 +51,11 @@ def _result(op: Operation, values: dict[Value, Array], resources: ResourceStore)
 
 
 def _convolve(op: nvdla.ConvOp, x: Array, weights: Array) -> Array:
-    if op.cvt_scale is not None or op.cvt_offset is not None or op.means is not None:
+    if op.cvt_scale is not None:
         offset: Any = op.cvt_offset or 0
         if op.means is not None:
             offset = np.array(op.means[: x.shape[1]]).reshape(-1, 1, 1)
-        scale = 1 if op.cvt_scale is None else op.cvt_scale
-        x = reference.convert_input(x, offset, scale, op.cvt_truncate or 0)
+        x = reference.convert_input(x, offset, op.cvt_scale, op.cvt_truncate or 0)
     sums = reference.convolve(
         x.view(np.int8),
         weights,

@@ -84,19 +84,23 @@ def compile_registers(module: ModuleOp, session: Session) -> None:
         verify(module)
 
 
-def run_registers(module: ModuleOp, session: Session, inputs: dict[str, Array]) -> dict[str, Array]:
+def run_integers(module: ModuleOp, session: Session, inputs: dict[str, Array]) -> dict[str, Array]:
+    """The outputs of the module's function as it is: hardware layers, or a register program."""
     return Machine(session.resources, Mode.INTEGER).run(function_of(module), inputs)
 
 
 def assert_same(target: str, body: str, seed: int = 0) -> tuple[ModuleOp, Session]:
-    """Compile and run ``body``, and hold the outputs against the reference arithmetic's."""
+    """Compile and run ``body``: outputs are the reference arithmetic's, and those of the level of
+    hardware layers."""
     module, session = module_for(target, body, seed)
     inputs = random_inputs(module, seed)
     expected = evaluate(function_of(module), inputs, session.resources)
+    layers = run_integers(module, session, inputs)
     compile_registers(module, session)
-    found = run_registers(module, session, inputs)
+    found = run_integers(module, session, inputs)
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         assert array.std() > 1, "the outputs must tell something"
         np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(layers[name], array)
     return module, session

@@ -1,4 +1,5 @@
-"""Register programs give the bytes that the reference arithmetic gives, on every configuration."""
+"""Register programs give the bytes that the reference arithmetic and the level of hardware layers
+give, on every configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from register_programs import (
     function_of,
     module_for,
     random_inputs,
-    run_registers,
+    run_integers,
 )
 
 from nvdla_ir.dialects import csb
@@ -325,7 +326,7 @@ func.func @main(%x: {cube}) -> tensor<1x{kernels}x{plane}x{Q}> {{
     inputs = random_inputs(module, draw(st.integers(0, 1000)))
     expected = evaluate(function_of(module), inputs, session.resources)
     compile_registers(module, session)
-    found = run_registers(module, session, inputs)
+    found = run_integers(module, session, inputs)
     np.testing.assert_array_equal(found["y"], expected["y"])
 
 

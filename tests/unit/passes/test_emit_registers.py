@@ -238,6 +238,10 @@ def convolution(
             "nv_small has 32, and one group of kernels needs 192 bytes",
         ),
         (
+            convolution(options="cvt_offset=3"),
+            "5:8: error: layer 'conv' has no 'cvt_scale', without which the input converter",
+        ),
+        (
             convolution(options="clip_truncate=40"),
             "CLIP_TRUNCATE = 40: out of range, must be 0 to 31",
         ),
@@ -358,3 +362,19 @@ def pooling(options: str, *, input: str = "1x8x8x8", output: str, flying: bool =
 def test_layers_that_cannot_run(text: str, message: str) -> None:
     found = fault(text)
     assert re.search(message, found), found
+
+
+def test_a_constant_of_one_address_and_two_layouts() -> None:
+    found = fault(
+        """func.func @main(%x: tensor<1x1x4x4xi8>) {
+  %a = nvdla.upload %x address=0 line_stride=32 surface_stride=128 -> tensor<1x1x4x4xi8>
+  %i = nvdla.upload %x format="T_R8" address=1024 line_stride=8 -> tensor<1x1x4x4xi8>
+  %w = nvdla.constant value=dense<1> : tensor<8x1x2x2xi8> address=4096
+  %c = nvdla.conv %a, %w -> !nvdla.stream<1x8x3x3xi32>
+  nvdla.sdp %c -> tensor<1x8x3x3xi8>
+  %d = nvdla.conv %i, %w pixel_format="T_R8" -> !nvdla.stream<1x8x3x3xi32>
+  nvdla.sdp %d -> tensor<1x8x3x3xi8>
+  func.return
+}"""
+    )
+    assert "5:8: error: 'nvdla.constant' is read in 2 different layouts, but has one" in found
