@@ -14,10 +14,10 @@ section 1). A real value r and its int8 code q are tied by ``r = scale * (q - of
 from __future__ import annotations
 
 import math
-import struct
 
 from attrs import field, frozen
 
+from nvdla_ir.arith.float32 import float32
 from nvdla_ir.ir.location import UNKNOWN, Location
 
 INT8_MINIMUM = -128
@@ -30,15 +30,6 @@ _FLOAT32_ROUNDING = 2.0**-22
 _DECIMAL_ROUNDING = 1e-5
 # One step, and half a step for the rounding of the offset: programs divide by 254, 255 or 256.
 _END_TOLERANCE_STEPS = 1.5
-
-
-def float32(value: float) -> float:
-    """``value`` rounded to float32; infinite where it is too large for float32."""
-    try:
-        (rounded,) = struct.unpack("<f", struct.pack("<f", value))
-    except OverflowError:
-        return math.copysign(math.inf, value)
-    return rounded
 
 
 def range_of_scale(scale: float, offset: int = 0) -> tuple[float, float]:

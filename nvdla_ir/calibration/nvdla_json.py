@@ -15,12 +15,12 @@ from typing import cast
 
 from attrs import frozen
 
+from nvdla_ir.arith.float32 import float32
 from nvdla_ir.calibration.entry import (
     INT8_MAXIMUM,
     INT8_MINIMUM,
     CalibrationEntry,
     codes_cover_range,
-    float32,
     offset_of_range,
     range_of_scale,
     scale_of_range,

@@ -11,7 +11,8 @@ import math
 import re
 import struct
 
-from nvdla_ir.calibration.entry import INT8_MAXIMUM, CalibrationEntry, float32
+from nvdla_ir.arith.float32 import float32
+from nvdla_ir.calibration.entry import INT8_MAXIMUM, CalibrationEntry
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector
 from nvdla_ir.ir.location import FileLineCol
 

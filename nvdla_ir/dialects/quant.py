@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import Factory, field, frozen
 
+from nvdla_ir.arith.float32 import float32
 from nvdla_ir.ir.attributes import format_float
 from nvdla_ir.ir.constraints import FLOAT_TENSOR, tensor_of
 from nvdla_ir.ir.definition import Op, operand, result
@@ -81,7 +81,7 @@ class CalibratedType(DialectType):
 
         Raises: ValueError where there is no such type.
         """
-        scale = _float32(scale)
+        scale = float32(scale)
         # A float32 times a number of 9 bits is exact in float64.
         low, high = (
             (scale * (_INT8_MINIMUM - zero_point), scale * (_INT8_MAXIMUM - zero_point))
@@ -111,8 +111,8 @@ class CalibratedType(DialectType):
 
 def _scale_of(minimum: float, maximum: float) -> float:
     if minimum == -maximum:
-        return _float32(maximum / _INT8_MAXIMUM)
-    return _float32((maximum - minimum) / (_INT8_MAXIMUM - _INT8_MINIMUM))
+        return float32(maximum / _INT8_MAXIMUM)
+    return float32((maximum - minimum) / (_INT8_MAXIMUM - _INT8_MINIMUM))
 
 
 def _zero_point_of(minimum: float, maximum: float) -> int:
@@ -120,14 +120,6 @@ def _zero_point_of(minimum: float, maximum: float) -> int:
         return 0
     step = (maximum - minimum) / (_INT8_MAXIMUM - _INT8_MINIMUM)
     return math.floor(_INT8_MINIMUM - minimum / step + 0.5)
-
-
-def _float32(value: float) -> float:
-    """``value`` rounded to float32; infinite where it is too large."""
-    try:
-        return struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:
-        return math.copysign(math.inf, value)
 
 
 class QuantizedType(DialectType):

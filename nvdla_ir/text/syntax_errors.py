@@ -56,6 +56,7 @@ _TERMINALS = {
     "ATTRIBUTES": "'attributes'",
 }
 _AT_MOST = 4
+_BESIDE_OPERATIONS = {"OP_NAME", "$END", "RBRACE", "BLOCK_LABEL"}
 
 
 def syntax_error(error: UnexpectedInput, parser: lark.Lark, text: str, file: str) -> Diagnostic:
@@ -99,7 +100,11 @@ def _shortened(text: str) -> str:
 
 def _expectation(names: Iterable[str] | None, parser: lark.Lark) -> str:
     """``; expected a, b or c``, if that is few enough to help."""
-    phrases = sorted({_phrase(name, parser) for name in names or ()})
+    found = set(names or ())
+    if "OP_NAME" in found:
+        # Whatever may start one: results, a quoted name, a dialect's keyword.
+        found = {name for name in found if name in _BESIDE_OPERATIONS}
+    phrases = sorted({_phrase(name, parser) for name in found})
     if not phrases or len(phrases) > _AT_MOST:
         return ""
     if len(phrases) == 1:

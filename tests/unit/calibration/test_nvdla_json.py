@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvdla_ir.calibration.entry import float32, offset_of_range
+from nvdla_ir.arith.float32 import float32
+from nvdla_ir.calibration.entry import offset_of_range
 from nvdla_ir.calibration.table import (
     CalibrationEntry,
     CalibrationTable,

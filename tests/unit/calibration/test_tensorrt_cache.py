@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import pytest
 
-from nvdla_ir.calibration.entry import float32
+from nvdla_ir.arith.float32 import float32
 from nvdla_ir.calibration.table import TableFormat, parse_table
 from nvdla_ir.ir.location import FileLineCol
 
