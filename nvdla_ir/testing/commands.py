@@ -11,6 +11,7 @@ import importlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
@@ -19,11 +20,17 @@ Command = Callable[[Sequence[str], TextIO, TextIO, TextIO], int]
 FAILURE, WRONG_USAGE = 1, 2
 
 
+def _tools(names: Sequence[str]) -> dict[str, Command]:
+    """Those of the tools ``names`` that are installed, by the names of their programs."""
+    modules = {name: f"nvdla_ir.tools.{name.replace('-', '_')}" for name in names}
+    return {name: _tool(modules[name]) for name in names if find_spec(modules[name])}
+
+
 def _tool(module: str) -> Command:
-    """The tool whose ``main`` is in ``nvdla_ir.tools.<module>``, imported when it is first run."""
+    """The tool whose ``main`` is in ``module``, imported when it is first run."""
 
     def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
-        main: Command = importlib.import_module(f"nvdla_ir.tools.{module}").main
+        main: Command = importlib.import_module(module).main
         return main(argv, stdin, stdout, stderr)
 
     return run
@@ -140,10 +147,7 @@ def _remove(paths: list[str], flags: str, stdin: TextIO, stdout: TextIO) -> int:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "nvdla-opt": _tool("nvdla_opt"),
-    "nvdla-run": _tool("nvdla_run"),
-    "nvdla-translate": _tool("nvdla_translate"),
-    "nvdla-calibrate": _tool("nvdla_calibrate"),
+    **_tools(["nvdla-opt", "nvdla-run", "nvdla-translate", "nvdla-calibrate"]),
     "filecheck": _filecheck,
     "FileCheck": _filecheck,
     "cat": _unix("cat", "", _cat),
