@@ -156,7 +156,6 @@ class _Allocation:
             if number:
                 copy = constant.clone()
                 assert isinstance(copy, ConstantOp) and constant.parent is not None
-                copy.output.name_hint = constant.output.name_hint
                 constant.parent.insert_before(copy, constant)
                 for operation, index in readers:
                     operation.set_operand(index, copy.output)

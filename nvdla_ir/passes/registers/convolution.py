@@ -151,6 +151,7 @@ class Convolution:
 
     @property
     def output_width(self) -> int:
+        """Columns of the output."""
         return channels_height_width(self.op.output)[2]
 
     @property

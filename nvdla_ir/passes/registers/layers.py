@@ -50,6 +50,7 @@ class HardwareLayer:
 
     @property
     def location(self) -> Location:
+        """Those of all its operations."""
         return fuse_locations([operation.location for operation in self.operations])
 
     def describe(self) -> str:

@@ -221,10 +221,12 @@ class WeightLayout:
     image: bool
 
     def size_bytes(self, hw: HardwareConfiguration) -> int:
+        """Bytes in memory, the padding at the end included."""
         kernels, channels, rows, columns = self.shape
         return weight_bytes((kernels, channels, rows, columns), hw.weight_alignment)
 
     def pack(self, array: NDArray[Any], hw: HardwareConfiguration) -> NDArray[np.int8]:
+        """The bytes of weights of this shape."""
         if self.image:
             return pack_image_weights(
                 array, hw.atomic_k, hw.atomic_c, alignment=hw.weight_alignment
@@ -239,9 +241,11 @@ class TableLayout:
     operands: OperandLayout
 
     def size_bytes(self, hw: HardwareConfiguration) -> int:
+        """Bytes in memory, the lanes that fill up the last atom included."""
         return self.operands.size_bytes
 
     def pack(self, array: NDArray[Any], hw: HardwareConfiguration) -> NDArray[np.int8]:
+        """The bytes of a table: K, Kx2 (ALU, MUL) or 1xCxHxW. Raises: LayoutError."""
         if self.operands.use == "BOTH":
             return self.operands.pack(alu=array[:, 0], mul=array[:, 1])
         if self.operands.mode == "PER_ELEMENT":
