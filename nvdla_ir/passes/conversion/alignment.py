@@ -18,6 +18,7 @@ HEADROOM = float(1 << 30)
 INT8_SPAN = 256.0
 # How far the output's zero point may be off, in its unit.
 TOLERATED_ERROR = 0.25
+_LOWEST_CODE = -128
 
 
 @frozen
@@ -62,13 +63,28 @@ def align(
     return None
 
 
-def suits(alignment: Alignment | None, chain: Chain, output: UniformType) -> bool:
-    """Whether ``chain`` may add at the scale found, zero points included. Between two ReLUs there
-    is no place to take out the residual operand's zero point."""
-    if alignment is None:
-        return False
-    if chain.early_relu is not None and chain.late_relu is not None and alignment.zero_point:
-        return False
+def rectifies_late(chain: Chain, output: UniformType) -> bool:
+    """Whether the ReLU behind the addition is a step of its own. It is not where the output's
+    lowest code stands for 0: there saturation does it."""
+    return chain.late_relu is not None and output.zero_point > _LOWEST_CODE
+
+
+def suits(alignment: Alignment, chain: Chain, scales: Sequence[float], output: UniformType) -> bool:
+    """Whether ``chain`` may add at the scale found, with all zero points taken out.
+
+    Ahead of a late ReLU the residual operand's zero point must go with the bias, 16 bits in units
+    of ``scales``; between two ReLUs there is no place for it at all.
+    """
+    residual = alignment.residual
+    if residual.zero_point and rectifies_late(chain, output):
+        zero = abs(residual.zero_point) * residual.scale
+        tolerated = TOLERATED_ERROR * output.scale
+        if (
+            chain.early_relu is not None
+            or zero / min(scales) > HEADROOM
+            or max(zero * 2.0**-16, max(scales) / 2) > tolerated
+        ):
+            return False
     unit = alignment.scale / output.scale
     exact = output.zero_point / unit
     return abs(round_half_away(exact) - exact) * unit <= TOLERATED_ERROR

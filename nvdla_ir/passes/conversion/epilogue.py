@@ -19,7 +19,7 @@ from nvdla_ir.dialects.nn import AddOp, ReluOp
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.ir.operation import Value
-from nvdla_ir.passes.conversion.alignment import Alignment
+from nvdla_ir.passes.conversion.alignment import Alignment, rectifies_late
 from nvdla_ir.passes.conversion.chain import Chain
 from nvdla_ir.passes.conversion.pipeline import (
     IDENTITY,
@@ -178,8 +178,10 @@ class Epilogue:
         factors = multipliers_for([scale / common for scale in pipe.scales])
         self._remark_coarse(factors)
         factor = fixed_point(common / output.scale)
-        # The residual's zero point goes with the bias, or, behind a ReLU, with the offset.
-        with_bias = 0 if chain.early_relu is not None else alignment.zero_point
+        # The residual's zero point goes with the converter's offset, which has 32 bits, unless a
+        # ReLU comes before that.
+        late = chain.late_relu if rectifies_late(chain, output) else None
+        with_bias = 0 if late is None else alignment.zero_point
         values = self._bias_before(factor_values(factors), common, with_bias)
         bias = Bias.nearest(values)
         errors = bias.errors(values)
@@ -188,7 +190,7 @@ class Epilogue:
         pipe.rescale(factors, common, chain.root, (-with_bias,))
         self._relu(chain.early_relu)
         pipe.add_cube(residual.value, alignment.zero_point, alignment.shift, residual.owner)
-        self._relu(chain.late_relu)
+        self._relu(late)
         offset = pipe.zero_points[0] - round_half_away(output.zero_point / factor.value)
         return pipe.convert(factor, offset, output, chain.last).output
 

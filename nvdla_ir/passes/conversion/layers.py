@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from nvdla_ir.arith.fixed_point import fixed_point, round_half_away
@@ -86,7 +87,7 @@ def _chain(
     stored, element = conversion.stored(chain.residual, chain.last)
     output = output_type(chain.last)
     alignment = align(scales, source.bounds_with_bias(scales), element, output)
-    if alignment is None or not suits(alignment, chain, output):
+    if alignment is None or not suits(alignment, chain, scales, output):
         return grow_chain(op, conversion.int8, may_add=False), None
     return chain, Residual(chain.add, stored, alignment)
 
@@ -123,29 +124,34 @@ def convert_relu(conversion: FunctionConversion, op: nn.ReluOp) -> None:
 def convert_add(conversion: FunctionConversion, op: nn.AddOp) -> None:
     """Both operands are in memory: one enters the pipeline, the other is the residual. That is
     the one of the coarser scale, since it can be shifted left only."""
-    chain = Chain(op, add=op, operations=[op])
-    follower = op.output.users[0] if op.output.has_one_use else None
-    if isinstance(follower, nn.ReluOp):
-        chain.late_relu = follower
-        chain.operations.append(follower)
     (left, left_type), (right, right_type) = (
         conversion.stored(value, op) for value in (op.lhs, op.rhs)
     )
-    entering, added, residual_type = op.lhs, right, right_type
+    entering, residual, residual_type = op.lhs, right, right_type
     if left_type.scale > right_type.scale:
-        entering, added, residual_type = op.rhs, left, left_type
-    pipeline = conversion.pipeline_from_memory(entering, chain)
+        entering, residual, residual_type = op.rhs, left, left_type
     source = Source([LARGEST_INT8])
-    output = output_type(chain.last)
-    alignment = align(pipeline.scales, source.bounds, residual_type, output)
-    if alignment is None or not suits(alignment, chain, output):
-        raise DiagnosticError.at(
-            op.location,
-            f"{describe(op)}: the scales {left_type.scale:g} and {right_type.scale:g} of its "
-            f"operands are too far from {output.scale:g} of {describe(chain.last)}, which has "
-            f"zero point {output.zero_point}; check the calibrated ranges",
-        )
-    conversion.emit(pipeline, source, chain, Residual(op, added, alignment))
+    for chain in _chains_from_add(op):
+        pipeline = conversion.pipeline_from_memory(entering, chain)
+        output = output_type(chain.last)
+        alignment = align(pipeline.scales, source.bounds, residual_type, output)
+        if alignment is not None and suits(alignment, chain, pipeline.scales, output):
+            conversion.emit(pipeline, source, chain, Residual(op, residual, alignment))
+            return
+    raise DiagnosticError.at(
+        op.location,
+        f"{describe(op)}: the scales {left_type.scale:g} and {right_type.scale:g} of its operands "
+        f"are too far from {output_type(op).scale:g}, that of its output; check the calibrated "
+        "ranges",
+    )
+
+
+def _chains_from_add(op: nn.AddOp) -> Iterator[Chain]:
+    """With the ReLU that follows, if one does, and without."""
+    follower = op.output.users[0] if op.output.has_one_use else None
+    if isinstance(follower, nn.ReluOp):
+        yield Chain(op, add=op, late_relu=follower, operations=[op, follower])
+    yield Chain(op, add=op, operations=[op])
 
 
 def convert_concat(conversion: FunctionConversion, op: nn.ConcatOp) -> None:
