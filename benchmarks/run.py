@@ -58,7 +58,7 @@ def _table(rows: list[Row]) -> Table:
     for column in ("", "what", "measured", "target", ""):
         table.add_column(column, justify="right" if column in ("measured", "target") else "left")
     previous = ""
-    for row in rows:
+    for row in sorted(rows, key=lambda row: [r.group for r in rows].index(row.group)):
         relation = "≥" if row.better == "higher" else "≤"
         table.add_row(
             row.group if row.group != previous else "",
