@@ -19,7 +19,7 @@ from nvdla_ir.dialects.nn import AddOp, ReluOp
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.ir.operation import Value
-from nvdla_ir.passes.conversion.alignment import Alignment, rectifies_late
+from nvdla_ir.passes.conversion.alignment import INT8_SPAN, Alignment, rectifies_late
 from nvdla_ir.passes.conversion.chain import Chain
 from nvdla_ir.passes.conversion.pipeline import (
     IDENTITY,
@@ -146,9 +146,8 @@ class Epilogue:
         )
         self._remark_coarse(factors)
         zero_points = pipe.rescaled_zero_points(factors)
-        values = [
-            real / fine - zero for real, zero in same_length(self._reals(), list(zero_points))
-        ]
+        behind = self._bias_behind(factor_values(factors), fine)
+        values = [number - zero for number, zero in same_length(behind, zero_points)]
         bias = Bias.nearest(values)
         tolerated = TOLERATED_BIAS_ERROR * (1 << bits)
         if not self.source.scales_memory and bias.errors(values).max(initial=0.0) > tolerated:
@@ -196,18 +195,27 @@ class Epilogue:
 
     # -------------------------------------------------------------- parts
 
-    def _reals(self) -> list[float]:
-        return [0.0] if self.source.bias is None else self.source.bias.tolist()
+    def _bias_behind(self, factors: Sequence[float], unit: float) -> list[float]:
+        """The bias as it should come out of ``factors``, in units of ``unit``.
+
+        One that the output can hold comes out exact, whatever the factors' rounding. A larger one
+        must be cancelled by the rest of the sum, so it is off by as much as that.
+        """
+        if self.source.bias is None:
+            return [0.0] * max(len(factors), len(self.pipeline.zero_points))
+        span = INT8_SPAN * self.output.scale
+        pairs = same_length(self.pipeline.scales, factors)
+        return [
+            real / unit if abs(real) <= span or not scale else real / scale * factor
+            for real, (scale, factor) in same_length(self.source.bias.tolist(), pairs)
+        ]
 
     def _bias_before(self, factors: Sequence[float], unit: float, constant: int = 0) -> list[float]:
-        """The bias in the pipeline's stored units ahead of ``factors``: real numbers over
-        ``unit``, less ``constant``, through the factors as they are after rounding, so that
-        theirs do not matter to it; less the zero points."""
-        reals = [
-            (real / unit - constant) / factor
-            for real, factor in same_length(self._reals(), factors)
-        ]
-        return [real - zero for real, zero in same_length(reals, self.pipeline.zero_points)]
+        """The bias in the pipeline's stored units ahead of ``factors``, which lead to ``unit``;
+        there, ``constant`` is subtracted. The zero points are taken out."""
+        wanted = same_length(self._bias_behind(factors, unit), factors)
+        stored = [(behind - constant) / factor for behind, factor in wanted]
+        return [number - zero for number, zero in same_length(stored, self.pipeline.zero_points)]
 
     def _add_bias(self, bias: Bias, zero_points: Sequence[int] = (0,)) -> None:
         """Add a bias that leaves the zero points at ``zero_points``. One of zeros is left out
