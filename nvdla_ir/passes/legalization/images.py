@@ -10,26 +10,38 @@ from nvdla_ir.hw import pixels
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation
+from nvdla_ir.ir.types import IntegerType
 
 # By the number of channels: one pixel of the image is what the model's channels are, in order.
-PIXEL_FORMATS = {1: "T_R8", 4: "T_A8B8G8R8"}
+# Three channels lie in two planes, the first channel in one.
+PIXEL_FORMATS = {1: "T_R8", 3: "T_Y8___V8U8_N444", 4: "T_A8B8G8R8"}
 
 
 def pixel_format(op: nn.InputConverterOp, hw: HardwareConfiguration) -> str:
     """The pixel format that ``op`` reads. Raises: DiagnosticError where there is none."""
-    channels = nn.shape_of(op.input)[1]
+    type = nn.tensor_type(op.input)
+    batch, channels = type.static_shape[:2]
+    element = type.element
+    if batch != 1 or not isinstance(element, IntegerType) or element.width != 8:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} reads pixels of type '{type}', but the hardware takes one image of "
+            "8-bit integers at a time",
+        )
     name = PIXEL_FORMATS.get(channels)
     if name is None:
-        counts = " or ".join(map(str, PIXEL_FORMATS))
+        *others, last = map(str, PIXEL_FORMATS)
         raise DiagnosticError.at(
             op.location,
             f"{describe(op)} reads pixels of {channels} channels; the hardware's image formats "
-            f"have {counts}. Add a channel with zero weights, or normalize on the host and give "
-            "the network floats",
+            f"have {', '.join(others)} or {last}. Add channels with zero weights, or normalize on "
+            "the host and give the network floats",
         )
     if not hw.supports_pixel_format(pixels.PIXEL_FORMATS[name]):
         raise DiagnosticError.at(
-            op.location, f"{describe(op)}: {hw.name} has no pixel format {name}"
+            op.location,
+            f"{describe(op)} reads pixels of {channels} channels, but {hw.name} has no pixel "
+            f"format {name}: normalize on the host and give the network floats",
         )
     return name
 

@@ -4,70 +4,128 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 from nvdla_ir.dialects import nn, nvdla
+from nvdla_ir.dialects.layer import describe
 from nvdla_ir.ir.builder import Builder
+from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
-from nvdla_ir.passes.legalization.constants import Constants
+from nvdla_ir.ir.types import TensorType
+from nvdla_ir.passes.legalization.boundary import Cubes
+from nvdla_ir.passes.legalization.buffers import place_in_buffer
+from nvdla_ir.passes.legalization.chains import unit_names
+from nvdla_ir.passes.legalization.context import Context
 
 
-def _offsets(op: nn.ConcatOp) -> list[int]:
-    """The channel at which each part begins, and how many channels there are."""
-    return list(accumulate((nn.shape_of(value)[1] for value in op.inputs), initial=0))
+def join(op: nn.ConcatOp, parts: Sequence[Value], context: Context, builder: Builder) -> Value:
+    """The cube of ``op``, whose inputs are ``parts``.
+
+    Parts that begin at a memory atom are written in place; else convolutions move them.
+
+    Raises: DiagnosticError where the parts do not lie side by side.
+    """
+    _check(op, parts)
+    hw = context.hw
+    shape = nvdla.cube_shape(parts[0].type)
+    offsets = list(accumulate((nvdla.cube_shape(p.type)[1] for p in parts), initial=0))
+    type = TensorType((shape[0], offsets[-1], *shape[2:]), nn.storage_of(op.output))
+    if all(offset % hw.memory_atom == 0 for offset in offsets[:-1]):
+        own = [
+            _own_part(part, value, op, context.cubes, builder)
+            for part, value in zip(parts, op.inputs, strict=True)
+        ]
+        return builder.create(
+            nvdla.ConcatOp, inputs=own, layers=op.layers, result_types=[type]
+        ).output
+    counts = ", ".join(str(nvdla.cube_shape(part.type)[1]) for part in parts)
+    names = unit_names(hw)
+    if not names:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} joins {counts} channels, but parts must begin at multiples of "
+            f"{hw.memory_atom}, the memory atom, and the SDP of {hw.name} cannot add",
+        )
+    context.session.diagnostics.remark(
+        op.location,
+        f"{describe(op)} joins {counts} channels inside memory atoms of {hw.memory_atom}; "
+        f"{len(parts)} convolutions move them",
+    )
+    return _join_by_convolution(op, parts, offsets, type, names[-1], context, builder)
 
 
-def joins_whole_atoms(op: nn.ConcatOp, atom: int) -> bool:
-    """Whether each part begins at a memory atom, so that it can be written in place."""
-    return all(offset % atom == 0 for offset in _offsets(op)[:-1])
+def _check(op: nn.ConcatOp, parts: Sequence[Value]) -> None:
+    if op.axis != 1:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} joins along axis {op.axis}, but cubes lie one behind the other along "
+            "the channels (axis 1) only",
+        )
+    output = nn.storage_of(op.output)
+    for value in op.inputs:
+        if nn.storage_of(value) != output:
+            raise DiagnosticError.at(
+                op.location,
+                f"{describe(op)} makes '{output}' of '{nn.storage_of(value)}'; run "
+                "'insert-converters' first, which aligns them",
+            )
+    planes = {nvdla.cube_shape(part.type)[2:] for part in parts}
+    if len(planes) > 1:
+        sizes = " and ".join(f"{height}x{width}" for height, width in sorted(planes))
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} joins what was flattened from planes of {sizes}, which cannot lie in "
+            "one cube",
+        )
 
 
-def join_in_place(op: nn.ConcatOp, cubes: Sequence[Value], builder: Builder) -> Value:
-    """A view of parts that are written where they belong."""
-    parts = [
-        _own_part(cube, value, op, builder) for cube, value in zip(cubes, op.inputs, strict=True)
-    ]
-    return builder.create(
-        nvdla.ConcatOp, inputs=parts, layers=op.layers, result_types=[op.output.type]
-    ).output
-
-
-def _own_part(cube: Value, value: Value, user: nn.ConcatOp, builder: Builder) -> Value:
+def _own_part(
+    cube: Value, value: Value, user: nn.ConcatOp, cubes: Cubes, builder: Builder
+) -> Value:
     """A cube that is written for this join alone: its producer's, or a copy."""
     producer = cube.defining_operation
-    if isinstance(producer, nvdla.SdpOp | nvdla.PdpOp) and value.has_one_use and not cube.is_used:
+    if isinstance(producer, nvdla.SdpOp | nvdla.PdpOp) and cubes.is_read_once(value):
         return cube
     return builder.create(
         nvdla.SdpOp, input=cube, layers=user.layers, result_types=[cube.type]
     ).output
 
 
-def join_by_convolution(
-    op: nn.ConcatOp, cubes: Sequence[Value], constants: Constants, builder: Builder
+def _join_by_convolution(
+    op: nn.ConcatOp,
+    parts: Sequence[Value],
+    offsets: Sequence[int],
+    type: TensorType,
+    unit: str,
+    context: Context,
+    builder: Builder,
 ) -> Value:
-    """Parts that begin inside a memory atom: each is moved to its channels by a 1x1 convolution,
-    the others being zero, and what came before is added. These are integers: nothing is lost."""
+    """Each part is moved to its channels by a 1x1 convolution, the others being zero, and what
+    came before is added. These are integers: nothing is lost."""
     import numpy as np
 
-    offsets = _offsets(op)
     total = offsets[-1]
     joined: Value | None = None
-    for cube, offset in zip(cubes, offsets, strict=False):
-        channels = nvdla.cube_shape(cube.type)[1]
+    for part, offset in zip(parts, offsets, strict=False):
+        channels = nvdla.cube_shape(part.type)[1]
         weights = np.zeros((total, channels, 1, 1), np.int8)
         weights[range(offset, offset + channels), range(channels)] = 1
-        stream = builder.create(
+        convolution = builder.create(
             nvdla.ConvOp,
-            input=cube,
-            weight=constants.make(weights, f"channels.{offset}.of.{total}", builder),
+            input=part,
+            weight=context.constants.make(weights, f"channels.{offset}.of.{total}", builder),
             layers=op.layers,
-        ).output
+        )
+        place_in_buffer(convolution, context.hw)
+        fields: dict[str, Any] = {}
+        if joined is not None:
+            fields = {unit: nvdla.SdpUnit(alu="sum").to_attribute(), f"{unit}_operand": joined}
         joined = builder.create(
             nvdla.SdpOp,
-            input=stream,
-            bn=None if joined is None else nvdla.SdpUnit(alu="sum").to_attribute(),
-            bn_operand=joined,
+            input=convolution.output,
             layers=op.layers,
-            result_types=[op.output.type],
+            result_types=[type],
+            **fields,
         ).output
     assert joined is not None
     return joined

@@ -1,0 +1,347 @@
+"""Legalizations of int8 layers, each to one or more hardware layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nvdla_ir.dialects import nn, nvdla
+from nvdla_ir.dialects.layer import describe, layers_of
+from nvdla_ir.dialects.nn.shapes import text_of
+from nvdla_ir.dialects.quant import QuantizedType, UniformType
+from nvdla_ir.hw.formats.pooling import max_output_width
+from nvdla_ir.ir.builder import Builder, InsertionPoint
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.location import fuse_locations
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.types import TensorType
+from nvdla_ir.passes.legalization.buffers import place_in_buffer
+from nvdla_ir.passes.legalization.chains import (
+    Chain,
+    Weighted,
+    chain_ending_at,
+    rectifying,
+    unit_names,
+    zero_of_relu,
+)
+from nvdla_ir.passes.legalization.constants import resource_key
+from nvdla_ir.passes.legalization.context import Context
+from nvdla_ir.passes.legalization.groups import ChannelSlice, block_diagonal, channel_slices
+from nvdla_ir.passes.legalization.images import converter_fields, only_read_by_convolutions
+from nvdla_ir.passes.legalization.joins import join
+from nvdla_ir.passes.legalization.limits import check_pooling, check_processor
+from nvdla_ir.passes.legalization.operands import Operands, slice_channels
+
+_NO_WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
+
+# -------------------------------------------------------------- the SDP and what feeds it
+
+
+def legalize_converter(op: nn.OutputConverterOp, context: Context) -> None:
+    """A chain of steps that ends here, with the layer whose accumulators enter it."""
+    chain = chain_ending_at(op, context.hw)
+    location = fuse_locations([step.location for step in chain.operations])
+    builder = Builder(InsertionPoint.before(op), location)
+    if isinstance(chain.source, nn.ConvOp) and chain.source.groups > 1:
+        cube = _grouped(chain, chain.source, context, builder)
+    elif chain.source is not None:
+        stream = _convolution(chain.source, context, builder)
+        cube = _processor(chain, stream, context, builder, None)
+    else:
+        source = context.cubes.cube_of(chain.input, op, builder)
+        cube = _processor(chain, source, context, builder, None)
+    context.cubes.settle(op.output, cube)
+
+
+def legalize_relu(op: nn.ReluOp, context: Context) -> None:
+    """ReLU of int8 in memory, at its zero point."""
+    zero_of_relu(op)
+    names = unit_names(context.hw)
+    if not names:
+        raise DiagnosticError.at(
+            op.location, f"{describe(op)}: the SDP of {context.hw.name} has no unit that rectifies"
+        )
+    builder = Builder(InsertionPoint.before(op), op.location)
+    cube = context.cubes.cube_of(op.input, op, builder)
+    sdp = builder.create(
+        nvdla.SdpOp,
+        input=cube,
+        layers=op.layers,
+        result_types=[cube.type],
+        **{names[0]: rectifying(nvdla.SdpUnit(), op).to_attribute()},
+    )
+    check_processor(sdp)
+    context.cubes.settle(op.output, sdp.output)
+
+
+def _convolution(op: Weighted, context: Context, builder: Builder) -> Value:
+    """The stream of accumulators of a layer without groups."""
+    array = context.constants.array(op.weight, op)
+    fields: dict[str, Any] = {}
+    if isinstance(op, nn.ConvOp):
+        cube, fields = _image_or_cube(op, context, builder)
+        fields |= _window_fields(op)
+    else:
+        cube = context.cubes.cube_of(op.input, op, builder)
+        # The window covers the whole input, so each kernel is one row of the weights.
+        shape = (array.shape[0], *nvdla.cube_shape(cube.type)[1:])
+        array = array.reshape(shape)  # pyright: ignore[reportUnknownMemberType]
+    weight = context.constants.make(array, resource_key(op.weight, "weight"), builder)
+    return _stream(op, cube, weight, fields, context, builder)
+
+
+def _stream(
+    op: Weighted,
+    cube: Value,
+    weight: Value,
+    fields: dict[str, Any],
+    context: Context,
+    builder: Builder,
+) -> Value:
+    _require_no_bias(op)
+    zero_point = _zero_point(op.input, op) if "pads" in fields else 0
+    convolution = builder.create(
+        nvdla.ConvOp,
+        input=cube,
+        weight=weight,
+        pad_value=zero_point or None,
+        layers=op.layers,
+        **fields,
+    )
+    place_in_buffer(convolution, context.hw)
+    return convolution.output
+
+
+def _image_or_cube(
+    op: nn.ConvOp, context: Context, builder: Builder
+) -> tuple[Value, dict[str, Any]]:
+    """What ``op`` reads, and what it must know about an image."""
+    converter = op.input.defining_operation
+    if not isinstance(converter, nn.InputConverterOp):
+        return context.cubes.cube_of(op.input, op, builder), {}
+    fields = converter_fields(converter, context.hw)
+    if any(extent != 1 for extent in op.dilations):
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} is dilated, which the hardware cannot do on images; normalize on the "
+            "host and give the network floats",
+        )
+    image = context.cubes.upload_image(
+        converter.output, converter.input, fields["pixel_format"], builder
+    )
+    return image, fields
+
+
+def legalize_image(op: nn.InputConverterOp, context: Context) -> None:
+    """The convolutions that read it do the work."""
+    only_read_by_convolutions(op)
+
+
+def _processor(
+    chain: Chain, source: Value, context: Context, builder: Builder, part: ChannelSlice | None
+) -> Value:
+    """One run of the SDP; for a slice of channels where there is a ``part``."""
+    converter = chain.converter
+    shape = nvdla.cube_shape(source.type)
+    operands = Operands(chain, shape, part, context, builder)
+    fields: dict[str, Any] = {}
+    for unit in chain.units:
+        fields[unit.name] = unit.setting.to_attribute()
+        fields[f"{unit.name}_operand"] = operands.of(unit)
+    sdp = builder.create(
+        nvdla.SdpOp,
+        input=source,
+        cvt_offset=converter.offset or None,
+        cvt_scale=converter.scale if converter.scale != 1 else None,
+        cvt_shift=converter.shift or None,
+        layers=layers_of(*(chain.operations if part is None else chain.operations[1:])),
+        result_types=[TensorType(shape, nn.storage_of(converter.output))],
+        **fields,
+    )
+    check_processor(sdp)
+    return sdp.output
+
+
+# -------------------------------------------------------------- groups
+
+
+def _grouped(chain: Chain, op: nn.ConvOp, context: Context, builder: Builder) -> Value:
+    """A convolution with groups: slice by slice, the results side by side."""
+    groups, atom = op.groups, context.hw.memory_atom
+    weights = context.constants.array(op.weight, op)
+    inputs, outputs = weights.shape[1], weights.shape[0] // groups
+    slices = channel_slices(groups, inputs, outputs, atom)
+    if len(slices) == 1 and inputs * groups > atom:
+        context.session.diagnostics.remark(
+            op.location,
+            f"{describe(op)}: {groups} groups of {inputs} to {outputs} channels do not align with "
+            f"memory atoms of {atom}; computed as one dense convolution",
+        )
+    cube = context.cubes.cube_of(op.input, op, builder)
+    parts: list[Value] = []
+    for part in slices:
+        source = cube
+        if len(slices) > 1:
+            source = slice_channels(cube, part.input_begin, part.input_size, builder)
+        weight = context.constants.make(
+            block_diagonal(weights, part), f"{resource_key(op.weight, 'weight')}.dense", builder
+        )
+        stream = _stream(op, source, weight, _window_fields(op), context, builder)
+        parts.append(_processor(chain, stream, context, builder, part))
+    if len(parts) == 1:
+        return parts[0]
+    return builder.create(
+        nvdla.ConcatOp,
+        inputs=parts,
+        layers=layers_of(*chain.operations),
+        result_types=[nn.tensor_type(chain.result)],
+    ).output
+
+
+# -------------------------------------------------------------- pooling
+
+
+def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: Context) -> None:
+    """By the PDP: of what the SDP hands on, or of a cube in memory."""
+    builder = Builder(InsertionPoint.before(op), op.location)
+    source = context.cubes.cube_of(op.input, op, builder)
+    pdp = builder.create(
+        nvdla.PdpOp,
+        input=source,
+        kernel=op.kernel,
+        layers=op.layers,
+        result_types=[op.output.type],
+        **_window_fields(op),
+        **_method_fields(op),
+    )
+    check_pooling(pdp, context.hw)
+    _stream_if_possible(pdp, op.input, context)
+    context.cubes.settle(op.output, pdp.output)
+
+
+def _method_fields(op: nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
+    if isinstance(op, nn.MaxPoolOp):
+        if nn.storage_of(op.input) != nn.storage_of(op.output):
+            raise DiagnosticError.at(
+                op.location,
+                f"{describe(op)} changes the scale or the zero point; run 'insert-converters' "
+                "first",
+            )
+        return {"method": "max"}
+    if op.reciprocals is None:
+        raise DiagnosticError.at(
+            op.location, f"{describe(op)} has no reciprocals; run 'insert-converters' first"
+        )
+    if any(op.pads) and not op.count_include_pad:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} leaves padding out of its mean, but the pooling unit divides by the "
+            "whole window (count_include_pad=true)",
+        )
+    pad_value = _zero_point(op.input, op) if any(op.pads) else 0
+    return {
+        "method": "average",
+        "reciprocals": op.reciprocals,
+        "pad_value": pad_value or None,
+    }
+
+
+def _stream_if_possible(pdp: nvdla.PdpOp, value: Value, context: Context) -> None:
+    """Let the SDP hand ``value`` to the PDP where nobody else reads it, the line buffer holds a
+    row of the output, and the convolution before it runs in one piece."""
+    cube = pdp.input
+    sdp = cube.defining_operation
+    width = nvdla.cube_shape(pdp.output.type)[3]
+    if (
+        not isinstance(sdp, nvdla.SdpOp)
+        or not context.cubes.is_read_once(value)
+        or width > max_output_width(pdp.kernel[0], pdp.strides[0])
+    ):
+        return
+    convolution = sdp.input.defining_operation
+    if isinstance(convolution, nvdla.ConvOp) and place_in_buffer(convolution, context.hw) > 1:
+        return
+    type = cube.type
+    assert isinstance(type, TensorType)
+    cube.type = nvdla.StreamType(type.static_shape, type.element)
+
+
+# -------------------------------------------------------------- joins and views
+
+
+def legalize_concat(op: nn.ConcatOp, context: Context) -> None:
+    """Channels side by side."""
+    builder = Builder(InsertionPoint.before(op), op.location)
+    parts = [context.cubes.cube_of(value, op, builder) for value in op.inputs]
+    context.cubes.settle(op.output, join(op, parts, context, builder))
+
+
+def legalize_view(op: nn.ViewOp, context: Context) -> None:
+    """The same bytes under another shape: on a cube, only the names of its extents, or else the
+    host's work."""
+    cube = context.cubes.find(op.input)
+    if cube is None:
+        return  # the host's
+    shape, target = nvdla.cube_shape(cube.type), nn.shape_of(op.output)
+    kept = target[: len(shape)] == shape[: len(target)] and all(
+        extent == 1 for extent in (*shape[len(target) :], *target[len(shape) :])
+    )
+    if kept or (len(target) == 2 and target[0] == shape[0]):
+        context.cubes.settle_view(op, cube)
+        return
+    context.cubes.hand_to_host(op)
+    if any(is_for_hardware(user) for user in op.output.users):
+        context.session.diagnostics.remark(
+            op.location,
+            f"{describe(op)} changes the shape from {text_of(shape)} to {text_of(target)} between "
+            "hardware layers, which moves every byte: the host does it",
+        )
+
+
+def is_for_hardware(op: Operation) -> bool:
+    """Whether ``op`` computes quantized integers."""
+    return any(
+        isinstance(result.type, TensorType) and isinstance(result.type.element, QuantizedType)
+        for result in op.results
+    ) and op.name.startswith("nn.")
+
+
+# -------------------------------------------------------------- parts
+
+
+def _window_fields(op: nn.ConvOp | nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
+    """How the window moves, where that is not the default."""
+    fields = {name: getattr(op, name) for name in _NO_WINDOW if hasattr(op, name)}
+    return {name: value for name, value in fields.items() if value != _NO_WINDOW[name]}
+
+
+def _zero_point(value: Value, user: Operation) -> int:
+    element = nn.storage_of(value)
+    if not isinstance(element, UniformType):
+        raise DiagnosticError.at(
+            user.location,
+            f"{describe(user)} reads '{element}', but padding has one value for all channels",
+        )
+    return element.zero_point
+
+
+def _require_no_bias(op: Weighted) -> None:
+    if op.bias is not None:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} has a bias on integers; run 'insert-converters', which makes it a "
+            "step of its own",
+        )
+
+
+LEGALIZATIONS: dict[type[Operation], Callable[[Any, Context], None]] = {
+    nn.OutputConverterOp: legalize_converter,
+    nn.ReluOp: legalize_relu,
+    nn.MaxPoolOp: legalize_pool,
+    nn.AveragePoolOp: legalize_pool,
+    nn.ConcatOp: legalize_concat,
+    nn.FlattenOp: legalize_view,
+    nn.ReshapeOp: legalize_view,
+    nn.InputConverterOp: legalize_image,
+}
+"""By operations with an int8 result."""
