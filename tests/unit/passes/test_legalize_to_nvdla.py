@@ -114,7 +114,7 @@ NETWORKS = {
         %w = nn.constant value=dense_resource<w> : tensor<9x9x1x1xi8> -> tensor<9x9x1x1x{B}>
         %0 = nn.conv %x, %w layers=["a"] -> tensor<1x9x4x4x{acc(-9000)}>
         %1 = nn.relu %0 layers=["s"] -> tensor<1x9x4x4x{acc(-9000)}>
-        %2 = nn.rescale %1 value=3 shift=2 layers=["s"] -> tensor<1x9x4x4x{acc(-65536)}>
+        %2 = nn.rescale %1 value=30000 shift=10 layers=["s"] -> tensor<1x9x4x4x{acc(-65536)}>
         %3 = nn.relu %2 layers=["t"] -> tensor<1x9x4x4x{acc(-65536)}>
         %y = nn.output_converter %3 scale=100 shift=16 layers=["t"] -> tensor<1x9x4x4x{A}>
         func.return %r, %y
@@ -183,6 +183,20 @@ NETWORKS = {
         %2 = nn.shift_add %1, %r shift=8 layers=["s"] -> tensor<1x64x4x4x{P}>
         %y = nn.output_converter %2 scale=100 shift=17 layers=["s"] -> tensor<1x64x4x4x{A}>
         func.return %y
+      }}""",
+    "groups whose outputs are less than an atom": f"""
+      func.func @main(%x: tensor<1x32x4x4x{A}>) -> tensor<1x16x4x4x{A}> {{
+        %w = nn.constant value=dense_resource<w> : tensor<16x8x1x1xi8> -> tensor<16x8x1x1x{B}>
+        %0 = nn.conv %x, %w groups=4 layers=["a"] -> tensor<1x16x4x4x{P}>
+        %y = nn.output_converter %0 scale=100 shift=16 layers=["a"] -> tensor<1x16x4x4x{A}>
+        func.return %y
+      }}""",
+    "what the host reads before the pool": f"""
+      func.func @main(%x: tensor<1x9x4x4x{A}>) -> (tensor<1x9x2x2x{A}>, tensor<1x9x4x4xf32>) {{
+        %r = nn.relu %x layers=["r"] -> tensor<1x9x4x4x{A}>
+        %f = quant.dcast %r -> tensor<1x9x4x4xf32>
+        %p = nn.max_pool %r kernel=[2, 2] strides=[2, 2] layers=["p"] -> tensor<1x9x2x2x{A}>
+        func.return %p, %f
       }}""",
     "groups that no slice aligns": f"""
       func.func @main(%x: tensor<1x10x4x4x{A}>) -> tensor<1x6x4x4x{A}> {{
@@ -412,6 +426,35 @@ def test_banks_hold_data_and_weights() -> None:
     first = next(op for op in func.walk() if isinstance(op, nvdla.ConvOp))
     # 64 channels fill the two atoms of an entry: 56 entries a row, 56 rows, banks of 512.
     assert (first.data_banks, first.weight_banks) == (7, 1)
+
+
+def test_columns_that_no_window_reads_take_no_room() -> None:
+    """The last of 10 windows, 8 columns apart, ends at column 73; 7 rows of these fill a bank."""
+    text = f"""
+      func.func @main(%x: tensor<1x8x7x80x{A}>) -> tensor<1x8x7x10x{A}> {{
+        %w = nn.constant value=dense_resource<w> : tensor<8x8x1x1xi8> -> tensor<8x8x1x1x{B}>
+        %0 = nn.conv %x, %w strides=[1, 8] layers=["a"] -> tensor<1x8x7x10x{P}>
+        %y = nn.output_converter %0 shift=8 layers=["a"] -> tensor<1x8x7x10x{A}>
+        func.return %y
+      }}"""
+    module, func, session = loaded(text, "random", np.random.default_rng(5))
+    Pipeline([LegalizeToNvdla("nv_small")]).run(module, session)
+    (convolution,) = (op for op in func.walk() if isinstance(op, nvdla.ConvOp))
+    assert convolution.data_banks == 1
+
+
+def test_the_host_keeps_what_it_has() -> None:
+    """Only the result is downloaded, once, not what the host gave."""
+    text = f"""
+      func.func @main(%x: tensor<1x8x4x4x{A}>) -> (tensor<1x8x4x4x{A}>, tensor<1x8x4x4x{A}>, tensor<1x8x4x4xf32>) {{
+        %y = nn.relu %x layers=["r"] -> tensor<1x8x4x4x{A}>
+        %f = quant.dcast %y -> tensor<1x8x4x4xf32>
+        func.return %x, %y, %f
+      }}"""
+    module, func, session = loaded(text, "random", np.random.default_rng(5))
+    Pipeline([LegalizeToNvdla("nv_small")]).run(module, session)
+    assert func.return_op.operands[0] is func.body.arguments[0]
+    assert [op.name for op in func.walk()].count("nvdla.download") == 1
 
 
 def test_equal_constants_are_kept_once() -> None:
