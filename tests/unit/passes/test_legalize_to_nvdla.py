@@ -428,13 +428,16 @@ def test_banks_hold_data_and_weights() -> None:
     assert (first.data_banks, first.weight_banks) == (7, 1)
 
 
-def test_columns_that_no_window_reads_take_no_room() -> None:
-    """The last of 10 windows, 8 columns apart, ends at column 73; 7 rows of these fill a bank."""
+@pytest.mark.parametrize(
+    ("size", "strides", "result"), [("7x80", "[1, 8]", "7x10"), ("80x7", "[8, 1]", "10x7")]
+)
+def test_what_no_window_reads_takes_no_room(size: str, strides: str, result: str) -> None:
+    """The last of 10 windows, 8 elements apart, ends at the 73rd; 7 times these fill a bank."""
     text = f"""
-      func.func @main(%x: tensor<1x8x7x80x{A}>) -> tensor<1x8x7x10x{A}> {{
+      func.func @main(%x: tensor<1x8x{size}x{A}>) -> tensor<1x8x{result}x{A}> {{
         %w = nn.constant value=dense_resource<w> : tensor<8x8x1x1xi8> -> tensor<8x8x1x1x{B}>
-        %0 = nn.conv %x, %w strides=[1, 8] layers=["a"] -> tensor<1x8x7x10x{P}>
-        %y = nn.output_converter %0 shift=8 layers=["a"] -> tensor<1x8x7x10x{A}>
+        %0 = nn.conv %x, %w strides={strides} layers=["a"] -> tensor<1x8x{result}x{P}>
+        %y = nn.output_converter %0 shift=8 layers=["a"] -> tensor<1x8x{result}x{A}>
         func.return %y
       }}"""
     module, func, session = loaded(text, "random", np.random.default_rng(5))
@@ -484,6 +487,35 @@ def test_remarks_name_what_costs_extra() -> None:
         _, session = legalized(name, "nv_small")
         found = [diagnostic.message for diagnostic in session.diagnostics.diagnostics]
         assert any(message in text for text in found), found
+
+
+def test_a_fault_hides_none_of_later_layers() -> None:
+    """Layers of all kinds read what faulty ones should have made."""
+    text = f"""
+      func.func @main(%x: tensor<1x8x4x4x{A}>, %z: tensor<1x8x{A}>) -> (tensor<1x8x1x1x{A}>, tensor<1x5x{A}>, tensor<1x8x4x4x{A}>) {{
+        %a = nn.add %x, %x layers=["first"] -> tensor<1x8x4x4x{A}>
+        %b = nn.add %z, %z layers=["second"] -> tensor<1x8x{A}>
+        %c = nn.concat %a, %x layers=["join"] -> tensor<1x16x4x4x{A}>
+        %p = nn.max_pool %a kernel=[4, 4] layers=["pool"] -> tensor<1x8x1x1x{A}>
+        %f = nn.flatten %c layers=["flat"] -> tensor<1x256x{A}>
+        %w = nn.constant value=dense_resource<w> : tensor<5x256xi8> -> tensor<5x256x{B}>
+        %v = nn.constant value=dense_resource<v> : tensor<5x8xi8> -> tensor<5x8x{B}>
+        %0 = nn.fully_connected %f, %w layers=["fc1"] -> tensor<1x5x{P}>
+        %1 = nn.output_converter %0 layers=["fc1"] -> tensor<1x5x{A}>
+        %2 = nn.fully_connected %b, %v layers=["fc2"] -> tensor<1x5x{P}>
+        %3 = nn.shift_add %2, %1 layers=["sum"] -> tensor<1x5x{P}>
+        %y = nn.output_converter %3 layers=["fc2"] -> tensor<1x5x{A}>
+        %r = nn.relu %a layers=["relu"] -> tensor<1x8x4x4x{A}>
+        %4 = nn.shift_add %r value=1 layers=["last"] -> tensor<1x8x4x4x{P}>
+        %5 = nn.shift_add %4 value=1 layers=["last"] -> tensor<1x8x4x4x{P}>
+        %6 = nn.shift_add %5 value=1 layers=["last"] -> tensor<1x8x4x4x{P}>
+        %s = nn.output_converter %6 layers=["last"] -> tensor<1x8x4x4x{A}>
+        func.return %p, %y, %s
+      }}"""
+    module, _, session = loaded(text, "random", np.random.default_rng(5))
+    LegalizeToNvdla("nv_small").run(module, session)
+    named = [diagnostic.message.split("'")[1] for diagnostic in session.diagnostics.errors]
+    assert named == ["first", "second", "last"]
 
 
 def test_units_that_a_target_lacks_are_not_used(tmp_path: Path) -> None:
