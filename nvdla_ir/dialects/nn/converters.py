@@ -93,6 +93,9 @@ class InputConverterOp(LayerOp):
 class ShiftAddOp(LayerOp):
     """``input + sat32(operand << shift)`` in 33 bits: bias and residual operands.
 
+    A ``nn.rescale`` that follows reads all 33 bits, as the multiplier of the same unit does; any
+    other step reads them saturated to 32.
+
     The operand is a tensor (one a channel or one an element, 8 or 16 bits) or ``value``, one
     number of 16 bits for all. (sdp.md section 4, ALU)
     """
