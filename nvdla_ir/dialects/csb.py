@@ -26,7 +26,7 @@ from nvdla_ir.ir.definition import attribute, operand, optional_attribute, resul
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import Dialect
 from nvdla_ir.ir.operation import Operation
-from nvdla_ir.ir.types import I8, IntegerType, TensorType
+from nvdla_ir.ir.types import I8, IntegerType
 
 if TYPE_CHECKING:
     from nvdla_ir.text.printer import Printer
@@ -309,11 +309,6 @@ def count_register_writes(operation: Operation) -> int:
         return 0
     registers = register_map(configuration_of(units[0]).register_map)
     return sum(len(unit.register_writes(registers)) for unit in units)
-
-
-def byte_tensor(size: int) -> TensorType:
-    """The type of ``size`` bytes."""
-    return TensorType((size,), I8)
 
 
 CSB = Dialect.of(

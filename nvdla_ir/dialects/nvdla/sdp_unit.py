@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from nvdla_ir.ir.attributes import Attribute, DictAttr, IntegerAttr, StringAttr, UnitAttr
 
@@ -52,9 +52,6 @@ class SdpUnit:
     @property
     def is_bypassed(self) -> bool:
         return self == SdpUnit()
-
-    def with_relu(self) -> SdpUnit:
-        return evolve(self, relu=True)
 
     @staticmethod
     def from_attribute(entries: Mapping[str, Attribute] | None) -> SdpUnit:

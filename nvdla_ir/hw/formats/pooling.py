@@ -17,6 +17,9 @@ MAX_PARTIAL_WIDTH = 1024
 """Columns that a PARTIAL_WIDTH field can state."""
 
 # output columns per pass by the number of output rows alive at once, L
+LARGEST_POOLING_KERNEL = 8
+"""Rows and columns of a window, at most (pdp.md section 3)."""
+
 _WIDTHS = ((1, 128), (2, 64), (4, 32), (8, 16))
 
 
@@ -29,7 +32,9 @@ def max_output_width(kernel_height: int, stride_height: int) -> int:
     for rows, width in _WIDTHS:
         if rows_alive <= rows:
             return width
-    raise LayoutError(f"pooling kernel height {kernel_height}: must be at most 8")
+    raise LayoutError(
+        f"pooling kernel height {kernel_height}: must be at most {LARGEST_POOLING_KERNEL}"
+    )
 
 
 @frozen

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nvdla_ir.hw.formats.buffer import entries_per_slice, image_entries_per_slice
+from nvdla_ir.hw.formats.buffer import (
+    entries_per_slice,
+    image_entries_per_slice,
+    winograd_entries_per_slice,
+)
 from nvdla_ir.hw.formats.sizes import align_up, ceil_div
 from nvdla_ir.hw.formats.weights import post_extension_fits
 from nvdla_ir.interp.device.environment import Environment
@@ -249,8 +253,7 @@ def _entries_per_slice(environment: Environment, cdma: Fields, csc: Fields) -> i
     hardware = environment.configuration
     width, channels = csc["DATAIN_WIDTH_EXT"] + 1, csc["DATAIN_CHANNEL_EXT"] + 1
     if csc["CONV_MODE"] == 1:
-        # One entry holds the four columns of a tile.
-        return ceil_div(width, 4) * ceil_div(4 * channels, hardware.cbuf.entry_bytes)
+        return winograd_entries_per_slice(hardware, width, channels)
     if csc["DATAIN_FORMAT"] == 0:
         return entries_per_slice(hardware, width, channels)
     return image_entries_per_slice(hardware, width, channels, cdma["PAD_LEFT"], cdma["PAD_RIGHT"])

@@ -11,6 +11,7 @@ from nvdla_ir.arith.fixed_point import round_half_away
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.quant import UniformType
+from nvdla_ir.hw.formats.pooling import LARGEST_POOLING_KERNEL
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import F32, I8
@@ -19,7 +20,6 @@ from nvdla_ir.passes.conversion.epilogue import Source
 from nvdla_ir.passes.conversion.function import FunctionConversion, name_of, output_type
 from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type
 
-LARGEST_POOL_KERNEL = 8
 RECIPROCAL_ONE = 1 << 16
 MeanOp: TypeAlias = "nn.AveragePoolOp | nn.GlobalAveragePoolOp"
 
@@ -63,7 +63,7 @@ def convert_average_pool(conversion: FunctionConversion, op: MeanOp) -> None:
         windows = _Windows(nn.shape_of(op.input)[2:], (1, 1), (0, 0, 0, 0))
     # With zero points, the mean of stored integers is the stored mean in the same scale only.
     coarser = output.scale >= element.scale and element.zero_point == 0 == output.zero_point
-    if max(windows.kernel) <= LARGEST_POOL_KERNEL and (coarser or element == output):
+    if max(windows.kernel) <= LARGEST_POOLING_KERNEL and (coarser or element == output):
         _by_pooling_unit(conversion, op, stored, element, output, windows)
     else:
         _by_convolution(conversion, op, stored, element, windows)

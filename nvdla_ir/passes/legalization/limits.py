@@ -11,7 +11,11 @@ from nvdla_ir.dialects.layer import LayerOp, describe
 from nvdla_ir.dialects.nn.shapes import shape_of
 from nvdla_ir.dialects.nvdla import ConvOp, PdpOp, SdpOp, cube_shape
 from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.hw.formats.pooling import max_output_width, split_width
+from nvdla_ir.hw.formats.pooling import (
+    LARGEST_POOLING_KERNEL,
+    max_output_width,
+    split_width,
+)
 from nvdla_ir.hw.formats.sizes import LayoutError
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 
@@ -24,7 +28,6 @@ LARGEST_PADS = (31, 31, 63, 63)
 LARGEST_KERNEL_BYTES = 1 << 18
 LARGEST_PLANE = 1 << 21
 """Elements of one channel of a convolution's output."""
-LARGEST_POOL_KERNEL = 8
 LARGEST_POOL_STRIDE = 16
 LARGEST_RECIPROCAL = (1 << 17) - 1
 
@@ -104,10 +107,10 @@ def _pooling_faults(op: PdpOp, hw: HardwareConfiguration) -> Iterator[str]:
         return
     yield from _extent_faults(cube_shape(op.input.type), "input")
     kernel, strides = op.kernel, op.strides
-    if max(kernel) > LARGEST_POOL_KERNEL:
+    if max(kernel) > LARGEST_POOLING_KERNEL:
         yield (
             f"a window of {kernel[0]}x{kernel[1]}; the pooling unit takes up to "
-            f"{LARGEST_POOL_KERNEL}x{LARGEST_POOL_KERNEL}. Split it into several"
+            f"{LARGEST_POOLING_KERNEL}x{LARGEST_POOLING_KERNEL}. Split it into several"
         )
         return
     yield from _above("a stride", max(strides), LARGEST_POOL_STRIDE, "use several layers")
