@@ -105,6 +105,8 @@ class Machine:
     resources: the tensors that ``dense_resource<…>`` attributes refer to
     mode:      how quantized and calibrated tensors are computed
     observer:  called after each operation with its results, constants excepted
+    lenient:   whether the device goes on, with a remark, where a register program asks for what
+               its hardware lacks or forbids
     state:     belongs to the kernels for the length of one run (a device, its memory); cleared
                when a run starts
     cache:     belongs to the kernels for the machine's life (what they make of constants)
@@ -113,6 +115,7 @@ class Machine:
     resources: ResourceStore = field(factory=ResourceStore)
     mode: Mode = Mode.FLOAT
     observer: Observer | None = None
+    lenient: bool = False
     state: dict[object, Any] = field(factory=dict[object, Any], init=False)
     cache: dict[object, Any] = field(factory=dict[object, Any], init=False)
     _plans: dict[FuncOp, _Plan] = field(factory=dict[FuncOp, _Plan], init=False)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nvdla_ir.interp.machine import Values
 
 KERNEL_MODULES = {
-    "csb": "nvdla_ir.interp.registers",
+    "csb": "nvdla_ir.interp.csb",
     "nn": "nvdla_ir.interp.nn",
     "nvdla": "nvdla_ir.interp.hardware",
     "quant": "nvdla_ir.interp.quant_casts",

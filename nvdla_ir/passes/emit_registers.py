@@ -14,6 +14,7 @@ from nvdla_ir.dialects.csb import (
     DownloadOp,
     EnableOp,
     LoadOp,
+    PollOp,
     UploadOp,
     WaitOp,
     configuration_of,
@@ -124,6 +125,9 @@ class _Emission:
                 self._load(operation, start)
         if layers:
             self._mask_interrupts(start)
+        if any(layer.convolution is not None for layer in layers.values()):
+            # Silicon clears the convolution buffer after reset; until then CDMA must not start.
+            start.create(PollOp, unit="CDMA", register="S_CBUF_FLUSH_STATUS", value=1)
         for operation in original:
             builder = Builder(InsertionPoint.before(operation), operation.location)
             if isinstance(operation, nvdla.UploadOp) and operation.output.is_used:

@@ -8,7 +8,7 @@ there yet never comes by waiting; `Device.wait` and `Device.poll` report such wa
 from __future__ import annotations
 
 from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.hw.registers import Block, Register, RegisterError, register_map
+from nvdla_ir.hw.registers import WORD_MASK, Block, Register, RegisterError, register_map
 from nvdla_ir.interp.device.bdma import BdmaRegisters
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.errors import DeadlockError, DeviceError, Remark, Rules
@@ -100,10 +100,11 @@ class Device:
         """A CSB read by names."""
         return self._read(*self._named(block, register))
 
-    def poll(self, block: str, register: str, word: int) -> None:
-        """Wait until a register reads ``word``; raises DeadlockError if it never will."""
-        found = self.read(block, register)
-        if found != word:
+    def poll(self, block: str, register: str, word: int, mask: int = WORD_MASK) -> None:
+        """Wait until a register reads ``word`` in the bits of ``mask``; raises DeadlockError if it
+        never will."""
+        found = self.read(block, register) & mask
+        if found != word & mask:
             raise DeadlockError(
                 block,
                 register,
@@ -133,6 +134,12 @@ class Device:
         raise DeadlockError(
             source.name, "", None, f"the interrupt of group {group} never comes: {reason}"
         )
+
+    def wait_any(self) -> None:
+        """Wait until any interrupt is pending; raises DeadlockError if none ever is."""
+        if not self.pending_interrupts():
+            reason = f"no interrupt ever comes that is not masked: {self.waiting_report()}"
+            raise DeadlockError("GLB", "S_INTR_STATUS", None, reason)
 
     def waiting_report(self) -> str:
         """Which enabled units wait for what."""

@@ -20,8 +20,8 @@ from register_programs import (
 
 from nvdla_ir.dialects import csb
 from nvdla_ir.hw.configuration import load_configuration
+from nvdla_ir.interp.csb import device_of
 from nvdla_ir.interp.machine import Machine, Mode
-from nvdla_ir.interp.registers import device_of
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
 
 

@@ -24,7 +24,7 @@ from register_programs import (
 from nvdla_ir.dialects import csb
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import register_map
-from nvdla_ir.interp import registers
+from nvdla_ir.interp.csb import run
 from nvdla_ir.interp.device.device import Device
 from nvdla_ir.ir.diagnostics import render
 
@@ -291,8 +291,8 @@ func.func @main(%x: {cube}) -> tensor<1x{kernels}x{plane}x{Q}> {{
 class UsedDevice(Device):
     """A device whose register groups are full of what earlier layers left there."""
 
-    def __init__(self, configuration: HardwareConfiguration) -> None:
-        super().__init__(configuration)
+    def __init__(self, configuration: HardwareConfiguration, *, lenient: bool) -> None:
+        super().__init__(configuration, lenient=lenient)
         rng = np.random.default_rng(7)
         for unit in (
             "CDMA",
@@ -319,7 +319,7 @@ class UsedDevice(Device):
 def test_nothing_is_left_of_earlier_layers(
     target: str, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registers, "Device", UsedDevice)
+    monkeypatch.setattr(run, "Device", UsedDevice)
     extra = "reciprocals=[21845, 32768] pad_value=3"
     assert_same(target, body.replace("METHOD", "average").replace("EXTRA", extra))
 
@@ -329,7 +329,7 @@ def test_nothing_is_left_of_earlier_layers(
 def test_nothing_is_left_for_memory_readers(
     target: str, image: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registers, "Device", UsedDevice)
+    monkeypatch.setattr(run, "Device", UsedDevice)
     if image:
         test_image_input(target, "T_R8", 1, "i", "")
     else:

@@ -73,6 +73,7 @@ def test_the_next_layer_is_programmed_while_one_runs() -> None:
         "load",
         "load",
         "configure GLB None",
+        "poll",
         "upload",
         *(f"configure {unit} 0" for unit in (*convolution, "SDP_RDMA", "SDP")),
         *(f"enable {unit} 0" for unit in CONSUMERS_FIRST if unit != "PDP"),

@@ -1,7 +1,5 @@
-"""The csb dialect: register programs, readable. One operation programs one unit's register
-group with named fields; ``register_writes`` expands it to single writes.
-
-The operations work in order on one device: its registers and its memory.
+"""Operations on the hardware's registers. One programs a unit's register group by named fields;
+``register_writes`` expands it to single writes.
 """
 
 from __future__ import annotations
@@ -11,109 +9,24 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from nvdla_ir.dialects.csb.module import configuration_of
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE, target_of
-from nvdla_ir.dialects.nvdla.types import CUBE
-from nvdla_ir.hw.configuration import (
-    ConfigurationError,
-    HardwareConfiguration,
-    load_configuration,
-)
-from nvdla_ir.hw.registers import RegisterError, RegisterMap, register_map
-from nvdla_ir.ir.attribute_kinds import DICT, ELEMENTS, INT, STRING
+from nvdla_ir.dialects.nvdla import target_of
+from nvdla_ir.hw.configuration import ConfigurationError, load_configuration
+from nvdla_ir.hw.registers import WORD_MASK, RegisterError, RegisterMap, register_map
+from nvdla_ir.ir.attribute_kinds import DICT, INT, INTS, STRING, enumeration
 from nvdla_ir.ir.attributes import Attribute, IntegerAttr, StringAttr
-from nvdla_ir.ir.definition import attribute, operand, optional_attribute, result
-from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.ir.dialect import Dialect
+from nvdla_ir.ir.definition import attribute, optional_attribute
 from nvdla_ir.ir.operation import Operation
-from nvdla_ir.ir.types import I8, IntegerType
 
 if TYPE_CHECKING:
     from nvdla_ir.text.printer import Printer
-
-MEMORY_BASE_ATTRIBUTE = "nvdla.memory_base"
-"""Of a module: the address of the first byte of memory that its programs use."""
-
-MEMORY_BYTES_ATTRIBUTE = "nvdla.memory_bytes"
-"""Of a module: how many bytes its programs use from there on."""
 
 INTERRUPT_CONTROL = "GLB"
 """The unit without register groups that masks and reports interrupts."""
 
 _LINE_WIDTH = 100
 _INDENT = "  "
-
-
-def configuration_of(operation: Operation) -> HardwareConfiguration:
-    """The hardware configuration that the module around ``operation`` is for.
-
-    Raises: DiagnosticError where the module names none, or one that cannot be loaded.
-    """
-    target = target_of(operation)
-    if target is None:
-        raise DiagnosticError.at(
-            operation.location,
-            f"the module has no '{TARGET_ATTRIBUTE}': run 'legalize-to-nvdla{{target=…}}' first",
-        )
-    try:
-        return load_configuration(target)
-    except ConfigurationError as error:
-        raise DiagnosticError.at(operation.location, str(error)) from error
-
-
-class _AddressOp(LayerOp):
-    """An operation on memory from byte ``address`` on."""
-
-    address = attribute(INT)
-
-    def print_pretty(self, printer: Printer) -> None:
-        printer.write(self.name)
-        if self.operands:
-            printer.write(f" {', '.join(map(printer.name, self.operands))}")
-        printer.write(f" address={self.address:#x}")
-        for name, value in self.inherent_attributes():
-            if name != "address":
-                printer.write(f" {name}={printer.attribute(value)}")
-        printer.discardable(self)
-        if self.results:
-            printer.result_types([result.type for result in self.results])
-
-
-class LoadOp(_AddressOp):
-    """Bytes that are in memory before the program starts: packed weights, operand tables."""
-
-    name = "csb.load"
-
-    value = attribute(ELEMENTS)
-
-    def verify(self) -> Iterable[str]:
-        type = self.value.type
-        if len(type.shape) != 1 or type.element not in (I8, IntegerType(8, "u")):
-            yield f"loads '{type}', but it must be bytes: a tensor of one dimension of i8"
-
-
-class UploadOp(_AddressOp):
-    """The host writes a tensor to memory in the layout of ``format`` (``feature`` or a pixel
-    format). The second plane of a pixel format of two starts ``surface_stride`` bytes behind the
-    first; its rows are as short as the memory atom allows.
-    """
-
-    name = "csb.upload"
-
-    input = operand(CUBE)
-    line_stride = attribute(INT)
-    surface_stride = optional_attribute(INT)
-    format = attribute(STRING, default="feature")
-
-
-class DownloadOp(_AddressOp):
-    """The host reads a feature cube from memory."""
-
-    name = "csb.download"
-
-    line_stride = attribute(INT)
-    surface_stride = attribute(INT)
-    output = result(CUBE)
 
 
 @frozen
@@ -149,13 +62,16 @@ class UnitOp(LayerOp):
             registers = register_map(load_configuration(target).register_map)
         except ConfigurationError:
             return  # reported where the target is named
-        if self.unit not in registers:
+        if not self._names_block(registers):
             yield f"names the unit '{self.unit}', which '{target}' does not have"
             return
         try:
             self.register_writes(registers)
         except RegisterError as error:
             yield f"programs '{self.unit}' wrongly: {error}"
+
+    def _names_block(self, registers: RegisterMap) -> bool:
+        return self.unit in registers
 
 
 class ConfigureOp(UnitOp):
@@ -275,7 +191,8 @@ class EnableOp(_GroupOp):
 
 
 class WaitOp(_GroupOp):
-    """Waits for the interrupt that says a unit has finished its group, and clears it."""
+    """Waits for the interrupt that says a unit has finished its group, and clears it. Units are
+    named as their interrupts are: SDP, PDP, CDP, BDMA, RUBIK, CDMA_DAT, CDMA_WT, CACC."""
 
     name = "csb.wait"
 
@@ -285,6 +202,88 @@ class WaitOp(_GroupOp):
             {f"{self.unit}_DONE_STATUS{self.group}": 1}
         )
         return [_write(registers, INTERRUPT_CONTROL, name, word) for name, word in words.items()]
+
+    def _names_block(self, registers: RegisterMap) -> bool:
+        return True  # whether there is such an interrupt shows when its write is made
+
+
+class WaitAnyOp(LayerOp):
+    """Waits until any interrupt is there that is not masked. Clears nothing."""
+
+    name = "csb.wait_any"
+
+
+class WriteTableOp(UnitOp):
+    """``csb.write_table SDP table="LE" first=0 values=[0, 17, …]``: entries of a unit's look-up
+    table, from entry ``first`` on, through S_LUT_ACCESS_CFG and S_LUT_ACCESS_DATA (sdp.md
+    section 11). Entries are signed, of 16 bits.
+    """
+
+    name = "csb.write_table"
+    positional = ("unit",)
+
+    table = attribute(enumeration("LE", "LO"))
+    first = attribute(INT, default=0)
+    values = attribute(INTS)
+
+    def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
+        block = registers.block(self.unit)
+        access = block.encode(
+            {"LUT_ADDR": self.first, "LUT_TABLE_ID": self.table, "LUT_ACCESS_TYPE": "WRITE"}
+        )
+        words = [*access.items()]
+        for value in self.values:
+            words += block.encode({"LUT_DATA": value}).items()
+        return [_write(registers, self.unit, name, word) for name, word in words]
+
+
+class ReadOp(UnitOp):
+    """An operation that reads a register, of ``group`` where it is given, and looks at the bits
+    of ``mask``."""
+
+    positional = ("unit",)
+
+    group = optional_attribute(INT)
+    register = attribute(STRING)
+    value = attribute(INT)
+    mask = attribute(INT, default=WORD_MASK)
+
+    def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
+        """The write that selects the group."""
+        registers.block(self.unit).register(self.register)
+        return [] if self.group is None else [_select(registers, self.unit, self.group)]
+
+    def verify(self) -> Iterable[str]:
+        faults = [] if self.group is None else _group_faults(self.group)
+        faults += [
+            f"has '{name} = {word:#x}', but registers have 32 bits"
+            for name, word in (("value", self.value), ("mask", self.mask))
+            if not 0 <= word <= WORD_MASK
+        ]
+        yield from faults or super().verify()
+
+    def print_pretty(self, printer: Printer) -> None:
+        printer.write(f"{self.name} {self.unit}")
+        for name, value in self.inherent_attributes():
+            if name in ("value", "mask") and isinstance(value, IntegerAttr):
+                printer.write(f" {name}={value.value:#x}")
+            elif name != "unit":
+                printer.write(f" {name}={printer.attribute(value)}")
+        printer.discardable(self)
+
+
+class PollOp(ReadOp):
+    """``csb.poll CDMA register="S_CBUF_FLUSH_STATUS" value=0x1``: waits until the register
+    reads ``value``."""
+
+    name = "csb.poll"
+
+
+class ExpectOp(ReadOp):
+    """``csb.expect SDP register="S_STATUS" value=0x0``: a check that the register reads
+    ``value`` now."""
+
+    name = "csb.expect"
 
 
 def _select(registers: RegisterMap, unit: str, group: int) -> RegisterWrite:
@@ -309,10 +308,3 @@ def count_register_writes(operation: Operation) -> int:
         return 0
     registers = register_map(configuration_of(units[0]).register_map)
     return sum(len(unit.register_writes(registers)) for unit in units)
-
-
-CSB = Dialect.of(
-    "csb",
-    "register programs",
-    [LoadOp, UploadOp, DownloadOp, ConfigureOp, EnableOp, WaitOp],
-)
