@@ -218,6 +218,8 @@ class SdpResult:
     """None: no look-up took place."""
     saturated: int
     """OUT_SATURATION: elements that leave 17 bits in the output converter."""
+    clipped: int
+    """Elements that the last clamp, to 8 or 16 bits, changed. No register counts them."""
 
 
 @frozen(eq=False, kw_only=True)

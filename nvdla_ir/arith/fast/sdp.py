@@ -138,6 +138,16 @@ def _count_saturation(chunk: Chunk, converter: OutputConverter) -> int:
     )
 
 
+def _count_outside(chunk: Chunk, low: float, high: float) -> int:
+    """How many elements lie outside [low, high]."""
+    values, count = chunk.settle(), 0
+    if chunk.low < low:
+        count += int(np.count_nonzero(values < low))
+    if chunk.high > high:
+        count += int(np.count_nonzero(values > high))
+    return count
+
+
 def sdp_x(data: IntegerArray, unit: XUnit) -> Int64Array:
     """See `reference.sdp_x`."""
     return _chain(data, (unit,), None)
@@ -200,10 +210,11 @@ def sdp_layer(
         x_units, y_unit = (), None
     highest = 2.0 ** (bits - 1) - 1
     values: NDArray[Any] = np.empty(data.shape, np.int8 if bits == 8 else np.int16)
-    saturated = 0
+    saturated = clipped = 0
     for cut, chunk in _computed(data, x_units, y_unit):
         saturated += _count_saturation(chunk, output)
         _apply_output(chunk, output)
+        clipped += _count_outside(chunk, -highest - 1, highest)
         chunk.clip(-highest - 1, highest)
         np.copyto(values[(*cut, ...)], chunk.settle(), casting="unsafe")
-    return SdpResult(values, counters, saturated)
+    return SdpResult(values, counters, saturated, clipped)

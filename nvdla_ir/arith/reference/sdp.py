@@ -170,10 +170,13 @@ def sdp_layer(
     if look_up_table is not None:
         found = look_up(data, look_up_table)
         data, counters = found.values, found.counters
+    values = convert_output(data, output.offset, output.scale, output.shift, bits)
+    exact = round_shift(_output_product(data, output), output.shift)
     return SdpResult(
-        values=convert_output(data, output.offset, output.scale, output.shift, bits),
+        values=values,
         look_up=counters,
         saturated=count_output_saturation(data, output.offset, output.scale, output.shift),
+        clipped=int(np.count_nonzero(values != exact)),
     )
 
 

@@ -8,10 +8,11 @@ import numpy as np
 from attrs import frozen
 
 from nvdla_ir.hw.registers import Block, Register
+from nvdla_ir.interp.device.areas import MemoryLines
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.errors import DeviceError
 from nvdla_ir.interp.device.memory import Memory
-from nvdla_ir.interp.device.record import LayerRecord
+from nvdla_ir.interp.device.record import LayerNotes, LayerRecord
 from nvdla_ir.interp.device.registers import Fields, RegisterFile
 
 QUEUE_SLOTS = 20
@@ -32,10 +33,24 @@ class _Copy:
     destination_strides: tuple[int, int, int]
     shape: tuple[int, int, int]
 
-    def run(self) -> None:
+    def run(self, notes: LayerNotes) -> None:
+        notes.reads.append(self._area("source", self.source, self.source_base, self.source_strides))
+        notes.writes.append(
+            self._area(
+                "destination", self.destination, self.destination_base, self.destination_strides
+            )
+        )
         data = self.source.read_strided(self.source_base, self.shape, self.source_strides)
         self.destination.write_strided(
             self.destination_base, self.destination_strides, np.array(data)
+        )
+
+    def _area(
+        self, purpose: str, memory: Memory, base: int, strides: tuple[int, int, int]
+    ) -> MemoryLines:
+        blocks, lines, line_bytes = self.shape
+        return MemoryLines(
+            purpose, memory.name, base, line_bytes, lines, strides[1], blocks, strides[0]
         )
 
 
@@ -75,13 +90,15 @@ class BdmaRegisters(RegisterFile):
 
 def _run(environment: Environment, group: int, queue: list[Fields]) -> LayerRecord:
     begin = perf_counter()
+    notes = LayerNotes()
     moved = 0
     for fields in queue:
         copy = _copy(environment, fields)
-        copy.run()
+        copy.run(notes)
         moved += copy.shape[0] * copy.shape[1] * copy.shape[2]
-    shape = {"transfers": (len(queue),), "bytes": (moved,)}
-    return LayerRecord({"BDMA": group}, shape, {}, 0, perf_counter() - begin)
+    notes.shape["transfers"] = (len(queue),)
+    notes.shape["bytes"] = (moved,)
+    return notes.record({"BDMA": group}, 0, perf_counter() - begin)
 
 
 def _copy(environment: Environment, fields: Fields) -> _Copy:

@@ -74,7 +74,11 @@ def run_cdp(
         unit.set_counter(register, value if enabled else 0)
         notes.counters[register] = value
     write_cube(destination, result.values)
-    notes.shape["output"] = (channels, height, width)
+    size = channels, height, width
+    notes.shape["output"] = size
+    notes.saturated["CDP"] = result.saturated
+    notes.reads.append(source.area("input", size))
+    notes.writes.append(destination.area("output", size))
 
 
 def _signed(value: int, bits: int) -> int:

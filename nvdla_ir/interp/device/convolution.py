@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.arith import fast
@@ -24,6 +24,7 @@ from nvdla_ir.hw.formats.weights import (
     unpack_winograd_weights,
 )
 from nvdla_ir.hw.pixels import PIXEL_FORMATS_BY_CODE, PixelFormat
+from nvdla_ir.interp.device.areas import MemoryCube, MemoryLines
 from nvdla_ir.interp.device.convolution_checks import check_convolution
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.record import LayerNotes
@@ -31,6 +32,7 @@ from nvdla_ir.interp.device.registers import Fields, UnitRegisters
 from nvdla_ir.interp.device.winograd import STEP, TILE, extend_input, winograd_convolve
 
 _MEANS = ("MEAN_RY", "MEAN_GU", "MEAN_BV", "MEAN_AX")
+_WEIGHT_SURFACES = {"WEIGHT": "weights", "WMB": "weight mask", "WGS": "weight group sizes"}
 _MODE_FIELDS = ("CONV_MODE", "DATAIN_FORMAT", "DATA_BANK", "WEIGHT_BANK")
 
 
@@ -68,8 +70,8 @@ class ConvolutionPipeline:
         check_convolution(environment, {name: unit.fields for name, unit in units.items()})
         mode = tuple(cdma[name] for name in _MODE_FIELDS)
         retained = self._retained if self._retained and self._retained.mode == mode else None
-        surface = self._weight_surface(cdma, retained)
-        data = self._data(cdma, csc, retained)
+        surface = self._weight_surface(cdma, retained, notes)
+        data = self._data(cdma, csc, retained, notes)
         weights = self._weights(cdma, csc, surface)
         height, width = csc["DATAOUT_HEIGHT"] + 1, csc["DATAOUT_WIDTH"] + 1
         accumulators = _accumulate(csc, data, weights, (height, width))
@@ -77,18 +79,22 @@ class ConvolutionPipeline:
         kernels = csc["WEIGHT_KERNEL"] + 1
         notes.shape["input"] = data.shape[-3:]
         notes.shape["kernel"] = (kernels, *weights.shape[1:])
+        _note_geometry(notes, csc)
         truncate = cacc["CLIP_TRUNCATE"]
         saturated = 0
         if weights[0].size << 14 > (1 << 31) - 1:
             saturated = fast.count_accumulator_saturation(accumulators, truncate)
         units["CACC"].set_counter("D_OUT_SATURATION", saturated)
         notes.counters["D_OUT_SATURATION"] = saturated
+        notes.saturated["CACC"] = saturated
         multiplications = len(data) * kernels * weights[0].size * height * width
         if csc["CONV_MODE"] == 1:
             multiplications //= STEP * STEP  # one product serves all outputs of a tile
         return fast.truncate_accumulator(accumulators, truncate), multiplications
 
-    def _weight_surface(self, cdma: Fields, retained: _Retained | None) -> NDArray[np.uint8]:
+    def _weight_surface(
+        self, cdma: Fields, retained: _Retained | None, notes: LayerNotes
+    ) -> NDArray[np.uint8]:
         """The bytes of the weight surface: kept ones, or fetched."""
         if cdma["WEIGHT_REUSE"]:
             if retained is not None and retained.weights is not None:
@@ -100,24 +106,28 @@ class ConvolutionPipeline:
                 "no weights are kept: the layer before must have SKIP_WEIGHT_RLS = 1 and the "
                 "same mode and banks",
             )
-        return (
-            self._compressed(cdma) if cdma["WEIGHT_FORMAT"] else self._read_weights(cdma, "WEIGHT")
-        )
+        if cdma["WEIGHT_FORMAT"]:
+            return self._compressed(cdma, notes)
+        return self._read_weights(cdma, "WEIGHT", notes)
 
-    def _read_weights(self, cdma: Fields, name: str, size: int | None = None) -> NDArray[np.uint8]:
+    def _read_weights(
+        self, cdma: Fields, name: str, notes: LayerNotes, size: int | None = None
+    ) -> NDArray[np.uint8]:
         """One of the surfaces WEIGHT, WMB and WGS; its size is in a register unless given."""
         memory = self._environment.memory(cdma, "WEIGHT_RAM_TYPE")
         base = self._environment.address(cdma, f"{name}_ADDR_LOW", f"{name}_ADDR_HIGH")
-        return memory.read(base, cdma[f"{name}_BYTES"] if size is None else size)
+        size = cdma[f"{name}_BYTES"] if size is None else size
+        notes.reads.append(MemoryLines(_WEIGHT_SURFACES[name], memory.name, base, size))
+        return memory.read(base, size)
 
-    def _compressed(self, cdma: Fields) -> NDArray[np.uint8]:
+    def _compressed(self, cdma: Fields, notes: LayerNotes) -> NDArray[np.uint8]:
         """The surface that compressed weights stand for. Section 2.6."""
         kernels, kernel_bytes = cdma["WEIGHT_KERNEL"] + 1, cdma["BYTE_PER_KERNEL"] + 1
         group = self._environment.configuration.atomic_k
-        data, mask = self._read_weights(cdma, "WEIGHT"), self._read_weights(cdma, "WMB")
+        data, mask = (self._read_weights(cdma, name, notes) for name in ("WEIGHT", "WMB"))
         surface = decompress_weights(data, mask, kernels, kernel_bytes)
         expected = compress_weights(surface, kernels, kernel_bytes, group).group_bytes
-        words = self._read_weights(cdma, "WGS", 4 * len(expected)).view("<u4")
+        words = self._read_weights(cdma, "WGS", notes, 4 * len(expected)).view("<u4")
         self._environment.require(
             bool(np.array_equal(words, expected)),
             cdma,
@@ -151,7 +161,9 @@ class ConvolutionPipeline:
         padded[:kernels] = weights
         return padded
 
-    def _data(self, cdma: Fields, csc: Fields, retained: _Retained | None) -> Int8Array:
+    def _data(
+        self, cdma: Fields, csc: Fields, retained: _Retained | None, notes: LayerNotes
+    ) -> Int8Array:
         """All lines that the CSC needs: kept ones first, then those that the CDMA fetches."""
         environment = self._environment
         height = csc["DATAIN_HEIGHT_EXT"] + 1
@@ -159,7 +171,7 @@ class ConvolutionPipeline:
         if kept is not None and retained is not None and retained.complete:
             data = kept
         else:
-            data = self._fetch(cdma)
+            data = self._fetch(cdma, notes)
             if kept is not None and kept.shape[2]:
                 environment.unsupported(
                     kept.shape[:2] == data.shape[:2] and kept.shape[3] == data.shape[3],
@@ -177,10 +189,11 @@ class ConvolutionPipeline:
         )
         return data
 
-    def _fetch(self, cdma: Fields) -> Int8Array:
-        return self._fetch_image(cdma) if cdma["DATAIN_FORMAT"] else self._fetch_features(cdma)
+    def _fetch(self, cdma: Fields, notes: LayerNotes) -> Int8Array:
+        fetch = self._fetch_image if cdma["DATAIN_FORMAT"] else self._fetch_features
+        return fetch(cdma, notes)
 
-    def _fetch_features(self, cdma: Fields) -> Int8Array:
+    def _fetch_features(self, cdma: Fields, notes: LayerNotes) -> Int8Array:
         environment = self._environment
         channels, height, width = (
             cdma[f"DATAIN_{name}"] + 1 for name in ("CHANNEL", "HEIGHT", "WIDTH")
@@ -195,6 +208,8 @@ class ConvolutionPipeline:
         )
         batches = cdma["BATCHES"] + 1
         stride = environment.stride(cdma, "BATCH_STRIDE") if batches > 1 else 0
+        area = surface.area("input", (channels, height, width))
+        notes.reads.append(evolve(area, batches=batches, batch_stride=stride))
         cubes = np.stack(
             [
                 from_atoms(
@@ -222,10 +237,10 @@ class ConvolutionPipeline:
             size=(cdma["DATAIN_HEIGHT_EXT"] + 1, cdma["DATAIN_WIDTH_EXT"] + 1),
         )
 
-    def _fetch_image(self, cdma: Fields) -> Int8Array:
+    def _fetch_image(self, cdma: Fields, notes: LayerNotes) -> Int8Array:
         """Image lines with the padding left and right of them, as they lie in the buffer."""
         pixel_format = self._pixel_format(cdma)
-        image = self._read_image(cdma, pixel_format)
+        image = self._read_image(cdma, pixel_format, notes)
         pixels: NDArray[Any] = image.view(np.int8)
         if cdma["CVT_EN"]:
             raw = pixels if cdma["PIXEL_SIGN_OVERRIDE"] else image
@@ -255,7 +270,9 @@ class ConvolutionPipeline:
         )
         return pixel_format
 
-    def _read_image(self, cdma: Fields, pixel_format: PixelFormat) -> NDArray[np.uint8]:
+    def _read_image(
+        self, cdma: Fields, pixel_format: PixelFormat, notes: LayerNotes
+    ) -> NDArray[np.uint8]:
         """The image ``[channel, row, column]`` as bytes."""
         environment = self._environment
         strides = ("LINE_STRIDE", "UV_LINE_STRIDE")[: pixel_format.planes]
@@ -268,13 +285,24 @@ class ConvolutionPipeline:
             cdma["PIXEL_X_OFFSET"],
         )
         memory = environment.memory(cdma, "DATAIN_RAM_TYPE")
-        planes = [
-            memory.read(
-                environment.address(cdma, f"DATAIN_ADDR_LOW_{plane}", f"DATAIN_ADDR_HIGH_{plane}"),
-                layout.size_bytes(plane),
+        planes: list[NDArray[np.uint8]] = []
+        for plane, pixel_bytes in enumerate(pixel_format.bytes_per_pixel):
+            registers = f"DATAIN_ADDR_LOW_{plane}", f"DATAIN_ADDR_HIGH_{plane}"
+            base = environment.address(cdma, *registers)
+            planes.append(memory.read(base, layout.size_bytes(plane)))
+            notes.reads.append(
+                MemoryCube(
+                    f"image plane {plane}",
+                    memory.name,
+                    base + layout.plane_x_offset(plane) * pixel_bytes,
+                    pixel_bytes,
+                    layout.height,
+                    layout.width,
+                    layout.line_strides[plane],
+                    0,
+                    pixel_bytes,
+                )
             )
-            for plane in range(pixel_format.planes)
-        ]
         return layout.unpack(planes)
 
     def _converted(self, cdma: Fields, data: NDArray[Any], offset: Any) -> Int8Array:
@@ -312,6 +340,15 @@ def _accumulate(
         output_size=output_size,
         pad_value=_signed_byte(csc["PAD_VALUE"]),
     )
+
+
+def _note_geometry(notes: LayerNotes, csc: Fields) -> None:
+    """What the input's and kernel's sizes do not tell, each (vertical, horizontal)."""
+    notes.shape["stride"] = csc["CONV_Y_STRIDE_EXT"] + 1, csc["CONV_X_STRIDE_EXT"] + 1
+    if csc["DATAIN_FORMAT"] == 0 and (csc["Y_DILATION_EXT"] or csc["X_DILATION_EXT"]):
+        notes.shape["dilation"] = csc["Y_DILATION_EXT"] + 1, csc["X_DILATION_EXT"] + 1
+    if csc["PAD_TOP"] or csc["PAD_LEFT"]:
+        notes.shape["padding"] = csc["PAD_TOP"], csc["PAD_LEFT"]
 
 
 def _signed_byte(value: int) -> int:

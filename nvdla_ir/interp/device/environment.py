@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.interp.device.areas import MemoryCube
 from nvdla_ir.interp.device.errors import DeviceError, Rules
 from nvdla_ir.interp.device.memory import Bytes, Memory
 from nvdla_ir.interp.device.registers import Fields
@@ -44,6 +45,19 @@ class Surface:
         """Store bytes ``[surfaces, height, width, element_bytes]``."""
         self.memory.write_strided(
             self.base + first_column * self.element_bytes, self._strides, data
+        )
+
+    def area(self, purpose: str, size: tuple[int, int, int], element_bytes: int = 1) -> MemoryCube:
+        """The cube of ``size`` (channels, height, width) here, for a layer's record."""
+        return MemoryCube(
+            purpose,
+            self.memory.name,
+            self.base,
+            *size,
+            self.line_stride,
+            self.surface_stride,
+            self.element_bytes,
+            element_bytes,
         )
 
     @property

@@ -69,14 +69,19 @@ class PdpLayer:
         for segment, data in zip(segments, inputs, strict=True):
             pooled = self._pool(data, segment, output_height)
             write_cube(destination, pooled, segment.output_start)
-        self.notes.shape["pooled"] = (channels, output_height, width)
+        size = channels, output_height, width
+        self.notes.shape["pooled"] = size
+        self.notes.writes.append(destination.area("output", size))
 
     def _source(self, segments: tuple[Segment, ...]) -> Surface:
         assert self.rdma_unit is not None
         channels, height, _ = self.input_size
         width = max(segment.input_start + segment.input_columns for segment in segments)
         size = (self.environment.surfaces_of(channels), height, width)
-        return self._surface(self.rdma_unit.fields, size, "SRC")
+        surface = self._surface(self.rdma_unit.fields, size, "SRC")
+        self.notes.shape["input"] = channels, height, width
+        self.notes.reads.append(surface.area("input", (channels, height, width)))
+        return surface
 
     def _input(self, cube: Int8Array | None, source: Surface | None, segment: Segment) -> Int8Array:
         if source is None:

@@ -21,11 +21,10 @@ from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.errors import DeviceError
 from nvdla_ir.interp.device.global_control import Interrupt, InterruptSource
 from nvdla_ir.interp.device.look_up_tables import LookUpUnitRegisters
-from nvdla_ir.interp.device.record import LayerNotes, LayerRecord
+from nvdla_ir.interp.device.record import CONVOLUTION_UNITS, LayerNotes, LayerRecord
 from nvdla_ir.interp.device.registers import GROUPS, RegisterFile, UnitRegisters
 from nvdla_ir.interp.device.rubik import run_rubik
 
-CONVOLUTION_UNITS = ("CDMA", "CSC", "CMAC_A", "CMAC_B", "CACC")
 _HEADS = ("SDP", "PDP", "CDP", "RBK")
 _INTERRUPTS = {
     "CDMA": (InterruptSource.CDMA_WT, InterruptSource.CDMA_DAT),
@@ -167,8 +166,7 @@ class Pipelines:
             unit.finish()
             for source in _INTERRUPTS.get(block, ()):
                 self._occur(Interrupt(source, groups[block]))
-        seconds = perf_counter() - begin
-        self._record(LayerRecord(groups, notes.shape, notes.counters, multiplications, seconds))
+        self._record(notes.record(groups, multiplications, perf_counter() - begin))
 
     def _execute(self, head: str, units: dict[str, UnitRegisters], notes: LayerNotes) -> int:
         """Compute a layer; returns its number of multiplications."""

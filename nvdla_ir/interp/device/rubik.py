@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nvdla_ir.hw.formats.feature import from_atoms, to_atoms
 from nvdla_ir.hw.formats.sizes import align_up, ceil_div
+from nvdla_ir.interp.device.areas import MemoryCube
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.memory import Memory
 from nvdla_ir.interp.device.record import LayerNotes
@@ -30,6 +31,7 @@ def run_rubik(environment: Environment, fields: Fields, notes: LayerNotes) -> No
         environment.memory(fields, "DATAOUT_RAM_TYPE"),
         environment.address(fields, "DAIN_ADDR_LOW", "DAIN_ADDR_HIGH"),
         environment.address(fields, "DAOUT_ADDR_LOW", "DAOUT_ADDR_HIGH"),
+        notes,
     )
     mode = fields["RUBIK_MODE"]
     if mode == _CONTRACT:
@@ -52,11 +54,24 @@ class _Layer:
     destination: Memory
     source_base: int
     destination_base: int
+    notes: LayerNotes
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the input."""
         return self.fields["DATAIN_HEIGHT"] + 1, self.fields["DATAIN_WIDTH"] + 1
+
+    def _area(
+        self,
+        purpose: str,
+        base: int,
+        size: tuple[int, int, int],
+        strides: tuple[int, int],
+        atom: int,
+    ) -> MemoryCube:
+        """A feature cube, or planes (an atom of 1), with strides of lines and surfaces."""
+        memory = self.source if purpose == "input" else self.destination
+        return MemoryCube(purpose, memory.name, base, *size, *strides, atom)
 
     def contract(self) -> tuple[int, ...]:
         """Interleave groups of channels into rows and columns (deconvolution). Section 2.1."""
@@ -65,6 +80,20 @@ class _Layer:
         surfaces = ceil_div(channels, self.atom)
         down, across = fields["DECONV_Y_STRIDE"] + 1, fields["DECONV_X_STRIDE"] + 1
         line, surface = fields["DAIN_LINE_STRIDE"], fields["DAIN_SURF_STRIDE"]
+        notes = self.notes
+        # Channels of the input lie in groups that are padded to whole atoms.
+        filled = down * across * surfaces * self.atom
+        notes.reads.append(
+            self._area(
+                "input", self.source_base, (filled, height, width), (line, surface), self.atom
+            )
+        )
+        output_strides = fields["CONTRACT_STRIDE_1"], fields["DAOUT_SURF_STRIDE"]
+        for row in range(down):
+            base = self.destination_base + row * fields["DAOUT_LINE_STRIDE"]
+            size = channels, height, width * across
+            part = self._area("output", base, size, output_strides, self.atom)
+            notes.writes.append(evolve(part, first_row=row, row_step=down))
         groups = self.source.read_strided(
             self.source_base,
             (down, across, surfaces, height, width, self.atom),
@@ -95,7 +124,15 @@ class _Layer:
         )
         filled = np.zeros((channels, height, align_up(width, self.atom)), np.uint8)
         filled[..., :width] = from_atoms(atoms.view(np.int8), channels).view(np.uint8)
-        strides = (fields["DAOUT_PLANAR_STRIDE"], fields["DAOUT_LINE_STRIDE"], 1)
+        size = channels, height, width
+        line, surface = fields["DAIN_LINE_STRIDE"], fields["DAIN_SURF_STRIDE"]
+        self.notes.reads.append(
+            self._area("input", self.source_base, size, (line, surface), self.atom)
+        )
+        line, plane = fields["DAOUT_LINE_STRIDE"], fields["DAOUT_PLANAR_STRIDE"]
+        planes = self._area("output", self.destination_base, size, (line, plane), 1)
+        self.notes.writes.append(evolve(planes, stored_columns=filled.shape[2]))
+        strides = (plane, line, 1)
         self.destination.write_strided(self.destination_base, strides, filled)
         return channels, height, width
 
@@ -108,9 +145,16 @@ class _Layer:
             (channels, height, width),
             (fields["DAIN_PLANAR_STRIDE"], fields["DAIN_LINE_STRIDE"], 1),
         )
+        size = channels, height, width
+        line, plane = fields["DAIN_LINE_STRIDE"], fields["DAIN_PLANAR_STRIDE"]
+        self.notes.reads.append(self._area("input", self.source_base, size, (line, plane), 1))
+        line, surface = fields["DAOUT_LINE_STRIDE"], fields["DAOUT_SURF_STRIDE"]
+        self.notes.writes.append(
+            self._area("output", self.destination_base, size, (line, surface), self.atom)
+        )
         self.destination.write_strided(
             self.destination_base,
-            (fields["DAOUT_SURF_STRIDE"], fields["DAOUT_LINE_STRIDE"], self.atom, 1),
+            (surface, line, self.atom, 1),
             to_atoms(planes.view(np.int8), self.atom).view(np.uint8),
         )
         return channels, height, width

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nvdla_ir.arith import fast
 from nvdla_ir.arith.errors import Int8Array, IntegerArray, Operand
@@ -19,6 +21,7 @@ from nvdla_ir.arith.parameters import (
     YUnit,
 )
 from nvdla_ir.hw.formats.operands import DataUse, OperandLayout
+from nvdla_ir.interp.device.areas import MemoryCube
 from nvdla_ir.interp.device.cubes import read_cube, read_operands, write_cube
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.look_up_tables import LookUpUnitRegisters
@@ -119,6 +122,7 @@ class SdpLayer:
             output=OutputConverter(fields["CVT_OFFSET"], fields["CVT_SCALE"], fields["CVT_SHIFT"]),
         )
         self._count("D_PERF_OUT_SATURATION", result.saturated, enabled=fields["PERF_SAT_EN"])
+        self.notes.saturated["SDP"] = result.clipped
         if result.look_up is not None:
             self._count_look_ups(result.look_up)
         if feeds_pdp(fields):
@@ -219,6 +223,8 @@ class SdpLayer:
             strides=self._strides(rdma, "SRC"),
             element_bytes=environment.configuration.memory_atom,
         )
+        self.notes.shape["input"] = self.size
+        self.notes.reads.append(surface.area("input", self.size))
         return read_cube(surface, environment.surfaces_of(channels), height, width)[np.newaxis]
 
     def _strides(self, fields: Fields, end: str) -> tuple[str, str] | None:
@@ -272,6 +278,19 @@ class SdpLayer:
             self._check_single(rdma, f"{unit}_SURFACE_STRIDE", layout.group_bytes)
         memory = environment.memory(rdma, f"{stream}_RAM_TYPE")
         base = environment.address(rdma, f"{unit}_BASE_ADDR_LOW", f"{unit}_BASE_ADDR_HIGH")
+        self.notes.reads.append(
+            MemoryCube(
+                f"{unit} operands",
+                memory.name,
+                base,
+                channels,
+                *layout.positions,
+                layout.line_stride if strided else layout.group_bytes,
+                layout.surface_stride if strided else layout.group_bytes * prod(layout.positions),
+                layout.group_bytes,
+                layout.group_bytes // layout.atom,
+            )
+        )
         found = read_operands(memory, base, layout)
         return operands | {part: found[part] for part in wanted if part in found}
 
@@ -342,5 +361,7 @@ class SdpLayer:
             element_bytes=environment.configuration.memory_atom,
         )
         batch_stride = environment.stride(fields, "DST_BATCH_STRIDE") if len(result) > 1 else 0
+        area = surface.area("output", self.size)
+        self.notes.writes.append(evolve(area, batches=len(result), batch_stride=batch_stride))
         for number, cube in enumerate(result):
             write_cube(surface.moved(number * batch_stride), cube)

@@ -130,6 +130,7 @@ def test_layers_of_everyday_use(bits: int, shift: int) -> None:
                 expected = reference.sdp_layer(data, x_units=units, output=output, bits=bits)
                 np.testing.assert_array_equal(result.values, expected.values)
                 assert result.saturated == expected.saturated
+                assert result.clipped == expected.clipped
 
 
 @given(multiplier=signed(16), shift=st.integers(0, 63))
@@ -162,6 +163,9 @@ def test_output_converter(
     )
     assert layer.values.tolist() == result.tolist()
     assert layer.saturated == count
+    exact_values = [exact.divide_rounded((d - offset) * scale, shift) for d in data]
+    changed = (a != b for a, b in zip(layer.values.tolist(), exact_values, strict=True))
+    assert layer.clipped == sum(changed)
 
 
 @given(st.integers(1, 40), st.sampled_from((-1, 1)), st.integers(-3, 3))
@@ -312,6 +316,7 @@ def test_fast_layers_equal_the_reference(case: tuple[NDArray[Any], dict[str, Any
     np.testing.assert_array_equal(result.values, expected.values)
     assert result.look_up == expected.look_up
     assert result.saturated == expected.saturated
+    assert result.clipped == expected.clipped
     np.testing.assert_array_equal(data, before)
     for unit in parameters["x_units"]:
         np.testing.assert_array_equal(fast.sdp_x(data, unit), reference.sdp_x(data, unit))
