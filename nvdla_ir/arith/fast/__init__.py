@@ -13,6 +13,7 @@ from nvdla_ir.arith.fast.rounding import (
     truncate_accumulator,
 )
 from nvdla_ir.arith.fast.sdp import convert_output, sdp_layer, sdp_x, sdp_y
+from nvdla_ir.arith.fast.winograd import winograd_convolve
 from nvdla_ir.arith.reference import (
     convert_operand,
     count_output_saturation,
@@ -40,5 +41,6 @@ __all__ = [
     "sdp_y",
     "shift_left_saturate",
     "truncate_accumulator",
+    "winograd_convolve",
     "wrap",
 ]

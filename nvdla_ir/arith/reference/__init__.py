@@ -18,6 +18,7 @@ from nvdla_ir.arith.reference.sdp import (
     sdp_x,
     sdp_y,
 )
+from nvdla_ir.arith.reference.winograd import winograd_convolve
 
 __all__ = [
     "convert_input",
@@ -38,5 +39,6 @@ __all__ = [
     "sdp_y",
     "shift_left_saturate",
     "truncate_accumulator",
+    "winograd_convolve",
     "wrap",
 ]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nvdla_ir.arith import fast
 from nvdla_ir.arith.errors import Int8Array, IntegerArray
+from nvdla_ir.arith.reference.winograd import STEP, TILE
 from nvdla_ir.hw.formats.compressed_weights import compress_weights, decompress_weights
 from nvdla_ir.hw.formats.feature import from_atoms
 from nvdla_ir.hw.formats.image import ImageLayout
@@ -29,7 +30,7 @@ from nvdla_ir.interp.device.convolution_checks import check_convolution
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.record import LayerNotes
 from nvdla_ir.interp.device.registers import Fields, UnitRegisters
-from nvdla_ir.interp.device.winograd import STEP, TILE, extend_input, winograd_convolve
+from nvdla_ir.interp.device.winograd import extend_input
 
 _MEANS = ("MEAN_RY", "MEAN_GU", "MEAN_BV", "MEAN_AX")
 _WEIGHT_SURFACES = {"WEIGHT": "weights", "WMB": "weight mask", "WGS": "weight group sizes"}
@@ -326,7 +327,9 @@ def _accumulate(
 ) -> IntegerArray:
     """The exact sums ``[batch, lane, row, column]`` of what the buffer holds."""
     if csc["CONV_MODE"] == 1:
-        sums = winograd_convolve(data[0], weights, csc["PRA_TRUNCATE"], output_size)
+        sums = fast.winograd_convolve(
+            data[0], weights, truncate=csc["PRA_TRUNCATE"], output_size=output_size
+        )
         return sums[np.newaxis]
     image = csc["DATAIN_FORMAT"] == 1
     return fast.convolve(
