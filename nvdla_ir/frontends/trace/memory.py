@@ -1,0 +1,109 @@
+"""What a trace puts into memory before its first register write."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+from attrs import define, field
+
+from nvdla_ir.frontends.trace.data import Bytes, Run
+from nvdla_ir.frontends.trace.steps import FillStep, LoadStep
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.location import FileLineCol
+
+_JOINED_GAP_BYTES = 1024
+"""Runs of packets this close are loaded as one: generators leave out words that are zero."""
+
+_PATTERN_BYTES = {"ALL_ZERO": 0x00, "ONES": 0xFF, "AFIVE": 0xA5, "FIVEA": 0x5A}
+
+PATTERNS = (*_PATTERN_BYTES, "ADDR", "RANDOM", "X")
+
+
+@define
+class InitialMemory:
+    """The memory commands so far, in order; later ones overwrite earlier ones.
+
+    Bytes that nothing was stored to are 0, as on the device.
+    """
+
+    address_bits: int
+    steps: list[LoadStep | FillStep] = field(factory=list["LoadStep | FillStep"])
+
+    def check(self, location: FileLineCol, address: int, size: int) -> None:
+        """Raises: DiagnosticError where there is no such memory."""
+        end = 1 << self.address_bits
+        if address + size > end:
+            raise DiagnosticError.at(
+                location,
+                f"bytes [{address:#x}, {address + size:#x}) lie outside memory, which ends at "
+                f"{end:#x}",
+            )
+
+    def load(
+        self, location: FileLineCol, memory: str, base: int, runs: list[Run], name: str
+    ) -> Iterator[LoadStep]:
+        """Steps that store ``runs`` at ``base``: one for all that are close together."""
+        group: list[Run] = []
+        for run in runs:
+            self.check(location, base + run.offset, run.data.size)
+            if group and not 0 <= run.offset - group[-1].end <= _JOINED_GAP_BYTES:
+                yield self._join(location, memory, base, group, f"{name}_{group[0].offset:x}")
+                group = []
+            group.append(run)
+        if group:
+            whole = group[0] is runs[0]
+            part = name if whole else f"{name}_{group[0].offset:x}"
+            yield self._join(location, memory, base, group, part)
+
+    def _join(
+        self, location: FileLineCol, memory: str, base: int, runs: list[Run], name: str
+    ) -> LoadStep:
+        first = runs[0].offset
+        if len(runs) == 1:
+            data = runs[0].data
+        else:
+            data = self._image(memory, base + first, runs[-1].end - first)
+            for run in runs:
+                data[run.offset - first : run.end - first] = run.data
+        step = LoadStep(location, memory, base + first, data, name)
+        self.steps.append(step)
+        return step
+
+    def fill(
+        self, location: FileLineCol, memory: str, address: int, size: int, pattern: str
+    ) -> LoadStep | FillStep:
+        """The step that stores ``size`` bytes of a pattern.
+
+        RANDOM is a sequence of bytes that follows from the address alone; X, bytes that a program
+        must not depend on, is AFIVE.
+        """
+        self.check(location, address, size)
+        step: LoadStep | FillStep
+        if pattern == "RANDOM":
+            data = np.frombuffer(random.Random(address).randbytes(size), np.uint8)
+            step = LoadStep(location, memory, address, data, f"random_{address:x}")
+        else:
+            kind = "AFIVE" if pattern == "X" else pattern
+            step = FillStep(location, memory, address, size, kind)
+        self.steps.append(step)
+        return step
+
+    def _image(self, memory: str, address: int, size: int) -> Bytes:
+        """The bytes of memory after the commands so far."""
+        image = np.zeros(size, np.uint8)
+        for step in self.steps:
+            length = step.size if isinstance(step, FillStep) else step.data.size
+            first = max(step.address, address)
+            last = min(step.address + length, address + size)
+            if step.memory != memory or first >= last:
+                continue
+            target = image[first - address : last - address]
+            if isinstance(step, LoadStep):
+                target[:] = step.data[first - step.address : last - step.address]
+            elif step.pattern == "ADDR":
+                target[:] = ((first + np.arange(last - first)) & 0xFF).astype(np.uint8)
+            else:
+                target[:] = _PATTERN_BYTES[step.pattern]
+        return image
