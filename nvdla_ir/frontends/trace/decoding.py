@@ -18,6 +18,7 @@ import numpy as np
 from attrs import define, field, frozen
 
 from nvdla_ir.dialects.csb import (
+    PRIMARY,
     CheckBytesOp,
     CheckCrcOp,
     ConfigureOp,
@@ -37,6 +38,7 @@ from nvdla_ir.frontends.trace.steps import (
     ExpectStep,
     FillStep,
     LoadStep,
+    MemoryStep,
     PollStep,
     ReadStep,
     Step,
@@ -112,7 +114,7 @@ class _Entries:
             location=self.location,
             unit=self.block.name,
             table=self.table,
-            first=self.first,
+            first=self.first or None,
             values=self.values,
         )
 
@@ -142,6 +144,11 @@ def _value(found: Field, word: int) -> Attribute:
     number = found.decode(word)
     name = found.value_name(number)
     return IntegerAttr(number) if name is None else StringAttr(name)
+
+
+def _memory(step: MemoryStep) -> str | None:
+    """The memory as an operation states it: the primary one goes unsaid."""
+    return None if step.memory == PRIMARY else step.memory
 
 
 @define(eq=False)
@@ -300,7 +307,7 @@ class Decoder:
             LoadOp,
             location=step.location,
             address=step.address,
-            memory=step.memory,
+            memory=_memory(step),
             value=self._bytes(step),
         )
 
@@ -309,7 +316,7 @@ class Decoder:
             FillOp,
             location=step.location,
             address=step.address,
-            memory=step.memory,
+            memory=_memory(step),
             size=step.size,
             pattern=step.pattern,
         )
@@ -319,7 +326,7 @@ class Decoder:
             CheckCrcOp,
             location=step.location,
             address=step.address,
-            memory=step.memory,
+            memory=_memory(step),
             size=step.size,
             crc=step.crc,
             event=step.event,
@@ -330,7 +337,7 @@ class Decoder:
             CheckBytesOp,
             location=step.location,
             address=step.address,
-            memory=step.memory,
+            memory=_memory(step),
             value=self._bytes(step),
             event=step.event,
         )

@@ -1,0 +1,1 @@
+"""Writers of other formats: each makes files of a module of operations."""
