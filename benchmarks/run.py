@@ -1,6 +1,6 @@
 """``make bench``: every benchmark, as a table and as JSON (benchmarks/results/latest.json).
 
-python benchmarks/run.py [text startup golden accuracy]
+python benchmarks/run.py [text startup golden device accuracy]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
-MODULES = ("startup", "text", "golden", "accuracy")
+MODULES = ("startup", "text", "golden", "device", "accuracy")
 
 
 def main(names: list[str]) -> int:

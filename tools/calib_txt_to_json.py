@@ -34,7 +34,7 @@ def main(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> 
             arguments = parser.parse_args(argv)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 2
-    return _convert(arguments.cache, arguments.output, stdin, stdout, stderr)
+    return _convert_files(arguments.cache, arguments.output, stdin, stdout, stderr)
 
 
 def _argument_parser() -> argparse.ArgumentParser:
@@ -54,7 +54,20 @@ def _argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _convert(cache: str, output: str, stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
+def convert(text: str, file: str) -> tuple[str, list[Diagnostic]]:
+    """The NVDLA JSON table of a TensorRT cache, which ``file`` names in messages, and what there
+    is to say about it.
+
+    Raises: DiagnosticError for a cache with faults, or what is no cache.
+    """
+    table = parse_table(text, file)
+    if table.format is not TableFormat.TENSORRT_CACHE:
+        message = f"this is an {table.format.value} table already, not a TensorRT cache"
+        raise DiagnosticError.at(FileLineCol(file, 1, 1), message)
+    return write_json(table), [*table.warnings, *_remarks_on_names(table)]
+
+
+def _convert_files(cache: str, output: str, stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     texts: dict[str, str] = {}
 
     def source(file: str) -> str | None:
@@ -68,16 +81,13 @@ def _convert(cache: str, output: str, stdin: TextIO, stdout: TextIO, stderr: Tex
         file = _STANDARD_INPUT if cache == "-" else cache
         text = _read_stream(stdin) if cache == "-" else read_text(cache)
         texts[file] = text
-        table = parse_table(text, file)
-        if table.format is not TableFormat.TENSORRT_CACHE:
-            message = f"this is an {table.format.value} table already, not a TensorRT cache"
-            raise DiagnosticError.at(FileLineCol(file, 1, 1), message)
-        report([*table.warnings, *_remarks_on_names(table)])
+        json, remarks = convert(text, file)
+        report(remarks)
         if output == "-":
-            stdout.write(write_json(table))
+            stdout.write(json)
             stdout.flush()
         else:
-            write_atomically(output, write_json(table))
+            write_atomically(output, json)
     except DiagnosticError as error:
         report(error.diagnostics)
         return 1

@@ -268,7 +268,7 @@ def run_handled(
     try:
         return body()
     except UsageError as error:
-        print(f"{command}: {error.message}", file=printer.stderr)
+        print(f"{command}: error: {error.message}", file=printer.stderr)
         return WRONG_USAGE
     except DiagnosticError as error:
         printer.show(error.diagnostics)
@@ -276,7 +276,7 @@ def run_handled(
         # Whoever read the output has had enough. Python flushes once more when it ends.
         discard_output(stdout)
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=printer.stderr)
+        print(f"{command}: interrupted; nothing was written", file=printer.stderr)
     return INPUT_AT_FAULT
 
 

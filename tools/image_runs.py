@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,6 +23,7 @@ from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.types import TensorType
 
 from .loaded_program import Program
+from .program_sources import ProgramSource
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -175,7 +175,7 @@ def _outputs(program: Program, parts: Iterator[Arrays], jobs: int) -> Iterator[A
         for part in parts:
             yield program.machine.run(program.func, part)
         return
-    settings = (program.text, program.file, program.directory, program.mode)
+    settings = (program.source, program.mode, program.machine.lenient)
     # Spawned processes load numpy themselves, and with it one BLAS thread as the environment says.
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, settings)
     try:
@@ -194,14 +194,14 @@ def _outputs(program: Program, parts: Iterator[Arrays], jobs: int) -> Iterator[A
         pool.shutdown(cancel_futures=True)
 
 
-_worker_settings: tuple[str, str, Path, Mode] | None = None
+_worker_settings: tuple[ProgramSource, Mode, bool] | None = None
 _worker_program: Program | None = None
 
 
-def _start_worker(text: str, file: str, directory: Path, mode: Mode) -> None:
+def _start_worker(source: ProgramSource, mode: Mode, lenient: bool) -> None:
     global _worker_settings
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
-    _worker_settings = (text, file, directory, mode)
+    _worker_settings = (source, mode, lenient)
 
 
 def _work(inputs: Arrays) -> Arrays | tuple[Diagnostic, ...]:

@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from attrs import frozen
 
-from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.quant import CalibratedType
 from nvdla_ir.interp.machine import Machine, Mode, default_mode
 from nvdla_ir.interp.quantization import element_of
-from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 
-from .module_files import load_module
+from .program_sources import ProgramSource
 
 ENTRY = "main"
 
 
 @frozen(eq=False)
 class Program:
-    """A function ready to run, and the text it came from, which other processes parse again.
+    """A function ready to run, and the source it came from, which other processes open again."""
 
-    ``directory`` is what the weights file's name is relative to.
-    """
-
-    text: str
-    file: str
-    directory: Path
+    source: ProgramSource
     mode: Mode
     func: FuncOp
     machine: Machine
+    remarks: tuple[Diagnostic, ...]
 
     @staticmethod
-    def load(text: str, file: str, directory: Path, mode: Mode | None = None) -> Program:
-        """Parse and verify ``text`` and open its weights. Without a ``mode`` the types decide.
+    def load(source: ProgramSource, mode: Mode | None = None, lenient: bool = False) -> Program:
+        """Open ``source``. Without a ``mode`` the types decide; ``lenient`` is the machine's.
 
-        Raises: DiagnosticError for faults of the text, missing weights, no function to run, a
+        Raises: DiagnosticError for faults of the source, missing weights, no function to run, a
         ``mode`` that means nothing for it, operations that cannot be executed.
         """
-        loaded = load_module(text, file, directory, default_context())
-        func = _entry_function(loaded.module)
+        opened = source.open()
+        func = _entry_function(opened.module)
         chosen = default_mode(func) if mode is None else mode
         _check_mode(func, chosen)
-        machine = Machine(loaded.resources, chosen)
+        machine = Machine(opened.resources, chosen, lenient=lenient)
         machine.takes_any_batch(func)  # finds operations without a kernel now
-        return Program(text, file, directory, chosen, func, machine)
+        return Program(source, chosen, func, machine, opened.remarks)
 
 
 def _entry_function(module: ModuleOp) -> FuncOp:

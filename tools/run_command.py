@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from attrs import frozen
-
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.version import __version__
 
@@ -19,190 +17,104 @@ from .command_line import (
     INPUT_AT_FAULT,
     STANDARD_STREAM,
     SUCCESS,
-    WRONG_USAGE,
-    Arguments,
     DiagnosticPrinter,
-    Flag,
     UsageError,
     format_help,
     parse_arguments,
-    read_input,
+    run_handled,
     write_output,
 )
+from .run_options import DESCRIPTION, FLAGS, NAME, USAGE, Options, checked_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nvdla_ir.dialects.func import FuncOp
 
+    from .device_report import DeviceReporter
     from .loaded_program import Program
+    from .program_sources import ProgramSource
 
     Array = NDArray[Any]
 
-_NAME = "nvdla-run"
-_USAGE = f"{_NAME} MODEL --input NAME=FILE … [--output NAME=FILE …]"
-_DESCRIPTION = (
-    "Execute a program: floats, calibrated or quantized layers, hardware layers, a register "
-    "program; the IR itself says which. MODEL and FILE may be - for standard input or output; "
-    "arrays are in x.npy, x.npz or x.npz:key. Floats given for an input of stored integers are "
-    "quantized with its scale, and stored outputs are given back as reals. An input with more "
-    "images along its first axis than the program takes is run batch by batch, and the outputs "
-    "are stacked."
-)
-_DATA, _RUNNING, _GENERAL = "inputs and outputs", "running", "general"
-_NAMED = "NAME=FILE"
-_FLAGS = {
-    flag.name: flag
-    for flag in (
-        Flag("input", "an input's elements", _DATA, _NAMED),
-        Flag("output", "where an output goes", _DATA, _NAMED),
-        Flag(
-            "raw-input",
-            "an input's stored bytes: row-major, little-endian, without a header",
-            _DATA,
-            _NAMED,
-        ),
-        Flag("raw-output", "where an output's stored bytes go", _DATA, _NAMED),
-        Flag(
-            "labels",
-            "the class of each image: print how often the first output has it on top",
-            _DATA,
-            "FILE",
-        ),
-        Flag(
-            "mode",
-            "compute on reals, on reals rounded to the grids of calibrated and quantized types, "
-            "or on stored integers; by default what the types in the IR say",
-            _RUNNING,
-            "MODE",
-            choices=("float", "fake-quantized", "integer"),
-        ),
-        Flag("jobs", "how many processes share the images; by default 1", _RUNNING, "N"),
-        Flag("help", "show this text", _GENERAL),
-        Flag("version", "show the version", _GENERAL),
-    )
-}
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 _SHOWN_CLASSES = 10
 
 
-@frozen
-class _NamedFile:
-    """``NAME=FILE``; raw: the file has bytes, no array."""
-
-    name: str
-    file: str
-    raw: bool
-
-
-@frozen
-class _Options:
-    """The command line, read and checked."""
-
-    model: str
-    inputs: tuple[_NamedFile, ...]
-    outputs: tuple[_NamedFile, ...]
-    labels: str | None
-    mode: str | None
-    jobs: int
-
-
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     """See ``nvdla_run.main``."""
-    try:
-        arguments = parse_arguments(argv, _FLAGS.get, lambda: _FLAGS)
+    printer = DiagnosticPrinter(stderr)
+
+    def body() -> int:
+        arguments = parse_arguments(argv, FLAGS.get, lambda: FLAGS)
         if arguments.has("help"):
-            write_output(format_help(_USAGE, _DESCRIPTION, _FLAGS.values()), stdout)
+            write_output(format_help(USAGE, DESCRIPTION, FLAGS.values()), stdout)
             return SUCCESS
         if arguments.has("version"):
-            write_output(f"{_NAME} {__version__}\n", stdout)
+            write_output(f"{NAME} {__version__}\n", stdout)
             return SUCCESS
-        options = _checked_options(arguments)
-    except UsageError as error:
-        print(f"{_NAME}: error: {error.message}", file=stderr)
-        return WRONG_USAGE
-    printer = DiagnosticPrinter(stderr)
-    # Before numpy is loaded: one thread a process is quickest, and --jobs uses the other cores.
-    for variable in _THREAD_VARIABLES:
-        os.environ.setdefault(variable, "1")
-    try:
-        _execute(_load(options, stdin, printer), options, stdin, stdout, stderr)
-    except DiagnosticError as error:
-        printer.show(error.diagnostics)
-        return INPUT_AT_FAULT
-    except KeyboardInterrupt:
-        print(f"{_NAME}: interrupted, nothing was written", file=stderr)
-        return INPUT_AT_FAULT
-    return SUCCESS
+        options = checked_options(arguments)
+        # Before numpy is loaded: one thread a process is quickest; --jobs uses the other cores.
+        for variable in _THREAD_VARIABLES:
+            os.environ.setdefault(variable, "1")
+        return _execute(_load(options, stdin, printer), options, stdin, stdout, printer)
+
+    return run_handled(body, printer, NAME, stdout)
 
 
-# -------------------------------------------------------------- options
+def _load(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> Program:
+    """Raises: DiagnosticError, UsageError"""
+    from nvdla_ir.interp.machine import Mode
+
+    from .loaded_program import Program
+
+    source = _source(options, stdin, printer)
+    if options.checks:
+        from .memory_files import CheckedSource
+
+        source = CheckedSource.of(source, options.checks, stdin)
+    mode = Mode(options.mode) if options.mode else None
+    program = Program.load(source, mode, options.lenient)
+    printer.show(program.remarks)
+    return program
 
 
-def _checked_options(arguments: Arguments) -> _Options:
-    """Raises: UsageError"""
-    if len(arguments.positionals) != 1:
-        given = ", ".join(arguments.positionals) or "none"
-        raise UsageError(f"one program is run, but {given} is given: {_USAGE}")
-    inputs, outputs = _named_files(arguments, "input"), _named_files(arguments, "output")
-    names = [item.name for item in inputs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"the input '{name}' is given twice")
-    files = [item.file for item in outputs]
-    for item in outputs:
-        if files.count(item.file) > 1 and (item.raw or not item.file.endswith(".npz")):
-            raise UsageError(f"'{item.file}' would be written twice")
-    options = _Options(
-        arguments.positionals[0],
-        inputs,
-        outputs,
-        arguments.value("labels"),
-        arguments.value("mode"),
-        _job_count(arguments),
-    )
-    read = [options.model, *(item.file for item in inputs), options.labels]
-    if read.count(STANDARD_STREAM) > 1:
-        raise UsageError("standard input can be read once only")
-    return options
+def _source(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> ProgramSource:
+    from .program_sources import LoadableSource, TextSource, is_trace, read_model, trace_source
 
-
-def _named_files(arguments: Arguments, kind: str) -> tuple[_NamedFile, ...]:
-    found: list[_NamedFile] = []
-    for given in arguments.flags:
-        if given.flag.name not in (kind, f"raw-{kind}"):
-            continue
-        name, _, file = (given.value or "").partition("=")
-        if not (name and file):
-            raise UsageError(f"'--{given.flag.name}' takes {_NAMED}, not '{given.value}'")
-        found.append(_NamedFile(name, file, given.flag.name != kind))
-    return tuple(found)
-
-
-def _job_count(arguments: Arguments) -> int:
-    jobs = arguments.count("jobs")
-    if jobs == 0:
-        raise UsageError("'--jobs' takes a number from 1 on, not '0'")
-    return 1 if jobs is None else jobs
+    if is_trace(options.program):
+        if options.hardware_only:
+            raise UsageError("'--hardware-only' is for loadables")
+        return trace_source(options.program, options.target)
+    file, content = read_model(options.program, stdin)
+    if isinstance(content, bytes):
+        return LoadableSource(
+            content,
+            file,
+            options.target,
+            frozenset(item.name for item in options.inputs if item.raw),
+            frozenset(item.name for item in options.outputs if item.raw),
+            options.hardware_only,
+        )
+    given = {"target": options.target is not None, "hardware-only": options.hardware_only}
+    for flag, present in given.items():
+        if present:
+            raise UsageError(f"'--{flag}' is for traces and loadables; IR says what it is for")
+    printer.texts[file] = content
+    directory = Path() if options.program == STANDARD_STREAM else Path(file).parent
+    return TextSource(content, file, directory)
 
 
 # -------------------------------------------------------------- running
 
 
-def _load(options: _Options, stdin: TextIO, printer: DiagnosticPrinter) -> Program:
-    from nvdla_ir.interp.machine import Mode
-
-    from .loaded_program import Program
-
-    file, text = read_input(options.model, stdin)
-    printer.texts[file] = text
-    directory = Path() if options.model == STANDARD_STREAM else Path(file).parent
-    return Program.load(text, file, directory, Mode(options.mode) if options.mode else None)
-
-
 def _execute(
-    program: Program, options: _Options, stdin: TextIO, stdout: TextIO, stderr: TextIO
-) -> None:
+    program: Program,
+    options: Options,
+    stdin: TextIO,
+    stdout: TextIO,
+    printer: DiagnosticPrinter,
+) -> int:
     from nvdla_ir.interp.boundary import bytes_of_array, output_array
 
     from .array_files import check_writable, encoded, write_files
@@ -214,18 +126,25 @@ def _execute(
     }
     for item in options.outputs:
         _check_name(func, "output", item.name, list(results))
-        check_writable(item.file)
+    for file in (
+        *(item.file for item in (*options.outputs, *options.dumps)),
+        options.trace_registers or STANDARD_STREAM,
+    ):
+        check_writable(file)
     inputs = _read_inputs(program, options, stdin)
     images = image_count(func, inputs)
     labels = _read_labels(options, images, stdin)
-    with ImageProgress(images, stderr) as progress:
+    reporter = _reporter(program, options, stdout)
+    with ImageProgress(images, printer.stderr) as progress:
         stored = run_images(program, inputs, options.jobs, progress)
+    if reporter is not None:
+        printer.show(reporter.remarks)
     outputs = {
         name: output_array(array, results[name], program.mode) for name, array in stored.items()
     }
     report = ""
     if labels is not None:
-        report = _accuracy(next(iter(outputs.values())), labels, stdout.isatty())
+        report = _accuracy(next(iter(outputs.values())), labels, stdout)
     elif not options.outputs:
         report = "".join(_summary(name, array) for name, array in outputs.items())
     contents = encoded(
@@ -234,11 +153,41 @@ def _execute(
     contents |= {
         item.file: bytes_of_array(stored[item.name]) for item in options.outputs if item.raw
     }
+    failed = False
+    if reporter is not None:
+        contents |= reporter.files(options)
+        report += reporter.summary + reporter.tables(options, stdout)
+        failed = reporter.failed > 0
     write_files(contents, stdout)
     write_output(report, stdout)
+    return INPUT_AT_FAULT if failed else SUCCESS
 
 
-def _read_inputs(program: Program, options: _Options, stdin: TextIO) -> dict[str, Array]:
+def _reporter(program: Program, options: Options, stdout: TextIO) -> DeviceReporter | None:
+    """What watches a register program; None for programs of other levels, which must not pay for
+    loading the device.
+
+    Raises: DiagnosticError where the command line asks about hardware that is not used.
+    """
+    if not any(op.name.startswith("csb.") for op in program.func.body.operations):
+        if options.needs_device:
+            raise DiagnosticError.at(
+                program.func.location,
+                f"nothing of '@{program.func.sym_name}' runs on the hardware, but "
+                f"{', '.join(options.needs_device)} ask about it: 'nvdla-opt --compile=T' makes "
+                "register programs",
+            )
+        return None
+    from .device_report import DeviceReporter
+
+    reporter = DeviceReporter(
+        program.machine, lambda line: write_output(f"{line}\n", stdout), options.trace_registers
+    )
+    program.machine.observer = reporter.observe
+    return reporter
+
+
+def _read_inputs(program: Program, options: Options, stdin: TextIO) -> dict[str, Array]:
     """What the machine takes, by name. Raises: DiagnosticError with all faults."""
     from nvdla_ir.interp.boundary import array_of_bytes, input_array
 
@@ -270,7 +219,7 @@ def _read_inputs(program: Program, options: _Options, stdin: TextIO) -> dict[str
     return inputs
 
 
-def _read_labels(options: _Options, images: int, stdin: TextIO) -> Array | None:
+def _read_labels(options: Options, images: int, stdin: TextIO) -> Array | None:
     from .array_files import read_array
     from .classification import check_labels
 
@@ -305,25 +254,19 @@ def _summary(name: str, array: Array) -> str:
     return f"{line}\n"
 
 
-def _accuracy(scores: Array, labels: Array, terminal: bool) -> str:
+def _accuracy(scores: Array, labels: Array, stdout: TextIO) -> str:
     """Top-1 and top-5: a table on a terminal, else one line each."""
     from .classification import count_hits
+    from .tables import format_table
 
     counted = count_hits(scores, labels)
-    if not terminal:
-        return "".join(
-            f"top-{hits.places} {hits.percentage:.2f} % ({hits.hits} of {hits.images})\n"
+    if stdout.isatty():
+        rows = [
+            (f"top-{hits.places}", f"{hits.percentage:.2f} %", f"{hits.hits} of {hits.images}")
             for hits in counted
-        )
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("accuracy", "share", "images")
-    for hits in counted:
-        table.add_row(
-            f"top-{hits.places}", f"{hits.percentage:.2f} %", f"{hits.hits} of {hits.images}"
-        )
-    console = Console(force_terminal=True)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
+        ]
+        return format_table(("accuracy", "share", "images"), rows, stdout)
+    return "".join(
+        f"top-{hits.places} {hits.percentage:.2f} % ({hits.hits} of {hits.images})\n"
+        for hits in counted
+    )

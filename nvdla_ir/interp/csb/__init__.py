@@ -7,6 +7,7 @@ from nvdla_ir.interp.csb.run import (
     checks_of,
     device_of,
     executed_layers,
+    remarks_of,
 )
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "device_of",
     "executed_layers",
     "memory",
+    "remarks_of",
     "units",
 ]

@@ -22,7 +22,7 @@ from nvdla_ir.interp.device.memory import Memory
 from nvdla_ir.interp.device.record import LayerRecord
 from nvdla_ir.interp.machine import Machine
 from nvdla_ir.ir.attributes import IntegerAttr
-from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.operation import Operation
 
 _STATE = "csb"
@@ -68,13 +68,16 @@ class Run:
     )
     layers: list[ExecutedLayer] = field(factory=list[ExecutedLayer])
     checks: list[CheckResult] = field(factory=list[CheckResult])
+    remarks: list[Diagnostic] = field(factory=list[Diagnostic])
 
     def memory(self, op: csb.AddressOp) -> Memory:
         """The memory that ``op`` is about."""
         return self.device.secondary if op.memory == csb.SECONDARY else self.device.primary
 
-    def note_layers(self, op: Operation) -> None:
-        """Take over the records of layers that ``op`` started."""
+    def take_notes(self, op: Operation) -> None:
+        """Take over what the device noted about the layers that ``op`` started."""
+        for remark in self.device.remarks[len(self.remarks) :]:
+            self.remarks.append(Diagnostic.remark(op.location, str(remark)))
         for record in self.device.records[len(self.layers) :]:
             names = self._names_of(record.units)
             self.layers.append(ExecutedLayer(names, op, record))
@@ -100,6 +103,12 @@ def checks_of(machine: Machine) -> list[CheckResult]:
     """The checks of the machine's latest run, in order."""
     run = machine.state.get(_STATE)
     return run.checks if isinstance(run, Run) else []
+
+
+def remarks_of(machine: Machine) -> list[Diagnostic]:
+    """What the device ignored in the machine's latest run, where its program asks for it."""
+    run = machine.state.get(_STATE)
+    return run.remarks if isinstance(run, Run) else []
 
 
 def run_of(op: Operation, machine: Machine) -> Run:

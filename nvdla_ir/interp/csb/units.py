@@ -75,7 +75,7 @@ def _write(op: csb.UnitOp, run: Run, machine: Machine) -> None:
     except (DeviceError, MemoryAccessError) as error:
         with faults_of(op, _layers_of(op, run)):
             raise error
-    run.note_layers(op)
+    run.take_notes(op)
 
 
 def _layers_of(op: csb.UnitOp, run: Run) -> tuple[str, ...]:

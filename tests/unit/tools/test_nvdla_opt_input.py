@@ -142,7 +142,7 @@ def test_a_terminal_is_not_waited_for() -> None:
     errors = Stream()
     assert main([], Stream(tty=True), Stream(), errors) == 2
     assert errors.text() == (
-        "nvdla-opt: there is no input: name a file, or '-' for what you type\n"
+        "nvdla-opt: error: there is no input: name a file, or '-' for what you type\n"
     )
 
 

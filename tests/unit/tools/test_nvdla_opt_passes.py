@@ -186,7 +186,7 @@ def test_wrong_flags(flag: str, message: str) -> None:
 def test_one_input_only() -> None:
     result = opt("a.ir", "b.ir")
     assert result.status == 2
-    assert result.errors == "nvdla-opt: there is one input at most, not 'a.ir', 'b.ir'\n"
+    assert result.errors == "nvdla-opt: error: there is one input at most, not 'a.ir', 'b.ir'\n"
 
 
 @pytest.mark.parametrize(

@@ -509,7 +509,7 @@ def test_a_worker_that_dies_and_an_interruption_lose_nothing(
 
     monkeypatch.setattr(image_runs, "run_images", interrupted)
     result = run(*arguments)
-    assert (result.status, result.errors) == (1, "nvdla-run: interrupted, nothing was written\n")
+    assert (result.status, result.errors) == (1, "nvdla-run: interrupted; nothing was written\n")
     assert Path("y.npy").read_text() == "old"
 
 

@@ -1,0 +1,122 @@
+"""nvdla-translate: formats to IR and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from device_programs import in_directory, opt, run, translate
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_directory(tmp_path, monkeypatch)
+
+
+def test_a_trace_becomes_ir_and_a_trace_again() -> None:
+    result = translate("--import-trace", "conv_trace", "--target=nv_small", "-o", "back.ir")
+    assert (result.status, result.output, result.errors) == (0, "", "")
+    assert Path("back.safetensors").is_file()
+    assert opt("back.ir").status == 0
+    assert run("back.ir").output.endswith("1 check: 1 passed, 0 failed\n")
+    assert translate("--export-trace", "back.ir", "-o", "again").status == 0
+    again = run("--target=nv_small", "again")
+    assert again.status == 0
+    crc = run("--target=nv_small", "conv_trace").output.splitlines()[0].rpartition(" ")[2]
+    assert crc in again.output
+
+
+def test_a_trace_on_standard_output_carries_its_bytes() -> None:
+    result = translate("--import-trace=conv_trace/conv_trace.cfg", "--target=nv_small")
+    assert result.status == 0
+    Path("alone.ir").write_text(result.output)
+    assert run("alone.ir").output.endswith("1 check: 1 passed, 0 failed\n")
+    located = translate("--import-trace=conv_trace", "--target=nv_small", "--mlir-print-debuginfo")
+    assert 'loc("conv_trace/conv_trace.cfg":' in located.output
+
+
+def test_an_exported_trace_checks_what_the_program_computes() -> None:
+    x = np.arange(144, dtype=np.int8).reshape(1, 9, 4, 4)
+    np.save("x.npy", x)
+    result = translate("--export-trace", "conv.ir", "-o", "given", "--input=data=x.npy")
+    assert (result.status, result.errors) == (0, "")
+    assert sorted(path.suffix for path in Path("given").iterdir()) == [".cfg", ".dat", ".dat"]
+    played = run("--target=nv_small", "given", "--dump=pri:0x80000180:128:y.bin")
+    assert played.status == 0
+    assert run("conv.ir", "--input=data=x.npy", "--raw-output=sum=sum.bin").status == 0
+    atoms = np.fromfile("y.bin", np.int8).reshape(16, 8)
+    np.testing.assert_array_equal(atoms[:, :3].T.ravel(), np.fromfile("sum.bin", np.int8))
+    # The check can fail: the data of another input under the same program.
+    np.save("x.npy", -x)
+    assert translate("--export-trace", "conv.ir", "-o", "other", "--input=data=x.npy").status == 0
+    Path("given/given_x.dat").write_bytes(Path("other/other_x.dat").read_bytes())
+    assert run("--target=nv_small", "given").status == 1
+
+
+def test_random_inputs_are_the_same_each_time() -> None:
+    result = translate("--export-trace", "conv.ir", "-o", "conv_trace")
+    assert "the input 'data' is random: --input data=FILE" in result.errors
+    before = {p.name: p.read_bytes() for p in Path("conv_trace").iterdir()}
+    translate("--export-trace", "conv.ir", "-o", "conv_trace")
+    assert {p.name: p.read_bytes() for p in Path("conv_trace").iterdir()} == before
+
+
+def test_a_calibration_cache_becomes_a_table() -> None:
+    Path("cache.txt").write_text("TRT-5105-EntropyCalibration2\ndata: 3f800000\nprob: 3c010a14\n")
+    result = translate("--calib-txt-to-json", "cache.txt", "-o", "calib.json")
+    assert (result.status, result.output, result.errors) == (0, "", "")
+    table = json.loads(Path("calib.json").read_text())
+    assert list(table) == ["data", "prob"]
+    printed = translate("--calib-txt-to-json=cache.txt")
+    assert json.loads(printed.output) == table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give one of --import-trace"),
+        (("x.ir",), "'x.ir' belongs to none"),
+        (("--import-trace=a", "--export-trace=b"), "give one of"),
+        (("--import-trace=conv_trace",), "'--target=T' must say which hardware it is for"),
+        (("--export-trace=conv.ir",), "'-o DIRECTORY' must say where they go"),
+        (("--export-trace=conv.ir", "-o", "d", "--target=nv_small"), "'--target' means nothing to"),
+        (("--export-trace=conv.ir", "-o", "d", "--input=data"), "'--input' takes NAME=FILE"),
+        (("--import-onx=m",), "unknown flag '--import-onx'"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], message: str) -> None:
+    result = translate(*arguments)
+    assert result.status == 2
+    assert message in result.errors
+    assert not Path("d").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--import-trace=no.cfg", "--target=nv_small"), "no.cfg"),
+        (("--import-loadable=no.nvdla",), "cannot read 'no.nvdla': there is no such file"),
+        (("--export-trace=no.ir", "-o", "d"), "cannot read 'no.ir'"),
+        (("--export-trace=conv.ir", "-o", "conv.ir"), "cannot make 'conv.ir'"),
+        (("--export-trace=conv.ir", "-o", "d", "--input=dat=x.npy"), "there is no input 'dat'"),
+        (("--export-trace=conv.ir", "-o", "d", "--input=data=x.npy"), "cannot read 'x.npy'"),
+        (("--export-trace=layers.ir", "-o", "d"), "emit-registers"),
+        (("--calib-txt-to-json=conv.ir",), "conv.ir:1"),
+    ],
+)
+def test_faults_of_the_input(arguments: tuple[str, ...], message: str) -> None:
+    Path("layers.ir").write_text(
+        "func.func @main(%x: tensor<1x2x1x1xf32>) -> tensor<1x2x1x1xf32> {\n"
+        "  %y = nn.relu %x -> tensor<1x2x1x1xf32>\n  func.return %y\n}\n"
+    )
+    result = translate(*arguments)
+    assert result.status == 1, result.output
+    assert message in result.errors
+    assert not Path("d").exists()
+
+
+def test_help_and_version() -> None:
+    assert translate("--help").output.startswith("usage: nvdla-translate --import-…")
+    assert translate("--version").output.startswith("nvdla-translate ")

@@ -1,0 +1,232 @@
+"""What nvdla-translate does: one translation a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from attrs import frozen
+
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.files import write_atomically, write_together
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.version import __version__
+
+from .command_line import (
+    STANDARD_STREAM,
+    SUCCESS,
+    Arguments,
+    DiagnosticPrinter,
+    Flag,
+    GivenFlag,
+    UsageError,
+    format_help,
+    parse_arguments,
+    read_input,
+    run_handled,
+    write_output,
+)
+
+if TYPE_CHECKING:
+    from .program_sources import ProgramSource
+
+_NAME = "nvdla-translate"
+_USAGE = f"{_NAME} --import-… SOURCE [-o FILE.ir]   or   {_NAME} --export-… FILE.ir -o …"
+_DESCRIPTION = (
+    "Translate other formats to IR, and IR to other formats. Tensors of IR that is written to a "
+    "file go to a .safetensors file beside it. FILE and SOURCE may be - for standard input or "
+    "output."
+)
+_IMPORT, _EXPORT, _OPTIONS, _GENERAL = "imports", "exports", "options", "general"
+_FLAGS = {
+    flag.name: flag
+    for flag in (
+        Flag(
+            "import-trace",
+            "a register trace, x.cfg with its .dat files, x.txn, or the directory of one, as a "
+            "register program; needs --target",
+            _IMPORT,
+            "TRACE",
+        ),
+        Flag(
+            "import-loadable",
+            "a loadable of the vendor's compiler as a register program",
+            _IMPORT,
+            "FILE",
+        ),
+        Flag(
+            "calib-txt-to-json",
+            "a TensorRT calibration cache as an NVDLA JSON table",
+            _IMPORT,
+            "FILE",
+        ),
+        Flag(
+            "export-trace",
+            "a register program as a trace in the directory of -o, with a CRC check of every "
+            "network output; it is run once for these",
+            _EXPORT,
+            "FILE",
+        ),
+        Flag("o", "where the result goes; by default standard output", _OPTIONS, "FILE"),
+        Flag("target", "the hardware that a trace or loadable is for", _OPTIONS, "T"),
+        Flag(
+            "input",
+            "an input's elements for an exported trace; by default random ones, the same each time",
+            _OPTIONS,
+            "NAME=FILE",
+        ),
+        Flag(
+            "hardware-only",
+            "leave out what a loadable's runtime does on the CPU",
+            _OPTIONS,
+        ),
+        Flag("mlir-print-debuginfo", "print locations", _OPTIONS),
+        Flag("help", "show this text", _GENERAL),
+        Flag("version", "show the version", _GENERAL),
+    )
+}
+
+
+@frozen(eq=False)
+class _Streams:
+    stdin: TextIO
+    stdout: TextIO
+    printer: DiagnosticPrinter
+
+
+@frozen(eq=False)
+class _Translation:
+    """``options`` are the flags that mean something to it besides -o."""
+
+    run: Callable[[str, Arguments, _Streams], None]
+    options: tuple[str, ...] = ()
+
+
+def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
+    """See ``nvdla_translate.main``."""
+    streams = _Streams(stdin, stdout, DiagnosticPrinter(stderr))
+
+    def body() -> int:
+        arguments = parse_arguments(argv, _FLAGS.get, lambda: _FLAGS)
+        if arguments.has("help"):
+            write_output(format_help(_USAGE, _DESCRIPTION, _FLAGS.values()), stdout)
+        elif arguments.has("version"):
+            write_output(f"{_NAME} {__version__}\n", stdout)
+        else:
+            given, translation = _chosen(arguments)
+            translation.run(given.value or "", arguments, streams)
+        return SUCCESS
+
+    return run_handled(body, streams.printer, _NAME, stdout)
+
+
+def _chosen(arguments: Arguments) -> tuple[GivenFlag, _Translation]:
+    """The one translation that is asked for. Raises: UsageError"""
+    chosen = [given for given in arguments.flags if given.flag.name in _TRANSLATIONS]
+    if len(chosen) != 1 or arguments.positionals:
+        known = ", ".join(f"--{name}" for name in _TRANSLATIONS)
+        extra = f"; '{arguments.positionals[0]}' belongs to none" if arguments.positionals else ""
+        raise UsageError(f"give one of {known}{extra}")
+    translation = _TRANSLATIONS[chosen[0].flag.name]
+    for given in arguments.flags:
+        flag = given.flag
+        if flag.group == _OPTIONS and flag.name not in ("o", *translation.options):
+            raise UsageError(f"'--{flag.name}' means nothing to '--{chosen[0].flag.name}'")
+    return chosen[0], translation
+
+
+# -------------------------------------------------------------- to IR
+
+
+def _import_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
+    from .program_sources import trace_source
+
+    _write_ir(trace_source(path, arguments.value("target")), arguments, streams)
+
+
+def _import_loadable(path: str, arguments: Arguments, streams: _Streams) -> None:
+    from .array_files import read_raw
+    from .program_sources import LoadableSource
+
+    data = read_raw(path, streams.stdin)
+    source = LoadableSource(
+        data, path, arguments.value("target"), hardware_only=arguments.has("hardware-only")
+    )
+    _write_ir(source, arguments, streams)
+
+
+def _write_ir(source: ProgramSource, arguments: Arguments, streams: _Streams) -> None:
+    from nvdla_ir.text.printer import PrintOptions
+
+    from .module_files import text_with_resources, write_module
+
+    opened = source.open()
+    streams.printer.show(opened.remarks)
+    options = PrintOptions(locations=arguments.has("mlir-print-debuginfo"))
+    output = arguments.value("o") or STANDARD_STREAM
+    if output == STANDARD_STREAM:
+        write_output(text_with_resources(opened.module, opened.resources, options), streams.stdout)
+    else:
+        write_module(output, opened.module, opened.resources, options)
+
+
+def _calibration(path: str, arguments: Arguments, streams: _Streams) -> None:
+    from .calib_txt_to_json import convert
+
+    file, text = read_input(path, streams.stdin)
+    streams.printer.texts[file] = text
+    json, remarks = convert(text, file)
+    streams.printer.show(remarks)
+    output = arguments.value("o") or STANDARD_STREAM
+    if output == STANDARD_STREAM:
+        write_output(json, streams.stdout)
+    else:
+        write_atomically(output, json)
+
+
+# -------------------------------------------------------------- from IR
+
+
+def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
+    from nvdla_ir.backends.trace import export_trace
+
+    from .loaded_program import Program
+    from .program_sources import TextSource
+    from .trace_inputs import trace_inputs
+
+    directory = arguments.value("o")
+    if directory is None or directory == STANDARD_STREAM:
+        raise UsageError("a trace is several files: '-o DIRECTORY' must say where they go")
+    file, text = read_input(path, streams.stdin)
+    streams.printer.texts[file] = text
+    parent = Path() if path == STANDARD_STREAM else Path(file).parent
+    program = Program.load(TextSource(text, file, parent))
+    inputs, remarks = trace_inputs(program, arguments.values("input"), streams.stdin)
+    streams.printer.show(remarks)
+    module = program.func.parent_op
+    assert isinstance(module, ModuleOp)
+    name = Path(directory).resolve().name
+    files = export_trace(module, program.machine.resources, inputs, name)
+    _make_directory(Path(directory))
+    write_together({Path(directory, file): data for file, data in files.items()})
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        from nvdla_ir.ir.location import UNKNOWN
+
+        reason = error.strerror or str(error)
+        raise DiagnosticError.at(UNKNOWN, f"cannot make '{directory}': {reason}") from error
+
+
+_TRANSLATIONS = {
+    "import-trace": _Translation(_import_trace, ("target", "mlir-print-debuginfo")),
+    "import-loadable": _Translation(
+        _import_loadable, ("target", "hardware-only", "mlir-print-debuginfo")
+    ),
+    "calib-txt-to-json": _Translation(_calibration),
+    "export-trace": _Translation(_export_trace, ("input",)),
+}
