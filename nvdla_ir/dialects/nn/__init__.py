@@ -21,6 +21,7 @@ from nvdla_ir.dialects.nn.layers import (
     FlattenOp,
     FullyConnectedOp,
     NormalizeOp,
+    PowerOp,
     ReluOp,
     ReshapeOp,
     ScaleOp,
@@ -47,6 +48,7 @@ __all__ = [
     "MaxPoolOp",
     "NormalizeOp",
     "OutputConverterOp",
+    "PowerOp",
     "ReluOp",
     "RescaleOp",
     "ReshapeOp",
@@ -79,6 +81,7 @@ NN = Dialect.of(
         ReshapeOp,
         FlattenOp,
         SoftmaxOp,
+        PowerOp,
         *CONVERTERS,
     ],
 )

@@ -353,3 +353,16 @@ class SoftmaxOp(_SameShapeOp):
         rank = len(shape_of(self.input))
         if not 0 <= self.axis < rank:
             yield f"has 'axis = {self.axis}', but its input has {rank} dimensions"
+
+
+class PowerOp(_SameShapeOp):
+    """``(shift + scale * x) ** power``: runs on the host, in floats."""
+
+    name = "nn.power"
+    traits = (Pure(),)
+
+    input = operand(ACTIVATION)
+    power = attribute(FLOAT, default=1.0)
+    scale = attribute(FLOAT, default=1.0)
+    shift = attribute(FLOAT, default=0.0)
+    output = result(FLOAT_TENSOR)

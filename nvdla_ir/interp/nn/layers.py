@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.quant import QuantizedType
 from nvdla_ir.interp.machine import Values
@@ -83,6 +84,19 @@ def softmax(op: nn.SoftmaxOp, values: Values) -> Array:
     exponentials = np.exp(x - np.max(x, axis=op.axis, keepdims=True))
     exponentials /= np.sum(exponentials, axis=op.axis, keepdims=True)
     return exponentials
+
+
+@kernel(nn.PowerOp, any_batch=True)
+def power(op: nn.PowerOp, values: Values) -> Array:
+    x: Array = values[op.input]
+    with np.errstate(all="ignore"):
+        raised = np.power(op.shift + op.scale * x, op.power).astype(x.dtype, copy=False)
+    if not np.isfinite(raised).all():
+        raise OperandError(
+            f"(shift + scale * x) ** {op.power} of its input is not finite: shift = {op.shift}, "
+            f"scale = {op.scale}, x from {np.min(x)} to {np.max(x)}"
+        )
+    return raised
 
 
 @kernel(nn.ConcatOp, any_batch=lambda op: op.axis != 0)

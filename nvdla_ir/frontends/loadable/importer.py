@@ -1,0 +1,439 @@
+"""From a loadable to a module of csb operations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from attrs import define, field
+
+from nvdla_ir.dialects import nn
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.csb import (
+    BYTES,
+    FEATURE,
+    INTERRUPT_CONTROL,
+    MEMORY_BASE_ATTRIBUTE,
+    MEMORY_BYTES_ATTRIBUTE,
+    PRIMARY,
+    SECONDARY,
+    ConfigureOp,
+    DownloadOp,
+    EnableOp,
+    LoadOp,
+    UploadOp,
+    WaitOp,
+    WriteTableOp,
+)
+from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
+from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE
+from nvdla_ir.dialects.quant import DequantizeCastOp, QuantizeCastOp, uniform_i8
+from nvdla_ir.frontends.loadable.buffers import MEMORY_BASE, Buffer, Buffers, allocate_buffers
+from nvdla_ir.frontends.loadable.container import read_container
+from nvdla_ir.frontends.loadable.cubes import Fields
+from nvdla_ir.frontends.loadable.host import HostOperation, HostSurface
+from nvdla_ir.frontends.loadable.layers import Destination, LayerProgram
+from nvdla_ir.frontends.loadable.program import Program, program_for, read_steps
+from nvdla_ir.frontends.loadable.tensors import (
+    BoundTensor,
+    bound_bytes,
+    bound_tensor,
+    require_known,
+    tensor_names,
+)
+from nvdla_ir.hw.registers import register_map
+from nvdla_ir.ir.attributes import DictAttr, IntegerAttr, StringAttr, is_bare_identifier
+from nvdla_ir.ir.builder import Builder, InsertionPoint
+from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.location import Location, NameLoc
+from nvdla_ir.ir.operation import Block, Region, Value
+from nvdla_ir.ir.types import F32, I8, FunctionType, TensorType
+from nvdla_ir.resources import ResourceStore
+
+HARDWARE_RESULT = "-"
+"""The name of the last hardware layer's destination."""
+
+_AWAITED = ("SDP", "PDP", "CDP", "RUBIK", "BDMA")
+"""Interrupts that say that a layer is done."""
+
+
+def import_loadable(
+    data: bytes,
+    file: str,
+    resources: ResourceStore,
+    *,
+    target: str | None = None,
+    raw_inputs: Collection[str] = (),
+    raw_outputs: Collection[str] = (),
+    hardware_only: bool = False,
+    diagnostics: DiagnosticCollector | None = None,
+) -> ModuleOp:
+    """A module whose ``@main`` does what the vendor's runtime and firmware do with a loadable.
+
+    Inputs and outputs are named after the bound tensors, in the order of their bind ids. Each is a
+    tensor of 8-bit integers as the loadable describes it; of those named in ``raw_inputs`` and
+    ``raw_outputs`` it is the bytes of the bound buffer. What the host computes last is returned as
+    the reals that it is. Constants become ``resources``; ``file`` is what locations call it.
+
+    ``target`` names the hardware configuration; without, the first that everything fits is taken,
+    which is told to ``diagnostics``. With ``hardware_only`` the host's operations are left out and
+    the destination of the last hardware layer is returned, under the name ``-``.
+
+    Raises: DiagnosticError for files that are garbled, inconsistent, or not INT8, and where the
+    hardware does not fit.
+    """
+    collector = DiagnosticCollector() if diagnostics is None else diagnostics
+    location = NameLoc(file)
+    buffers = allocate_buffers(read_container(data, file), location)
+    inputs = tensor_names(buffers.inputs, "input")
+    outputs = tensor_names(buffers.outputs, "output")
+    require_known(raw_inputs, inputs, "input", location)
+    known = [HARDWARE_RESULT] if hardware_only else outputs
+    require_known(raw_outputs, known, "output", location)
+    steps = read_steps(buffers, hardware_only=hardware_only)
+    program = program_for(buffers, steps, target, collector)
+    if program.ignores_statistics:
+        collector.remark(location, "the statistics that it asks for are not written")
+    assembly = _Assembly(buffers, program, resources, location, collector)
+    assembly.start()
+    for name, buffer in zip(inputs, buffers.inputs, strict=True):
+        assembly.bind_input(_seen(name, buffer, raw_inputs, program, location))
+    for step in program.steps:
+        assembly.add(step)
+    if hardware_only:
+        assembly.return_last_layer(HARDWARE_RESULT in raw_outputs)
+    else:
+        for name, buffer in zip(outputs, buffers.outputs, strict=True):
+            assembly.bind_output(name, buffer, name in raw_outputs)
+    return assembly.finish()
+
+
+def _seen(
+    name: str, buffer: Buffer, raw: Collection[str], program: Program, location: Location
+) -> BoundTensor:
+    if name in raw:
+        return bound_bytes(name, buffer, location)
+    return bound_tensor(name, buffer, program.hw, location)
+
+
+@define(eq=False)
+class _Assembly:
+    """The function under construction."""
+
+    buffers: Buffers
+    program: Program
+    resources: ResourceStore
+    location: Location
+    diagnostics: DiagnosticCollector
+    body: Block = field(factory=Block)
+    builder: Builder = field(init=False)
+    argument_names: list[str] = field(factory=list[str])
+    results: list[tuple[str, Value]] = field(factory=list["tuple[str, Value]"])
+    # The register group of each unit's next layer, and what its tables hold.
+    _groups: dict[str, int] = field(factory=dict[str, int])
+    _tables: dict[str, tuple[int, int]] = field(factory=dict[str, "tuple[int, int]"])
+    # The waits for the layer that runs.
+    _pending: list[WaitOp] = field(factory=list[WaitOp])
+    _last_layer: LayerProgram | None = None
+    # What the host computed last, by the buffer and offset that it went to.
+    _computed: dict[tuple[Buffer, int], Value] = field(factory=dict["tuple[Buffer, int]", Value])
+
+    def __attrs_post_init__(self) -> None:
+        self.builder = Builder(InsertionPoint.at_end(self.body), self.location)
+
+    def start(self) -> None:
+        """Load the constants that are used, and mask interrupts that no layer is waited for."""
+        bound = {*self.buffers.inputs, *self.buffers.outputs}
+        for buffer, content in self.buffers.contents():
+            if not len(content.data) or not (buffer in self.program.used or buffer in bound):
+                continue
+            array = np.frombuffer(content.data, np.int8)
+            self.builder.create(
+                LoadOp,
+                address=buffer.address + content.offset,
+                memory=_memory(buffer),
+                value=self.resources.attribute_for(_key(content.name), array, I8),
+            )
+        if any(isinstance(step, LayerProgram) for step in self.program.steps):
+            names = self._fields_of(INTERRUPT_CONTROL, "S_INTR_MASK")
+            masks: Fields = {
+                name: int(name.partition("_DONE_")[0] not in _AWAITED) for name in names
+            }
+            self._configure(INTERRUPT_CONTROL, None, masks, ())
+
+    def _fields_of(self, unit: str, register: str) -> Sequence[str]:
+        return list(register_map(self.program.hw.register_map)[unit].registers[register].fields)
+
+    # -------------------------------------------------------------- tensors
+
+    def bind_input(self, tensor: BoundTensor) -> None:
+        """Make ``tensor`` an argument, which goes to its buffer."""
+        argument = self.body.add_argument(tensor.type)
+        argument.name_hint = _hint(tensor.name)
+        self.argument_names.append(tensor.name)
+        moves_bytes = tensor.format == BYTES
+        self.builder.create(
+            UploadOp,
+            input=argument,
+            address=tensor.address,
+            memory=_memory(tensor.buffer),
+            line_stride=None if moves_bytes else tensor.line_stride,
+            surface_stride=tensor.surface_stride if tensor.format == FEATURE else None,
+            format=tensor.format,
+        )
+
+    def bind_output(self, name: str, buffer: Buffer, raw: bool) -> None:
+        """Return what a buffer holds at the end."""
+        self._await_layer()
+        self.builder.location = self.location
+        if raw:
+            self._download(bound_bytes(name, buffer, self.location))
+            return
+        tensor = buffer.tensor
+        assert tensor is not None
+        computed = self._computed.get((buffer, tensor.offset))
+        if computed is not None:
+            self.results.append((name, computed))
+            return
+        bound = bound_tensor(name, buffer, self.program.hw, self.location)
+        if bound.format != FEATURE:
+            raise DiagnosticError.at(
+                self.location,
+                f"output '{name}' is an image: take it as the bytes of its buffer",
+            )
+        self._download(bound)
+
+    def _download(self, tensor: BoundTensor) -> None:
+        moves_bytes = tensor.format == BYTES
+        op = self.builder.create(
+            DownloadOp,
+            address=tensor.address,
+            memory=_memory(tensor.buffer),
+            line_stride=None if moves_bytes else tensor.line_stride,
+            surface_stride=None if moves_bytes else tensor.surface_stride,
+            format=tensor.format,
+            result_types=[tensor.type],
+        )
+        op.output.name_hint = _hint(tensor.name)
+        self.results.append((tensor.name, op.output))
+
+    def return_last_layer(self, raw: bool) -> None:
+        """Return the destination of the last hardware layer."""
+        self._await_layer()
+        self.builder.location = self.location
+        destination = None if self._last_layer is None else self._last_layer.destination
+        if destination is None:
+            raise DiagnosticError.at(
+                self.location, "has no hardware layer that writes memory, so none to return"
+            )
+        self._download(self._last_tensor(destination, raw))
+
+    def _last_tensor(self, destination: Destination, raw: bool) -> BoundTensor:
+        place, cube = destination.place, destination.cube
+        if raw:
+            type = TensorType((destination.size,), I8)
+            return BoundTensor(HARDWARE_RESULT, place.buffer, type, BYTES, place.address, 0, 0)
+        if cube is None:
+            raise DiagnosticError.at(
+                self.location,
+                "the last hardware layer makes no feature cube: take its destination as bytes",
+            )
+        return BoundTensor(
+            HARDWARE_RESULT,
+            place.buffer,
+            TensorType((1, *cube.size), I8),
+            FEATURE,
+            place.address,
+            cube.line_stride,
+            cube.surface_stride,
+        )
+
+    # -------------------------------------------------------------- layers
+
+    def add(self, step: LayerProgram | HostOperation) -> None:
+        if isinstance(step, HostOperation):
+            self._await_layer()
+            self._host(step)
+        else:
+            self._layer(step)
+
+    def _layer(self, layer: LayerProgram) -> None:
+        names = _names(layer, len(self.buffers.container.task_list) > 1)
+        self.builder.location = layer.operations[0].location
+        self._write_tables(layer, names)
+        groups = {unit: self._next_group(unit) for unit in layer.units}
+        for unit, fields in layer.units.items():
+            self._configure(unit, groups[unit], fields, names)
+        # this layer may read what the one before it writes
+        self._await_layer()
+        for transfer in layer.transfers:
+            self._configure("BDMA", None, transfer, names)
+        if layer.transfers:
+            groups["BDMA"] = self._next_group("BDMA")
+            launch = f"GRP{groups['BDMA']}_LAUNCH"
+            self._configure("BDMA", None, {launch: "YES"}, names)
+        for unit in reversed(layer.units):
+            self.builder.create(EnableOp, unit=unit, group=groups[unit])
+        groups["RUBIK"] = groups.get("RBK", 0)
+        self._pending = [
+            WaitOp.create(
+                unit=unit, group=groups[unit], layers=names, location=self.builder.location
+            )
+            for unit in layer.interrupts
+        ]
+        self._last_layer = layer
+        self._computed.clear()
+
+    def _write_tables(self, layer: LayerProgram, names: tuple[str, ...]) -> None:
+        """Write the look-up tables that are not there; they are locked while a layer runs."""
+        for table in layer.tables:
+            identity = (layer.operations[0].task, table.index)
+            if self._tables.get(table.unit) == identity:
+                continue
+            self._await_layer()
+            self._tables[table.unit] = identity
+            for name, entries in table.entries.items():
+                self.builder.create(
+                    WriteTableOp, unit=table.unit, table=name, values=entries, layers=names
+                )
+            self._configure(table.unit, None, table.fields, names)
+
+    def _next_group(self, unit: str) -> int:
+        group = self._groups.get(unit, 0)
+        self._groups[unit] = 1 - group
+        return group
+
+    def _await_layer(self) -> None:
+        """Wait for the layer that runs."""
+        for wait in self._pending:
+            self.builder.insert(wait)
+        self._pending = []
+
+    def _configure(
+        self, unit: str, group: int | None, fields: Fields, names: tuple[str, ...]
+    ) -> None:
+        block = register_map(self.program.hw.register_map).block(unit)
+        places = {name: place for place, name in enumerate(block.fields)}
+        ordered = sorted(fields.items(), key=lambda item: places[item[0]])
+        self.builder.create(
+            ConfigureOp,
+            unit=unit,
+            group=group,
+            layers=names or None,
+            fields=DictAttr(
+                tuple(
+                    (name, StringAttr(value) if isinstance(value, str) else IntegerAttr(value))
+                    for name, value in ordered
+                )
+            ),
+        )
+
+    # -------------------------------------------------------------- host
+
+    def _host(self, operation: HostOperation) -> None:
+        """Compute on reals what the runtime does; its integers go to memory as well."""
+        self.builder.location = operation.location
+        names = (f"{operation.kind}{operation.index}",)
+        source = TensorType(operation.source.shape, uniform_i8(operation.input_scale))
+        stored = self.builder.create(
+            DownloadOp,
+            **_transfer(operation.source),
+            result_types=[source],
+            layers=names,
+        )
+        reals = self.builder.create(DequantizeCastOp, input=stored.output)
+        if operation.kind == "softmax":
+            computed: Value = self.builder.create(
+                nn.SoftmaxOp,
+                input=reals.output,
+                layers=names,
+                result_types=[source.with_element(F32)],
+            ).output
+        else:
+            computed = self.builder.create(
+                nn.PowerOp,
+                input=reals.output,
+                power=operation.power,
+                scale=operation.scale,
+                shift=operation.shift,
+                layers=names,
+                result_types=[source.with_element(F32)],
+            ).output
+        integers = self.builder.create(
+            QuantizeCastOp,
+            input=computed,
+            result_types=[
+                TensorType(operation.destination.shape, uniform_i8(operation.output_scale))
+            ],
+        )
+        self.builder.create(
+            UploadOp, input=integers.output, **_transfer(operation.destination), layers=names
+        )
+        place = operation.destination.place
+        for known in list(self._computed):
+            if known[0] is place.buffer:
+                del self._computed[known]
+        self._computed[place.buffer, place.offset] = computed
+
+    # -------------------------------------------------------------- module
+
+    def finish(self) -> ModuleOp:
+        self._await_layer()
+        self.builder.location = self.location
+        self.builder.create(ReturnOp, values=[value for _, value in self.results])
+        function = FuncOp.create(
+            sym_name="main",
+            function_type=FunctionType(
+                tuple(argument.type for argument in self.body.arguments),
+                tuple(value.type for _, value in self.results),
+            ),
+            arg_attrs=_named(self.argument_names),
+            res_attrs=_named([name for name, _ in self.results]),
+            regions=[Region([self.body])],
+            location=self.location,
+        )
+        module = ModuleOp.of([function])
+        module.location = self.location
+        module.attributes[TARGET_ATTRIBUTE] = StringAttr(self.program.target)
+        used = self.buffers.used_bytes()
+        if used:
+            module.attributes[MEMORY_BASE_ATTRIBUTE] = IntegerAttr(MEMORY_BASE)
+            module.attributes[MEMORY_BYTES_ATTRIBUTE] = IntegerAttr(used)
+        return module
+
+
+def _named(names: Sequence[str]) -> list[dict[str, StringAttr]] | None:
+    return [{NAME_ATTRIBUTE: StringAttr(name)} for name in names] or None
+
+
+def _memory(buffer: Buffer) -> str:
+    return SECONDARY if buffer.in_sram else PRIMARY
+
+
+def _transfer(surface: HostSurface) -> dict[str, int | str]:
+    return {
+        "address": surface.place.address,
+        "memory": _memory(surface.place.buffer),
+        "line_stride": surface.line_stride,
+        "surface_stride": surface.surface_stride,
+    }
+
+
+def _names(layer: LayerProgram, with_task: bool) -> tuple[str, ...]:
+    """What reports call a layer: its operations, by kind and index."""
+    return tuple(
+        f"{f'task{operation.task}.' if with_task else ''}{operation.kind.name.lower()}"
+        f"{operation.index}"
+        for operation in layer.operations
+    )
+
+
+def _key(name: str) -> str:
+    return name or "constant"
+
+
+def _hint(name: str) -> str | None:
+    """``name`` as the name of a value in the text."""
+    bare = re.sub(r"[^\w.$]", "_", name, flags=re.ASCII)
+    return bare if is_bare_identifier(bare) else f"_{bare}"
