@@ -104,7 +104,8 @@ def image_count(func: FuncOp, inputs: Mapping[str, Array]) -> int:
 
     Raises: DiagnosticError where they disagree, or do not fill the function's batches.
     """
-    lengths = {name: len(array) for name, array in inputs.items() if array.ndim}
+    rows = _rows_of_image(func)
+    lengths = {name: len(array) // rows[name] for name, array in inputs.items() if array.ndim}
     count = next(iter(lengths.values()), 1)
     for name, length in lengths.items():
         if length != count:
@@ -122,11 +123,22 @@ def image_count(func: FuncOp, inputs: Mapping[str, Array]) -> int:
 
 
 def batch_of(func: FuncOp) -> int:
-    """The leading extent of the function's inputs; 1 where they have none."""
+    """How many images the function takes at once: the leading extent of its inputs; 1 where they
+    have one dimension, since then all of an input is one image."""
     for argument in func.body.arguments:
-        if isinstance(argument.type, TensorType) and argument.type.shape:
+        if isinstance(argument.type, TensorType) and len(argument.type.shape) > 1:
             return argument.type.shape[0] or 1
     return 1
+
+
+def _rows_of_image(func: FuncOp) -> dict[str, int]:
+    """How long one image is along the leading axis of each input."""
+    batch = batch_of(func)
+    return {
+        func.argument_name(argument): max((argument.type.shape[0] or 1) // batch, 1)
+        for argument in func.body.arguments
+        if isinstance(argument.type, TensorType) and argument.type.shape
+    }
 
 
 def run_images(
@@ -140,16 +152,19 @@ def run_images(
     count = image_count(program.func, inputs)
     size = _images_at_a_time(program, count, jobs)
     starts = range(0, count, size)
-    parts = ({name: _part(a, start, size) for name, a in inputs.items()} for start in starts)
+    rows = _rows_of_image(program.func)
+    parts = (
+        {
+            name: array[start * rows[name] : (start + size) * rows[name]] if array.ndim else array
+            for name, array in inputs.items()
+        }
+        for start in starts
+    )
     runs: list[Arrays] = []
     for outputs in _outputs(program, parts, min(jobs, len(starts))):
         runs.append(outputs)
         progress.advance(min(size, count - size * (len(runs) - 1)))
     return _stacked(program.func, runs)
-
-
-def _part(array: Array, start: int, size: int) -> Array:
-    return array[start : start + size] if array.ndim else array
 
 
 def _images_at_a_time(program: Program, count: int, jobs: int) -> int:
