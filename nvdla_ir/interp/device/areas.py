@@ -61,9 +61,8 @@ class MemoryCube:
     (convolution.md section 2.1, sdp.md section 2.2). Planes are cubes with an atom of one element.
 
     ``stored_columns`` is the number of columns that are really kept, ``width`` at least, 0 for
-    just that. Where not all rows are here, ``first_row`` is the number of the first and
-    ``row_step`` the distance to the next. Strides may be anything from 0 on; where parts overlap,
-    a byte belongs to the element that is written last, in the order of the formula.
+    just that. Strides may be anything from 0 on; where parts overlap, a byte belongs to the
+    element that is written last, in the order of the formula.
     """
 
     purpose: str
@@ -79,8 +78,6 @@ class MemoryCube:
     batches: int = 1
     batch_stride: int = 0
     stored_columns: int = 0
-    first_row: int = 0
-    row_step: int = 1
 
     @property
     def surfaces(self) -> int:
@@ -110,8 +107,9 @@ class MemoryCube:
         return None
 
     @property
-    def _columns(self) -> int:
-        return max(self.width, self.stored_columns)
+    def line_bytes(self) -> int:
+        """Bytes of one line of one surface, without the gap to the next."""
+        return max(self.width, self.stored_columns) * self.atom_bytes
 
     @property
     def _reaches(self) -> tuple[int, int, int, int]:
@@ -120,7 +118,7 @@ class MemoryCube:
             (self.batches - 1) * self.batch_stride,
             (self.surfaces - 1) * self.surface_stride,
             (self.height - 1) * self.line_stride,
-            self._columns * self.atom_bytes - 1,
+            self.line_bytes - 1,
         )
 
     def _element(self, batch: int, surface: int, row: int, offset: int) -> CubeElement:
@@ -130,7 +128,7 @@ class MemoryCube:
         return CubeElement(
             surface,
             channel,
-            self.first_row + row * self.row_step,
+            row,
             column,
             byte,
             batch,

@@ -8,10 +8,11 @@ import numpy as np
 from attrs import frozen
 
 from nvdla_ir.hw.registers import Block, Register
-from nvdla_ir.interp.device.areas import MemoryLines
+from nvdla_ir.interp.device.areas import MemoryArea, MemoryLines
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.errors import DeviceError
 from nvdla_ir.interp.device.memory import Memory
+from nvdla_ir.interp.device.overlaps import overlaps_itself
 from nvdla_ir.interp.device.record import LayerNotes, LayerRecord
 from nvdla_ir.interp.device.registers import Fields, RegisterFile
 
@@ -33,13 +34,16 @@ class _Copy:
     destination_strides: tuple[int, int, int]
     shape: tuple[int, int, int]
 
-    def run(self, notes: LayerNotes) -> None:
+    def note(self, notes: LayerNotes) -> None:
+        """Note what will be read and written."""
         notes.reads.append(self._area("source", self.source, self.source_base, self.source_strides))
         notes.writes.append(
             self._area(
                 "destination", self.destination, self.destination_base, self.destination_strides
             )
         )
+
+    def run(self) -> None:
         data = self.source.read_strided(self.source_base, self.shape, self.source_strides)
         self.destination.write_strided(
             self.destination_base, self.destination_strides, np.array(data)
@@ -82,6 +86,11 @@ class BdmaRegisters(RegisterFile):
             return (QUEUE_SLOTS - len(self._queue)) | _IDLE
         return super().read(register)
 
+    @property
+    def queued(self) -> int:
+        """Transfers that wait for a launch."""
+        return len(self._queue)
+
     def run(self, environment: Environment) -> list[LayerRecord]:
         """Copy what was launched; returns a record of each launch."""
         launched, self._launched = self._launched, []
@@ -94,11 +103,26 @@ def _run(environment: Environment, group: int, queue: list[Fields]) -> LayerReco
     moved = 0
     for fields in queue:
         copy = _copy(environment, fields)
-        copy.run(notes)
+        copy.note(notes)
+        _check(environment, fields, notes.reads[-1], notes.writes[-1])
+        copy.run()
         moved += copy.shape[0] * copy.shape[1] * copy.shape[2]
     notes.shape["transfers"] = (len(queue),)
     notes.shape["bytes"] = (moved,)
     return notes.record({"BDMA": group}, 0, perf_counter() - begin)
+
+
+def _check(
+    environment: Environment, fields: Fields, source: MemoryArea, destination: MemoryArea
+) -> None:
+    environment.require(
+        not overlaps_itself(destination),
+        fields,
+        "CFG_DST_LINE.STRIDE",
+        f"lines overlap at the destination: {destination}, with strides of "
+        f"{fields['CFG_DST_LINE.STRIDE']} and {fields['CFG_DST_SURF.STRIDE']}",
+    )
+    environment.check_output(fields, "CFG_DST_ADDR_LOW.V32", destination, [source], in_place=True)
 
 
 def _copy(environment: Environment, fields: Fields) -> _Copy:

@@ -46,6 +46,11 @@ def run_cdp(
         )
         for end_fields, end in ((rdma, "SRC"), (fields, "DST"))
     )
+    size = channels, height, width
+    environment.bounded(rdma, "CHANNEL", 8 * surfaces * source.element_bytes * height * width)
+    notes.reads.append(source.area("input", size))
+    notes.writes.append(destination.area("output", size))
+    environment.check_output(fields, "DST_BASE_ADDR_LOW", notes.writes[0], notes.reads)
     layer = Normalization(
         size=2 * fields["NORMALZ_LEN"] + 3,
         table=unit.look_up_table(),
@@ -74,11 +79,8 @@ def run_cdp(
         unit.set_counter(register, value if enabled else 0)
         notes.counters[register] = value
     write_cube(destination, result.values)
-    size = channels, height, width
     notes.shape["output"] = size
     notes.saturated["CDP"] = result.saturated
-    notes.reads.append(source.area("input", size))
-    notes.writes.append(destination.area("output", size))
 
 
 def _signed(value: int, bits: int) -> int:

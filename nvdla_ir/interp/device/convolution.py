@@ -28,7 +28,7 @@ from nvdla_ir.hw.pixels import PIXEL_FORMATS_BY_CODE, PixelFormat
 from nvdla_ir.interp.device.areas import MemoryCube, MemoryLines
 from nvdla_ir.interp.device.convolution_checks import check_convolution
 from nvdla_ir.interp.device.environment import Environment
-from nvdla_ir.interp.device.record import LayerNotes
+from nvdla_ir.interp.device.record import BUFFERED, LayerNotes
 from nvdla_ir.interp.device.registers import Fields, UnitRegisters
 from nvdla_ir.interp.device.winograd import extend_input
 
@@ -172,6 +172,13 @@ class ConvolutionPipeline:
         if kept is not None and retained is not None and retained.complete:
             data = kept
         else:
+            if cdma["DATA_REUSE"] and kept is None:
+                environment.rules.remark(
+                    cdma.block,
+                    cdma.place_of("DATA_REUSE"),
+                    1,
+                    "nothing is kept from a layer of the same mode and banks: all is fetched",
+                )
             data = self._fetch(cdma, notes)
             if kept is not None and kept.shape[2]:
                 environment.unsupported(
@@ -209,7 +216,7 @@ class ConvolutionPipeline:
         )
         batches = cdma["BATCHES"] + 1
         stride = environment.stride(cdma, "BATCH_STRIDE") if batches > 1 else 0
-        area = surface.area("input", (channels, height, width))
+        area = surface.area(BUFFERED[0], (channels, height, width))
         notes.reads.append(evolve(area, batches=batches, batch_stride=stride))
         cubes = np.stack(
             [
@@ -263,6 +270,13 @@ class ConvolutionPipeline:
                 False, cdma, "PIXEL_FORMAT", "not a pixel format of 8-bit components"
             )
         assert pixel_format is not None
+        environment.unsupported(
+            cdma["DATAIN_CHANNEL"] + 1 == pixel_format.channels,
+            cdma,
+            "DATAIN_CHANNEL",
+            f"must be {pixel_format.channels - 1}: {pixel_format.name} has "
+            f"{pixel_format.channels} channels",
+        )
         environment.require(
             environment.configuration.supports_pixel_format(pixel_format),
             cdma,
@@ -277,6 +291,7 @@ class ConvolutionPipeline:
         """The image ``[channel, row, column]`` as bytes."""
         environment = self._environment
         strides = ("LINE_STRIDE", "UV_LINE_STRIDE")[: pixel_format.planes]
+        self._check_image(cdma, pixel_format)
         layout = ImageLayout(
             pixel_format,
             cdma["DATAIN_HEIGHT"] + 1,
@@ -293,7 +308,7 @@ class ConvolutionPipeline:
             planes.append(memory.read(base, layout.size_bytes(plane)))
             notes.reads.append(
                 MemoryCube(
-                    f"image plane {plane}",
+                    BUFFERED[1 + plane],
                     memory.name,
                     base + layout.plane_x_offset(plane) * pixel_bytes,
                     pixel_bytes,
@@ -305,6 +320,27 @@ class ConvolutionPipeline:
                 )
             )
         return layout.unpack(planes)
+
+    def _check_image(self, cdma: Fields, pixel_format: PixelFormat) -> None:
+        """The pixels skipped, and the strides of the planes. Section 2.2."""
+        environment, skipped = self._environment, cdma["PIXEL_X_OFFSET"]
+        atom = environment.configuration.memory_atom
+        most = atom // pixel_format.bytes_per_pixel[0] - 1
+        environment.unsupported(
+            skipped <= most,
+            cdma,
+            "PIXEL_X_OFFSET",
+            f"must be at most {most} with {pixel_format.name} and an atom of {atom} bytes",
+        )
+        if cdma["DATAIN_HEIGHT"] == 0:
+            return
+        for name, size in zip(
+            ("LINE_STRIDE", "UV_LINE_STRIDE"), pixel_format.bytes_per_pixel, strict=False
+        ):
+            least = (skipped % (atom // size) + cdma["DATAIN_WIDTH"] + 1) * size
+            environment.unsupported(
+                cdma[name] >= least, cdma, name, f"lines overlap: must be at least {least}"
+            )
 
     def _converted(self, cdma: Fields, data: NDArray[Any], offset: Any) -> Int8Array:
         return fast.convert_input(data, offset, cdma["CVT_SCALE"], cdma["CVT_TRUNCATE"])

@@ -64,6 +64,9 @@ def check_convolution(environment: Environment, units: Mapping[str, Fields]) -> 
     _check_sizes(environment, cdma, csc)
     _check_windows(environment, cdma, csc)
     _check_buffer(environment, cdma, csc)
+    _check_fetch(environment, cdma)
+    if cdma["WEIGHT_FORMAT"]:
+        _check_compression(environment, cdma, csc)
 
 
 def _check_equal(
@@ -102,17 +105,49 @@ def _check_modes(environment: Environment, units: Mapping[str, Fields]) -> None:
     _check_equal(environment, units["SDP"], "WINOGRAD", cdma["CONV_MODE"], "CDMA.CONV_MODE")
     if cdma["CONV_MODE"]:
         environment.unsupported(cdma["BATCHES"] == 0, cdma, "BATCHES", "must be 0 with Winograd")
-        _check_winograd(environment, csc)
+        _check_winograd(environment, cdma, csc)
     if cdma["DATAIN_FORMAT"]:
         for name in ("CONV_MODE", "BATCHES"):
             environment.unsupported(cdma[name] == 0, cdma, name, "must be 0 with image input")
         for name in ("PIXEL_MAPPING", "PIXEL_Y_OFFSET"):
             environment.require(cdma[name] == 0, cdma, name, "only pitch-linear images exist")
+        for name in ("X_DILATION_EXT", "Y_DILATION_EXT"):
+            environment.require(csc[name] == 0, csc, name, "must be 0 with image input")
         environment.require(csc["Y_EXTENSION"] < 3, csc, "Y_EXTENSION", "must be 0, 1 or 2")
 
 
-def _check_winograd(environment: Environment, csc: Fields) -> None:
+def _check_winograd(environment: Environment, cdma: Fields, csc: Fields) -> None:
     """The sizes that Winograd mode takes. Section 4.7."""
+    for name in (
+        "CONV_X_STRIDE_EXT",
+        "CONV_Y_STRIDE_EXT",
+        "X_DILATION_EXT",
+        "Y_DILATION_EXT",
+        "PAD_LEFT",
+        "PAD_TOP",
+    ):
+        _check_equal(environment, csc, name, 0, "0 with Winograd:")
+    folded = (cdma["CONV_X_STRIDE"] + 1) * (cdma["CONV_Y_STRIDE"] + 1)
+    lanes = align_up(cdma["DATAIN_CHANNEL"] + 1, environment.configuration.memory_atom)
+    _check_equal(
+        environment, csc, "DATAIN_CHANNEL_EXT", lanes * folded - 1, "the folded channels - 1,"
+    )
+    for axis, near, far, size in (
+        ("Y", "TOP", "BOTTOM", "HEIGHT"),
+        ("X", "LEFT", "RIGHT", "WIDTH"),
+    ):
+        extended = csc[f"DATAIN_{size}_EXT"] + 1
+        _check_equal(environment, cdma, f"DATAIN_{size}_EXT", extended - 1, "CSC's")
+        _check_equal(
+            environment, csc, f"DATAIN_{size}_EXT", csc[f"DATAOUT_{size}"] + 4, "the output + 3,"
+        )
+        padded = cdma[f"PAD_{near}"] + cdma[f"DATAIN_{size}"] + 1 + cdma[f"PAD_{far}"]
+        environment.require(
+            padded == extended * (cdma[f"CONV_{axis}_STRIDE"] + 1),
+            cdma,
+            f"PAD_{far}",
+            f"with padding there are {padded} elements, not {extended} times the stride",
+        )
     for name in ("WIDTH", "HEIGHT"):
         size = csc[f"DATAOUT_{name}"] + 1
         environment.require(
@@ -204,6 +239,12 @@ def _check_windows(environment: Environment, cdma: Fields, csc: Fields) -> None:
         padding = cdma[f"PAD_{near}"], cdma[f"PAD_{far}"]
         padded = sum(padding) + csc[f"DATAIN_{size}_EXT"] + 1
         environment.require(
+            max(padding) < (taps - 1) * dilation + 1,
+            cdma,
+            f"PAD_{near}" if padding[0] >= padding[1] else f"PAD_{far}",
+            f"must be less than the {(taps - 1) * dilation + 1} elements that a kernel spans",
+        )
+        environment.require(
             extent <= padded,
             csc,
             f"DATAOUT_{size}",
@@ -229,6 +270,14 @@ def _check_buffer(environment: Environment, cdma: Fields, csc: Fields) -> None:
         "DATA_BANK",
         f"{lines} lines of {entries} entries need {needed} banks: must be at least {needed - 1}",
     )
+    # The whole input must be resident: what the buffer has no room for never becomes a layer.
+    environment.unsupported(
+        entries * lines <= hardware.cbuf.banks * hardware.cbuf.entries_per_bank,
+        cdma,
+        "ENTRIES",
+        f"{lines} lines of {entries} entries: the whole buffer holds "
+        f"{hardware.cbuf.banks * hardware.cbuf.entries_per_bank}",
+    )
     group = min(csc["WEIGHT_KERNEL"] + 1, hardware.atomic_k) * (cdma["BYTE_PER_KERNEL"] + 1)
     least = align_up(group, hardware.cbuf.entry_bytes) + hardware.weight_alignment
     if csc["SKIP_WEIGHT_RLS"]:
@@ -246,6 +295,53 @@ def _check_buffer(environment: Environment, cdma: Fields, csc: Fields) -> None:
         cdma,
         "WEIGHT_BANK",
         f"{data_banks} data and {weight_banks} weight banks: {hardware.name} has {usable}",
+    )
+
+
+def _check_fetch(environment: Environment, cdma: Fields) -> None:
+    """What the CDMA is told about lines and surfaces. Sections 2.1 and 3.5."""
+    if cdma["DATAIN_FORMAT"]:
+        return
+    atom = environment.configuration.memory_atom
+    height, width = cdma["DATAIN_HEIGHT"] + 1, cdma["DATAIN_WIDTH"] + 1
+    for flag, name, packed in (
+        ("LINE_PACKED", "LINE_STRIDE", width * atom),
+        ("SURF_PACKED", "SURF_STRIDE", width * height * atom),
+    ):
+        environment.require(
+            cdma[flag] == 0 or cdma[name] == packed,
+            cdma,
+            flag,
+            f"must be 0 unless {name} is {packed}, the packed size",
+        )
+    environment.require(
+        cdma["GRAINS"] == 0 or (cdma["LINE_PACKED"] == 1 and cdma["GRAINS"] < height),
+        cdma,
+        "GRAINS",
+        f"must be 0 unless LINE_PACKED = 1, and at most {height - 1}",
+    )
+
+
+def _check_compression(environment: Environment, cdma: Fields, csc: Fields) -> None:
+    """The mask of compressed weights. Sections 2.6 and 3.5."""
+    hardware = environment.configuration
+    alignment, kernel_bytes = hardware.weight_alignment, cdma["BYTE_PER_KERNEL"] + 1
+    environment.require(
+        cdma["WEIGHT_BYTES"] % alignment == 0,
+        cdma,
+        "WEIGHT_BYTES",
+        f"must be a multiple of {alignment} bytes",
+    )
+    mask = align_up(ceil_div((cdma["WEIGHT_KERNEL"] + 1) * kernel_bytes, 8), alignment)
+    _check_equal(environment, cdma, "WMB_BYTES", mask, "the aligned mask,")
+    _check_equal(environment, csc, "WMB_BYTES", cdma["WMB_BYTES"], "CDMA.WMB_BYTES")
+    group = ceil_div(min(cdma["WEIGHT_KERNEL"] + 1, hardware.atomic_k) * kernel_bytes, 8)
+    environment.require(
+        group + alignment <= hardware.cbuf.bank_bytes,
+        cdma,
+        "WMB_BYTES",
+        f"the mask of one kernel group, {group} bytes, and {alignment} more must fit one bank of "
+        f"{hardware.cbuf.bank_bytes}",
     )
 
 

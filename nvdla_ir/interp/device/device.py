@@ -184,8 +184,8 @@ class Device:
         """Whether a unit's layer does not lock the register; otherwise the write is dropped."""
         name = file.block.name
         if register.grouped and file.armed[file.producer]:
-            self._rules.remark(
-                name, register.name, word, f"dropped: group {file.producer} is enabled"
+            self._rules.require(
+                False, name, register.name, word, f"dropped: group {file.producer} is enabled"
             )
             return False
         if register.name.startswith("S_LUT_") and file.ready:
@@ -193,6 +193,14 @@ class Device:
                 False, name, register.name, word, "the tables are locked while a layer runs"
             )
             return False
+        if (
+            register.name == "S_LUT_ACCESS_DATA"
+            and isinstance(file, LookUpUnitRegisters)
+            and file.behind_table
+        ):
+            self._rules.require(
+                False, name, register.name, word, "an entry behind the last one of the table"
+            )
         return True
 
     def _read(self, file: RegisterFile, register: Register) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import evolve, frozen
 
 from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.interp.device.areas import MemoryCube
+from nvdla_ir.interp.device.areas import MemoryArea, MemoryCube
 from nvdla_ir.interp.device.errors import DeviceError, Rules
 from nvdla_ir.interp.device.memory import Bytes, Memory
+from nvdla_ir.interp.device.overlaps import first_overlap, overlaps_itself, same_place
 from nvdla_ir.interp.device.registers import Fields
 
 PRIMARY = 1
@@ -77,16 +80,12 @@ class Environment:
     def require(self, holds: bool, fields: Fields, name: str, rule: str) -> None:
         """Report ``rule`` about the register field ``name`` unless it ``holds``."""
         if not holds:
-            self.rules.require(
-                False, fields.block, f"{fields.register_of(name)}.{name}", fields[name], rule
-            )
+            self.rules.require(False, fields.block, fields.place_of(name), fields[name], rule)
 
     def unsupported(self, holds: bool, fields: Fields, name: str, rule: str) -> None:
         """Like `require`, but for what this device cannot compute: an error even if lenient."""
         if not holds:
-            raise DeviceError(
-                fields.block, f"{fields.register_of(name)}.{name}", fields[name], rule
-            )
+            raise DeviceError(fields.block, fields.place_of(name), fields[name], rule)
 
     def bounded(self, fields: Fields, name: str, size: int) -> None:
         """Refuse a layer whose intermediate results take more bytes than a memory may hold."""
@@ -146,20 +145,45 @@ class Environment:
             return Surface(memory, base, packed, height * packed, element_bytes)
         line = self.stride(fields, strides[0], used=height > 1)
         surface = self.stride(fields, strides[1], used=surfaces > 1)
+        found = Surface(memory, base, line, surface, element_bytes)
+        line_bytes = width * element_bytes
+        apart = height == 1 or line >= line_bytes
         self.require(
-            height == 1 or line >= width * element_bytes,
+            apart,
             fields,
             strides[0],
-            f"lines overlap: must be at least {width * element_bytes} for {width} columns",
+            f"lines overlap: must be at least {line_bytes} for {width} columns",
         )
-        least = (height - 1) * line + width * element_bytes
-        self.require(
-            surfaces == 1 or surface >= least,
-            fields,
-            strides[1],
-            f"surfaces overlap: must be at least {least} for {height} lines",
-        )
-        return Surface(memory, base, line, surface, element_bytes)
+        if apart and surface < (height - 1) * line + line_bytes:
+            channels = surfaces * element_bytes
+            self.require(
+                not overlaps_itself(found.area("", (channels, height, width))),
+                fields,
+                strides[1],
+                f"surfaces overlap: {surfaces} of {height} lines with a stride of {line}",
+            )
+        return found
+
+    def check_output(
+        self,
+        fields: Fields,
+        address: str,
+        area: MemoryArea,
+        reads: Iterable[MemoryArea],
+        *,
+        in_place: bool = False,
+    ) -> None:
+        """Report an output that lies where the layer still reads; ``address`` is its register.
+
+        The units stream: what is read there depends on timing. ``in_place``: a cube may take the
+        place of one with the same layout. Source: sdp.md section 3.3.
+        """
+        others = (read for read in reads if not (in_place and same_place(read, area)))
+        found = first_overlap(area, others)
+        if found is not None:
+            self.require(
+                False, fields, address, f"the {area.purpose} overlaps what the layer reads: {found}"
+            )
 
     def surfaces_of(self, channels: int) -> int:
         """INT8 surfaces (memory atoms along the channels) of a cube."""

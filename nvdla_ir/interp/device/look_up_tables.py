@@ -52,8 +52,14 @@ class LookUpUnitRegisters(UnitRegisters):
         """The table and entry to access now; the address advances and stays at the last entry."""
         table = self.fields["LUT_TABLE_ID"]
         entry = min(self._address, _LAST_ENTRY[table])
-        self._address = min(entry + 1, _LAST_ENTRY[table])
+        self._address = entry + 1
         return table, entry
+
+    @property
+    def behind_table(self) -> bool:
+        """Whether a write of S_LUT_ACCESS_DATA would not meet an entry of its own."""
+        table = self.fields["LUT_TABLE_ID"]
+        return bool(self.fields["LUT_ACCESS_TYPE"]) and self._address > _LAST_ENTRY[table]
 
     def look_up_table(self) -> LookUpTable:
         """The tables with the parameters of the S_LUT_* registers, as they are now."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -24,9 +24,8 @@ Bytes = NDArray[np.uint8]
 
 PAGE_BYTES = 1 << 16
 DEFAULT_LIMIT_BYTES = 1 << 32
-# A strided block that fills its span less densely than this is split instead of viewed as one.
-_SPARSE_SPAN_BYTES = 1 << 20
-_SPARSE_FACTOR = 4
+MAXIMUM_OVERLAPS = 1 << 20
+"""Parts of one strided write that may overlap; each takes a step of its own."""
 
 
 class Memory:
@@ -92,28 +91,53 @@ class Memory:
         found = self._find(address, span)
         if found is not None:
             return as_strided(found, tuple(shape), tuple(strides), writeable=False)
-        if not self._touches(address, span):
-            return np.zeros(tuple(shape), np.uint8)
-        if _dense(shape, span):
-            return as_strided(
-                self._gather(address, span), tuple(shape), tuple(strides), writeable=False
-            )
-        inner = [
-            self.read_strided(address + index * strides[0], shape[1:], strides[1:])
-            for index in range(shape[0])
-        ]
-        return np.stack(inner)
+        result = np.zeros(tuple(shape), np.uint8)
+        for base, buffer in self._touched(address, span):
+            _copy_extent(buffer, base - address, strides, result)
+        return result
 
     def write_strided(self, address: int, strides: Sequence[int], data: Bytes) -> None:
-        """Store ``data[index]`` at ``address + sum(index * stride)``; later indices win."""
+        """Store ``data[index]`` at ``address + sum(index * stride)``; later indices win.
+
+        Raises MemoryAccessError for more than `MAXIMUM_OVERLAPS` parts that overlap.
+        """
+        strides = tuple(strides)
         span = _span(data.shape, strides)
         self._check(address, span)
-        if _dense(data.shape, span) or self._find(address, span) is not None:
+        if may_overlap(data.shape, strides):
+            self._write_overlapping(address, strides, data)
+        elif _gapless(data.shape, strides) or self._find(address, span) is not None:
             target = self._view(address, span)
             as_strided(target, data.shape, tuple(strides))[...] = data
+        else:
+            # The widest gaps outermost: each part has pages of its own, so that the limit bounds
+            # their number.
+            order = sorted(range(data.ndim), key=lambda axis: -strides[axis])
+            inner = [strides[axis] for axis in order[1:]]
+            for index, part in enumerate(np.transpose(data, order)):
+                self.write_strided(address + index * strides[order[0]], inner, part)
+
+    def _write_overlapping(self, address: int, strides: Sequence[int], data: Bytes) -> None:
+        strides = tuple(s for s, n in zip(strides, data.shape, strict=True) if n > 1)
+        data = data.squeeze()
+        while data.ndim > 1 and strides[-2:] == (data.shape[-1], 1):
+            strides = (*strides[:-2], 1)
+            data = data.reshape(*data.shape[:-2], -1)
+        count, stride = data.shape[0], strides[0]
+        if stride == 0:
+            self.write_strided(address, strides[1:], data[-1])
             return
-        for index in range(data.shape[0]):
-            self.write_strided(address + index * strides[0], strides[1:], data[index])
+        if data.ndim == 2 and strides[1] == 1:
+            # Of each line but the last, what the next does not overwrite stays.
+            self.write_strided(address, strides, data[:-1, :stride])
+            self.write_strided(address + (count - 1) * stride, strides[1:], data[-1])
+            return
+        if count > MAXIMUM_OVERLAPS:
+            raise MemoryAccessError(
+                f"a write to the {self.name} memory at {address:#x} has {count} parts that overlap"
+            )
+        for index in range(count):
+            self.write_strided(address + index * stride, strides[1:], data[index])
 
     def _check(self, address: int, span: int) -> None:
         if address < 0 or address + span > self.end:
@@ -131,17 +155,11 @@ class Memory:
         buffer = self._buffers[index]
         return buffer[offset:] if offset + size <= buffer.size else None
 
-    def _touches(self, address: int, size: int) -> bool:
-        index = bisect_right(self._bases, address + size - 1) - 1
-        return index >= 0 and self._bases[index] + self._buffers[index].size > address
-
-    def _gather(self, address: int, size: int) -> Bytes:
-        result = np.zeros(size, np.uint8)
-        for base, buffer in zip(self._bases, self._buffers, strict=True):
-            first, last = max(base, address), min(base + buffer.size, address + size)
-            if first < last:
-                result[first - address : last - address] = buffer[first - base : last - base]
-        return result
+    def _touched(self, address: int, size: int) -> Iterator[tuple[int, Bytes]]:
+        """Extents that hold some of the ``size`` bytes from ``address``: base and bytes."""
+        first = max(bisect_right(self._bases, address) - 1, 0)
+        last = bisect_right(self._bases, address + size - 1)
+        yield from zip(self._bases[first:last], self._buffers[first:last], strict=True)
 
     def _view(self, address: int, size: int) -> Bytes:
         found = self._find(address, size)
@@ -188,5 +206,62 @@ def _span(shape: Sequence[int], strides: Sequence[int]) -> int:
     return sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1
 
 
-def _dense(shape: Sequence[int], span: int) -> bool:
-    return len(shape) == 1 or span <= max(_SPARSE_SPAN_BYTES, _SPARSE_FACTOR * math.prod(shape))
+def may_overlap(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether two elements of a strided block may share a byte.
+
+    False is certain; True is wrong only for strides that interleave without one containing the
+    other.
+    """
+    reach = 0
+    for stride, count in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (count - 1)
+    return False
+
+
+def _gapless(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether a block that does not overlap touches every page between its ends."""
+    reach = 0
+    for stride, count in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n > 1):
+        if stride - reach > PAGE_BYTES:
+            return False
+        reach += stride * (count - 1)
+    return True
+
+
+def _copy_extent(buffer: Bytes, base: int, strides: Sequence[int], result: Bytes) -> None:
+    """Fill ``result[index]`` from the byte ``sum(index * stride) - base`` of ``buffer``.
+
+    What lies outside the buffer is left as it is.
+    """
+    span = _span(result.shape, strides)
+    if base >= span or base + buffer.size <= 0:
+        return
+    if base <= 0 and base + buffer.size >= span:
+        result[...] = as_strided(buffer[-base:], result.shape, tuple(strides))
+        return
+    count, stride = result.shape[0], strides[0]
+    if len(strides) == 1 and stride == 1:
+        first, last = max(base, 0), min(base + buffer.size, count)
+        result[first:last] = buffer[first - base : last - base]
+        return
+    inner = _span(result.shape[1:], strides[1:])
+    if stride == 0:
+        one = np.zeros((1, *result.shape[1:]), np.uint8)
+        _copy_extent(buffer, base, (inner, *strides[1:]), one)
+        result[...] |= one
+        return
+    # The indices whose parts the buffer holds some of, and those that it holds completely.
+    some = range(max(0, -(-(base - inner + 1) // stride)), count)
+    some = range(some.start, min(count, (base + buffer.size - 1) // stride + 1))
+    whole = range(max(0, -(-base // stride)), (base + buffer.size - inner) // stride + 1)
+    whole = range(whole.start, min(count, max(whole.start, whole.stop)))
+    if whole:
+        part = (len(whole), *result.shape[1:])
+        result[whole.start : whole.stop] = as_strided(
+            buffer[whole.start * stride - base :], part, tuple(strides)
+        )
+    for index in some:
+        if index not in whole and result.ndim > 1:
+            _copy_extent(buffer, base - index * stride, strides[1:], result[index])

@@ -59,19 +59,22 @@ class PdpLayer:
         segments = self._segments()
         width = segments[-1].output_start + segments[-1].output_columns
         atom = self.environment.configuration.memory_atom
+        lines = self.input_size[1] * sum(segment.input_columns for segment in segments)
         self.environment.bounded(
-            fields, "CUBE_OUT_WIDTH", 8 * surfaces * atom * output_height * width
+            fields, "CUBE_OUT_WIDTH", 8 * surfaces * atom * max(output_height * width, lines)
         )
         destination = self._surface(fields, (surfaces, output_height, width), "DST")
         source = None if cube is not None else self._source(segments)
+        size = channels, output_height, width
+        self.notes.shape["pooled"] = size
+        area = destination.area("output", size)
+        self.notes.writes.append(area)
+        self.environment.check_output(fields, "DST_BASE_ADDR_LOW", area, self.notes.streamed)
         # All input is read first: the passes of a split layer may write where others still read.
         inputs = [self._input(cube, source, segment) for segment in segments]
         for segment, data in zip(segments, inputs, strict=True):
             pooled = self._pool(data, segment, output_height)
             write_cube(destination, pooled, segment.output_start)
-        size = channels, output_height, width
-        self.notes.shape["pooled"] = size
-        self.notes.writes.append(destination.area("output", size))
 
     def _source(self, segments: tuple[Segment, ...]) -> Surface:
         assert self.rdma_unit is not None
@@ -168,6 +171,22 @@ class PdpLayer:
                 f"the SDP sends {found} {name.lower()} elements on the fly, not {expected}",
             )
 
+    def _check_pad_values(self, most: int) -> None:
+        """The padding sums that may be added: functional model and hardware read others apart.
+
+        Section 3: n times a signed byte, sign-extended to 19 bits.
+        """
+        fields = self.unit.fields
+        for count in range(1, most + 1):
+            name = f"PAD_VALUE_{count}X"
+            value = ((fields[name] & 0x7FFFF) ^ 0x40000) - 0x40000
+            self.environment.require(
+                -128 * count <= value <= 127 * count,
+                fields,
+                name,
+                f"must be {count} times a signed byte, {-128 * count} to {127 * count}",
+            )
+
     def _pool(self, data: Int8Array, segment: Segment, output_height: int) -> Int8Array:
         fields, environment = self.unit.fields, self.environment
         height, width = data.shape[-2:]
@@ -197,6 +216,12 @@ class PdpLayer:
                 f"{output_size[axis]} windows of {kernel[axis]} with stride {stride[axis]}",
             )
             environment.require(
+                far < kernel[axis],
+                fields,
+                "PAD_BOTTOM" if axis == 0 else "PAD_RIGHT",
+                f"must be less than the kernel's {kernel[axis]} taps",
+            )
+            environment.require(
                 last + kernel[axis] <= size + far,
                 fields,
                 name,
@@ -204,6 +229,7 @@ class PdpLayer:
                 f"but the padding there is {far}",
             )
         if fields["POOLING_METHOD"] == _AVERAGE:
+            self._check_pad_values(max(*pad, segment.pad_right, fields["PAD_BOTTOM"]))
             mask = (1 << 19) - 1
             return fast.pool_average(
                 data,

@@ -18,7 +18,7 @@ from nvdla_ir.interp.device.bdma import BdmaRegisters
 from nvdla_ir.interp.device.cdp import run_cdp
 from nvdla_ir.interp.device.convolution import ConvolutionPipeline
 from nvdla_ir.interp.device.environment import Environment
-from nvdla_ir.interp.device.errors import DeviceError
+from nvdla_ir.interp.device.errors import DeviceError, MemoryAccessError
 from nvdla_ir.interp.device.global_control import Interrupt, InterruptSource
 from nvdla_ir.interp.device.look_up_tables import LookUpUnitRegisters
 from nvdla_ir.interp.device.record import CONVOLUTION_UNITS, LayerNotes, LayerRecord
@@ -75,12 +75,16 @@ class Pipelines:
 
     def waiting(self) -> list[str]:
         """One sentence for each armed register group: what it waits for."""
-        return [
+        found = [
             f"{block} (group {group}) {self._reason(block, group)}"
             for block in sorted(self._seen)
             for group in GROUPS
             if self._unit(block).armed[group]
         ]
+        copies = self._file("BDMA") if self._environment.configuration.has_bdma else None
+        if isinstance(copies, BdmaRegisters) and copies.queued:
+            found.append(f"BDMA has {copies.queued} transfers that wait for a launch")
+        return found
 
     def _unit(self, block: str) -> UnitRegisters:
         file = self._file(block)
@@ -161,6 +165,9 @@ class Pipelines:
             multiplications = self._execute(head, units, notes)
         except (LayoutError, OperandError) as error:
             raise DeviceError(head, "", None, str(error)) from error
+        except MemoryAccessError as error:
+            group = units[head].consumer
+            raise MemoryAccessError(f"{head} (group {group}), {notes.latest}: {error}") from error
         groups = {block: unit.consumer for block, unit in units.items()}
         for block, unit in units.items():
             unit.finish()

@@ -10,6 +10,9 @@ from nvdla_ir.interp.device.areas import CubeElement, LineByte, MemoryArea
 
 CONVOLUTION_UNITS = ("CDMA", "CSC", "CMAC_A", "CMAC_B", "CACC")
 
+BUFFERED = ("convolution input", "image plane 0", "image plane 1")
+"""Purposes of areas that are read completely before a layer writes."""
+
 TABLE_HEADINGS = ("layer", "input", "kernel", "output", "MACs", "saturated", "ms")
 """Of the cells that `LayerRecord.table_row` gives."""
 
@@ -115,6 +118,18 @@ class LayerNotes:
     saturated: dict[str, int] = field(factory=dict[str, int])
     reads: list[MemoryArea] = field(factory=list[MemoryArea])
     writes: list[MemoryArea] = field(factory=list[MemoryArea])
+
+    @property
+    def streamed(self) -> list[MemoryArea]:
+        """What is still read while the layer writes: all but the input of a convolution, which
+        is complete in the buffer before the first output (convolution.md section 3.5)."""
+        return [area for area in self.reads if area.purpose not in BUFFERED]
+
+    @property
+    def latest(self) -> str:
+        """The area that was accessed last, in words."""
+        areas = self.writes or self.reads
+        return str(areas[-1]) if areas else "before any access"
 
     def record(self, units: Mapping[str, int], multiplications: int, seconds: float) -> LayerRecord:
         """The record of the layer that these notes are about."""

@@ -61,9 +61,9 @@ class Fields:
         """The address in two registers, cut to the ``bits`` that the configuration decodes."""
         return ((self[high] << 32) | self[low]) & ((1 << bits) - 1)
 
-    def register_of(self, name: str) -> str:
-        """The register that holds field ``name``, for messages."""
-        return self._decoders[name][0]
+    def place_of(self, name: str) -> str:
+        """The field as ``REGISTER.FIELD``, for messages."""
+        return name if "." in name else f"{self._decoders[name][0]}.{name}"
 
 
 class RegisterFile:

@@ -10,9 +10,9 @@ from attrs import evolve, frozen
 
 from nvdla_ir.hw.formats.feature import from_atoms, to_atoms
 from nvdla_ir.hw.formats.sizes import align_up, ceil_div
-from nvdla_ir.interp.device.areas import MemoryCube
-from nvdla_ir.interp.device.environment import Environment
+from nvdla_ir.interp.device.environment import Environment, Surface
 from nvdla_ir.interp.device.memory import Memory
+from nvdla_ir.interp.device.overlaps import overlaps_itself
 from nvdla_ir.interp.device.record import LayerNotes
 from nvdla_ir.interp.device.registers import Fields
 
@@ -25,8 +25,8 @@ def run_rubik(environment: Environment, fields: Fields, notes: LayerNotes) -> No
         fields["IN_PRECISION"] == 0, fields, "IN_PRECISION", "only INT8 (0) is modelled"
     )
     layer = _Layer(
+        environment,
         fields,
-        environment.configuration.memory_atom,
         environment.memory(fields, "DATAIN_RAM_TYPE"),
         environment.memory(fields, "DATAOUT_RAM_TYPE"),
         environment.address(fields, "DAIN_ADDR_LOW", "DAIN_ADDR_HIGH"),
@@ -48,8 +48,8 @@ def run_rubik(environment: Environment, fields: Fields, notes: LayerNotes) -> No
 
 @frozen
 class _Layer:
+    environment: Environment
     fields: Fields
-    atom: int
     source: Memory
     destination: Memory
     source_base: int
@@ -57,21 +57,13 @@ class _Layer:
     notes: LayerNotes
 
     @property
+    def atom(self) -> int:
+        return self.environment.configuration.memory_atom
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the input."""
         return self.fields["DATAIN_HEIGHT"] + 1, self.fields["DATAIN_WIDTH"] + 1
-
-    def _area(
-        self,
-        purpose: str,
-        base: int,
-        size: tuple[int, int, int],
-        strides: tuple[int, int],
-        atom: int,
-    ) -> MemoryCube:
-        """A feature cube, or planes (an atom of 1), with strides of lines and surfaces."""
-        memory = self.source if purpose == "input" else self.destination
-        return MemoryCube(purpose, memory.name, base, *size, *strides, atom)
 
     def contract(self) -> tuple[int, ...]:
         """Interleave groups of channels into rows and columns (deconvolution). Section 2.1."""
@@ -80,21 +72,21 @@ class _Layer:
         surfaces = ceil_div(channels, self.atom)
         down, across = fields["DECONV_Y_STRIDE"] + 1, fields["DECONV_X_STRIDE"] + 1
         line, surface = fields["DAIN_LINE_STRIDE"], fields["DAIN_SURF_STRIDE"]
-        notes = self.notes
-        # Channels of the input lie in groups that are padded to whole atoms.
-        filled = down * across * surfaces * self.atom
-        notes.reads.append(
-            self._area(
-                "input", self.source_base, (filled, height, width), (line, surface), self.atom
+        implied = {
+            "CONTRACT_STRIDE_0": (surfaces * surface, across > 1),
+            "CONTRACT_STRIDE_1": (down * fields["DAOUT_LINE_STRIDE"], height > 1),
+        }
+        for name, (right, used) in implied.items():
+            self.environment.require(
+                not used or fields[name] == right, fields, name, f"must be {right}, as implied"
             )
-        )
-        output_strides = fields["CONTRACT_STRIDE_1"], fields["DAOUT_SURF_STRIDE"]
-        for row in range(down):
-            base = self.destination_base + row * fields["DAOUT_LINE_STRIDE"]
-            size = channels, height, width * across
-            part = self._area("output", base, size, output_strides, self.atom)
-            notes.writes.append(evolve(part, first_row=row, row_step=down))
-        groups = self.source.read_strided(
+        # Channels of the input lie in groups that are padded to whole atoms.
+        groups = down * across * surfaces
+        self._note_read(self._surface("DAIN", "SURF", self.atom), groups * self.atom)
+        size = channels, height * down, width * across
+        self._note_write(self._surface("DAOUT", "SURF", self.atom), size)
+        self._bound(groups * self.atom * height * width)
+        atoms = self.source.read_strided(
             self.source_base,
             (down, across, surfaces, height, width, self.atom),
             (across * surfaces * surface, surfaces * surface, surface, line, self.atom, 1),
@@ -109,52 +101,66 @@ class _Layer:
                 self.atom,
                 1,
             ),
-            np.transpose(groups, (2, 3, 0, 4, 1, 5)),
+            np.transpose(atoms, (2, 3, 0, 4, 1, 5)),
         )
-        return channels, height * down, width * across
+        return size
 
     def split(self) -> tuple[int, ...]:
         """A feature cube to planes, whose lines are filled up with zeros. Section 2.2."""
-        fields, (height, width) = self.fields, self.size
-        channels = fields["DATAOUT_CHANNEL"] + 1
-        atoms = self.source.read_strided(
-            self.source_base,
-            (ceil_div(channels, self.atom), height, width, self.atom),
-            (fields["DAIN_SURF_STRIDE"], fields["DAIN_LINE_STRIDE"], self.atom, 1),
-        )
-        filled = np.zeros((channels, height, align_up(width, self.atom)), np.uint8)
-        filled[..., :width] = from_atoms(atoms.view(np.int8), channels).view(np.uint8)
+        height, width = self.size
+        channels = self.fields["DATAOUT_CHANNEL"] + 1
         size = channels, height, width
-        line, surface = fields["DAIN_LINE_STRIDE"], fields["DAIN_SURF_STRIDE"]
-        self.notes.reads.append(
-            self._area("input", self.source_base, size, (line, surface), self.atom)
-        )
-        line, plane = fields["DAOUT_LINE_STRIDE"], fields["DAOUT_PLANAR_STRIDE"]
-        planes = self._area("output", self.destination_base, size, (line, plane), 1)
-        self.notes.writes.append(evolve(planes, stored_columns=filled.shape[2]))
-        strides = (plane, line, 1)
-        self.destination.write_strided(self.destination_base, strides, filled)
-        return channels, height, width
+        stored = align_up(width, self.atom)
+        source, target = self._surface("DAIN", "SURF", self.atom), self._surface("DAOUT", "PLANAR")
+        self._note_read(source, channels)
+        self._note_write(target, size, stored)
+        self._bound(channels * height * stored)
+        atoms = source.read(ceil_div(channels, self.atom), height, width)
+        filled = np.zeros((channels, height, stored), np.uint8)
+        filled[..., :width] = from_atoms(atoms.view(np.int8), channels).view(np.uint8)
+        target.write(filled[..., np.newaxis])
+        return size
 
     def merge(self) -> tuple[int, ...]:
         """Planes to a feature cube; lanes beyond the last channel become zero. Section 2.3."""
-        fields, (height, width) = self.fields, self.size
-        channels = fields["DATAIN_CHANNEL"] + 1
-        planes = self.source.read_strided(
-            self.source_base,
-            (channels, height, width),
-            (fields["DAIN_PLANAR_STRIDE"], fields["DAIN_LINE_STRIDE"], 1),
-        )
+        height, width = self.size
+        channels = self.fields["DATAIN_CHANNEL"] + 1
         size = channels, height, width
-        line, plane = fields["DAIN_LINE_STRIDE"], fields["DAIN_PLANAR_STRIDE"]
-        self.notes.reads.append(self._area("input", self.source_base, size, (line, plane), 1))
-        line, surface = fields["DAOUT_LINE_STRIDE"], fields["DAOUT_SURF_STRIDE"]
-        self.notes.writes.append(
-            self._area("output", self.destination_base, size, (line, surface), self.atom)
+        source, target = self._surface("DAIN", "PLANAR"), self._surface("DAOUT", "SURF", self.atom)
+        self._note_read(source, channels)
+        self._note_write(target, size)
+        self._bound(align_up(channels, self.atom) * height * width)
+        planes = source.read(channels, height, width)[..., 0].view(np.int8)
+        target.write(to_atoms(planes, self.atom).view(np.uint8))
+        return size
+
+    def _surface(self, end: str, kind: str, element_bytes: int = 1) -> Surface:
+        """Input (DAIN) or output (DAOUT): a feature cube ("SURF") or planes ("PLANAR")."""
+        reads = end == "DAIN"
+        return Surface(
+            self.source if reads else self.destination,
+            self.source_base if reads else self.destination_base,
+            self.fields[f"{end}_LINE_STRIDE"],
+            self.fields[f"{end}_{kind}_STRIDE"],
+            element_bytes,
         )
-        self.destination.write_strided(
-            self.destination_base,
-            (surface, line, self.atom, 1),
-            to_atoms(planes.view(np.int8), self.atom).view(np.uint8),
+
+    def _note_read(self, surface: Surface, channels: int) -> None:
+        self.notes.shape["input"] = channels, *self.size
+        self.notes.reads.append(surface.area("input", (channels, *self.size)))
+
+    def _note_write(
+        self, surface: Surface, size: tuple[int, int, int], stored_columns: int = 0
+    ) -> None:
+        area = evolve(surface.area("output", size), stored_columns=stored_columns)
+        self.notes.writes.append(area)
+        self.environment.require(
+            not overlaps_itself(area),
+            self.fields,
+            "DAOUT_LINE_STRIDE",
+            f"lines overlap: {area} of {area.line_bytes} bytes a line",
         )
-        return channels, height, width
+        self.environment.check_output(self.fields, "DAOUT_ADDR_LOW", area, self.notes.reads)
+
+    def _bound(self, size: int) -> None:
+        self.environment.bounded(self.fields, "DATAIN_WIDTH", size)

@@ -15,6 +15,7 @@ from nvdla_ir.arith.errors import Int8Array, IntegerArray, Operand
 from nvdla_ir.arith.parameters import (
     AluAlgorithm,
     LookUpCounters,
+    LookUpFunction,
     OperandConverter,
     OutputConverter,
     XUnit,
@@ -25,6 +26,7 @@ from nvdla_ir.interp.device.areas import MemoryCube
 from nvdla_ir.interp.device.cubes import read_cube, read_operands, write_cube
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.look_up_tables import LookUpUnitRegisters
+from nvdla_ir.interp.device.overlaps import overlaps_itself
 from nvdla_ir.interp.device.record import LayerNotes
 from nvdla_ir.interp.device.registers import Fields, UnitRegisters
 
@@ -40,6 +42,23 @@ _COUNTERS = (
     "D_PERF_LUT_LE_HIT",
     "D_PERF_LUT_LO_HIT",
 )
+_IN_COMPARISON = {
+    "CVT_OFFSET": 0,
+    "CVT_SCALE": 1,
+    "CVT_SHIFT": 0,
+    "EW_LUT_BYPASS": 1,
+    "BATCH_NUMBER": 0,
+    "WINOGRAD": 0,
+    "OUTPUT_DST": 0,
+}
+"""What a comparison must be programmed with. Section 12, item 6."""
+_INDEX_RANGES = {
+    "LUT_LE_INDEX_SELECT": (-6, 25),
+    "LUT_LO_INDEX_SELECT": (-8, 23),
+    "LUT_LE_INDEX_OFFSET": (-64, 31),
+}
+_DISABLED = -128
+"""An index select with which a linear table never hits. Section 6.4."""
 _STREAMS = {"BS": "BRDMA", "BN": "NRDMA", "EW": "ERDMA"}
 
 
@@ -155,12 +174,24 @@ class SdpLayer:
                 environment.require(
                     hardware.sdp.has_lut, fields, "EW_LUT_BYPASS", f"{hardware.name} has no LUT"
                 )
+        elements = prod((environment.surfaces_of(self.size[0]), *self.size[1:]))
+        environment.bounded(fields, "WIDTH", 8 * elements * hardware.memory_atom)
         if compares(fields):
-            right = {"CVT_OFFSET": 0, "CVT_SCALE": 1, "CVT_SHIFT": 0, "EW_LUT_BYPASS": 1}
+            converted = {"EW_ALU_CVT_BYPASS": 1} if fields["EW_ALU_SRC"] else {}
+            right = _IN_COMPARISON | converted
             for name, value in right.items():
                 environment.require(
                     fields[name] == value, fields, name, f"must be {value} in a comparison"
                 )
+        for name in ("BATCH_NUMBER", "WINOGRAD"):
+            environment.require(
+                is_flying(fields) or fields[name] == 0,
+                fields,
+                name,
+                "must be 0 where the data come from memory",
+            )
+        if not fields["EW_BYPASS"] and not fields["EW_LUT_BYPASS"]:
+            self._check_look_up()
         if fields["BATCH_NUMBER"]:
             # Atoms of two cubes are paired into one burst.
             pair = 2 * hardware.memory_atom
@@ -178,6 +209,21 @@ class SdpLayer:
             )
         if self.rdma_unit is not None:
             self._check_rdma(self.rdma_unit.fields)
+
+    def _check_look_up(self) -> None:
+        """Ranges of the table parameters that matter. Section 12, item 8."""
+        fields = self.unit.fields
+        linear = fields["LUT_LE_FUNCTION"] == LookUpFunction.LINEAR
+        used = "LUT_LE_INDEX_SELECT" if linear else "LUT_LE_INDEX_OFFSET"
+        for name in (used, "LUT_LO_INDEX_SELECT"):
+            low, high = _INDEX_RANGES[name]
+            disabled = name != "LUT_LE_INDEX_OFFSET" and fields[name] == _DISABLED
+            self.environment.require(
+                disabled or low <= fields[name] <= high,
+                fields,
+                name,
+                f"must be {low} to {high}",
+            )
 
     def _check_rdma(self, rdma: Fields) -> None:
         fields, environment = self.unit.fields, self.environment
@@ -263,6 +309,8 @@ class SdpLayer:
         per_element = rdma[f"{stream}_DATA_MODE"] == 1
         strided = per_element and height * width > 1
         surfaces = environment.surfaces_of(channels)
+        if strided:
+            self._check_operand_strides(unit, use)
         layout = OperandLayout(
             channels,
             height,
@@ -293,6 +341,24 @@ class SdpLayer:
         )
         found = read_operands(memory, base, layout)
         return operands | {part: found[part] for part in wanted if part in found}
+
+    def _check_operand_strides(self, unit: str, use: DataUse) -> None:
+        """Operands of neighbouring lines and surfaces must not overlap. Section 2.2."""
+        assert self.rdma_unit is not None
+        rdma, (channels, height, width) = self.rdma_unit.fields, self.size
+        atom = self.environment.configuration.memory_atom
+        components = 2 if use == "BOTH" else 1
+        extent = width * atom * components * (rdma[f"{_STREAMS[unit]}_DATA_SIZE"] + 1)
+        for name, count in (("LINE", height), ("SURFACE", -(-channels // atom))):
+            stride = rdma[f"{unit}_{name}_STRIDE"]
+            if count > 1:
+                self.environment.unsupported(
+                    stride >= extent,
+                    rdma,
+                    f"{unit}_{name}_STRIDE",
+                    f"operands overlap: must be at least {extent}",
+                )
+                extent += (count - 1) * stride
 
     def _x_unit(self, name: str) -> XUnit:
         fields = self.unit.fields
@@ -362,6 +428,16 @@ class SdpLayer:
         )
         batch_stride = environment.stride(fields, "DST_BATCH_STRIDE") if len(result) > 1 else 0
         area = surface.area("output", self.size)
-        self.notes.writes.append(evolve(area, batches=len(result), batch_stride=batch_stride))
+        area = evolve(area, batches=len(result), batch_stride=batch_stride)
+        self.notes.writes.append(area)
+        environment.require(
+            len(result) == 1 or not overlaps_itself(area),
+            fields,
+            "DST_BATCH_STRIDE",
+            f"cubes overlap: {area}",
+        )
+        environment.check_output(
+            fields, "DST_BASE_ADDR_LOW", area, self.notes.streamed, in_place=True
+        )
         for number, cube in enumerate(result):
             write_cube(surface.moved(number * batch_stride), cube)

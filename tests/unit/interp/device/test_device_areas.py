@@ -29,7 +29,7 @@ def _elements(cube: MemoryCube) -> dict[int, CubeElement]:
         found[address] = CubeElement(
             s,
             channel,
-            cube.first_row + y * cube.row_step,
+            y,
             x,
             lane % cube.element_bytes,
             n,
@@ -61,7 +61,6 @@ def cubes(draw: st.DrawFn) -> MemoryCube:
     return MemoryCube(
         "output", "primary", _BASE, channels, height, width, line_stride, surface_stride, atom,
         element_bytes, draw(st.integers(1, 3)), draw(st.integers(0, 300)), stored,
-        draw(st.integers(0, 2)), draw(st.integers(1, 3)),
     )  # fmt: skip
 
 

@@ -39,22 +39,74 @@ def test_reads_what_was_written_last(writes: list[tuple[int, bytes]]) -> None:
         assert found.tolist() == [expected.get(start + index, 0) for index in range(200)]
 
 
-@settings(deadline=None)
+_STRIDES = st.sampled_from([0, 1, 3, 7, 16, 60, PAGE_BYTES - 5, 3 * PAGE_BYTES, 1 << 24])
+
+
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_strided_access_equals_access_byte_by_byte(data: st.DataObject) -> None:
+    """Packed, gapped, interleaved and overlapping blocks; of the latter the last part stays."""
     shape = data.draw(st.tuples(*[st.integers(1, 4)] * 3))
-    gaps = st.sampled_from([0, 5, PAGE_BYTES, 1 << 24])
-    line = shape[2] + data.draw(gaps)
-    strides = (line * shape[1] + data.draw(gaps), line, 1)
+    if data.draw(st.booleans()):
+        gaps = st.sampled_from([0, 5, PAGE_BYTES, 1 << 24])
+        line = shape[2] + data.draw(gaps)
+        strides = (line * shape[1] + data.draw(gaps), line, 1)
+    else:
+        strides = (data.draw(_STRIDES), data.draw(_STRIDES), data.draw(st.sampled_from([1, 1, 3])))
     base = data.draw(_ADDRESSES.filter(lambda address: address < 1 << 40))
     values = np.arange(1, 1 + shape[0] * shape[1] * shape[2]).astype(np.uint8).reshape(shape)
+    addresses = {
+        index: base + sum(i * stride for i, stride in zip(index, strides, strict=True))
+        for index in np.ndindex(*shape)
+    }
     memory = Memory("test")
     memory.write_strided(base, strides, values)
-    for index in np.ndindex(*shape):
-        address = base + sum(i * stride for i, stride in zip(index, strides, strict=True))
-        assert memory.read(address, 1)[0] == values[index]
-    assert np.array_equal(memory.read_strided(base, shape, strides), values)
+    expected = {address: values[index] for index, address in addresses.items()}
+    for address in addresses.values():
+        found = memory.read(address - (address > 0), 3)
+        around = range(address - (address > 0), address - (address > 0) + 3)
+        assert found.tolist() == [expected.get(place, 0) for place in around]
+    found = memory.read_strided(base, shape, strides)
+    assert all(found[index] == expected[address] for index, address in addresses.items())
     assert memory.occupied_bytes <= (2 * 4 * 4 + 1) * 2 * max(PAGE_BYTES, 1 << 20)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_strided_reads_gather_from_anywhere(data: st.DataObject) -> None:
+    """Blocks that lie partly in memory that was written, in several extents, and partly not."""
+    memory = Memory("test")
+    expected: dict[int, int] = {}
+    for page in data.draw(st.lists(st.integers(0, 30), max_size=6, unique=True)):
+        first = page * PAGE_BYTES
+        memory.write(first, bytes([page + 1]) * PAGE_BYTES)
+        expected[page] = page + 1
+    strides = st.sampled_from([0, 1, 5, 1000, PAGE_BYTES // 3, PAGE_BYTES + 7, 5 * PAGE_BYTES])
+    shape = data.draw(st.tuples(*[st.integers(1, 5)] * 3))
+    chosen = data.draw(strides), data.draw(strides), data.draw(st.sampled_from([1, 1, 9]))
+    base = data.draw(st.integers(0, 20 * PAGE_BYTES))
+    found = memory.read_strided(base, shape, chosen)
+    for index in np.ndindex(*shape):
+        address = base + sum(i * stride for i, stride in zip(index, chosen, strict=True))
+        assert found[index] == expected.get(address // PAGE_BYTES, 0)
+
+
+def test_large_blocks_take_few_steps() -> None:
+    """Blocks of millions of lines, as the registers of a copy can ask for."""
+    memory = Memory("large", limit_bytes=1 << 26)
+    memory.write(0, b"\x01")
+    memory.write(1 << 40, b"\x02")
+    lines = memory.read_strided(0, (1 << 20, 1, 32), (1 << 22, 0, 1))
+    assert (lines[0, 0, 0], lines[1 << 18, 0, 0], int(lines.sum())) == (1, 2, 3)
+    ones = np.ones((1 << 20, 1, 32), np.uint8)
+    memory.write_strided(1 << 41, (0, 0, 1), ones)
+    memory.write_strided(1 << 41, (16, 0, 1), ones[:, 0, np.newaxis])
+    assert int(memory.read(1 << 41, 1 << 24).sum()) == 1 << 24
+    with pytest.raises(MemoryAccessError, match="its limit is"):
+        memory.write_strided(1 << 42, (1 << 20, 0, 1), ones)
+    tall = np.broadcast_to(ones[0, 0, 0], (1 << 21, 2, 2))
+    with pytest.raises(MemoryAccessError, match="2097152 parts that overlap"):
+        memory.write_strided(1 << 42, (8, 9, 1), tall)
 
 
 def test_appending_does_not_copy_everything_each_time() -> None:

@@ -57,7 +57,7 @@ def test_the_record_of_a_convolution() -> None:
     assert record.multiplications == 5 * 4 * 4 * 10 * 3 * 2
     assert record.reads == (
         MemoryLines("weights", "primary", WEIGHTS, 384),
-        MemoryCube("input", "primary", INPUT, 10, 7, 6, 48, 336, _ATOM),
+        MemoryCube("convolution input", "primary", INPUT, 10, 7, 6, 48, 336, _ATOM),
     )
     # The stride of a single surface plays no part.
     assert record.writes == (MemoryCube("output", "primary", OUTPUT, 5, 4, 4, 32, 0, _ATOM),)

@@ -92,6 +92,11 @@ def test_writes_to_an_enabled_group_are_dropped() -> None:
     device = new_device()
     _arm_copy(device, 0, OUTPUT)
     enable(device, ("SDP",))
+    with pytest.raises(DeviceError, match=r"SDP\.D_CVT_SCALE = 0x7 .* group 0 is enabled"):
+        device.write("SDP", "D_CVT_SCALE", 7)
+    device = new_device(lenient=True)
+    _arm_copy(device, 0, OUTPUT)
+    enable(device, ("SDP",))
     device.write("SDP", "D_CVT_SCALE", 7)
     assert device.read("SDP", "D_CVT_SCALE") == 1
     assert [remark.register for remark in device.remarks] == ["D_CVT_SCALE"]
