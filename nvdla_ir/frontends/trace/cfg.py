@@ -291,7 +291,7 @@ class _Reader:
             raise DiagnosticError.at(
                 command.location_of(argument),
                 f"'{text}' names no block: names of blocks begin with '{_PREFIX}'"
-                f"{nearest(text, known)}",
+                f"{nearest(_PREFIX + text, known)}",
             )
         try:
             return self.registers.block(upper.removeprefix(_PREFIX))

@@ -132,4 +132,6 @@ def _diagnosis(line: str) -> tuple[int, str]:
     assert rest is not None
     if line[rest.end() : rest.end() + 1] != ";":
         return rest.end() + 1, "expected ';' after the command"
-    return rest.end() + 2, "expected the end of the line or a comment: one command a line"
+    behind = line[rest.end() + 1 :]
+    column = len(line) - len(behind.lstrip()) + 1
+    return column, "expected the end of the line or a comment: one command a line"

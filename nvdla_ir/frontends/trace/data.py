@@ -39,8 +39,8 @@ _USUAL_PACKET = re.compile(
 )
 _PART = re.compile(r"""\s*'?(?P<key>\w+)'?\s*:(?P<value>[^:]*)$""")
 _HEADER = re.compile(r"\s*\w+\s*=")
-_BYTE = re.compile(r"\S+")
-_HEXADECIMAL_BYTES = re.compile(r"\s*(?:[0-9a-fA-F]{2}\s+)*(?:[0-9a-fA-F]{2})?\s*")
+_BYTE = re.compile(r"\S+", re.ASCII)
+_HEXADECIMAL_BYTES = re.compile(r"\s*(?:[0-9a-fA-F]{2}\s+)*(?:[0-9a-fA-F]{2})?\s*", re.ASCII)
 
 
 @frozen(eq=False)

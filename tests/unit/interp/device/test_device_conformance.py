@@ -6,15 +6,16 @@ One test runs all cases of one class of one configuration, in order of their nam
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from trace_player import TracePlayer
 
-from nvdla_ir.hw.configuration import load_configuration
-from nvdla_ir.interp.device.device import Device
+sys.path.insert(0, str(Path(__file__).parents[2] / "frontends" / "trace"))
+
+from trace_playing import play
 
 SUITE = Path(__file__).parents[5] / "shared" / "conformance"
 
@@ -50,9 +51,8 @@ def test_bytes_equal_those_of_the_functional_model(configuration: str, kind: str
     folder = unpacked(configuration)
     faults: list[str] = []
     for name in GROUPS[configuration, kind]:
-        device = Device(load_configuration(configuration))
-        result = TracePlayer(device, folder / name / f"{name}.cfg").play()
-        assert result.checks
-        faults += [f"{name}: {failure}" for failure in result.failures]
-        faults += [f"{name}: {remark}" for remark in device.remarks]
+        played = play(folder / name, configuration)
+        assert played.checks
+        faults += [f"{name}: {failure}" for failure in played.failures]
+        faults += [f"{name}: {remark}" for remark in played.device.remarks]
     assert not faults
