@@ -14,6 +14,9 @@ from nvdla_ir.backends.trace.packets import packets_text
 from nvdla_ir.backends.trace.recording import Recording, Region, conflict, record
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import (
+    MEMORY_BASE_ATTRIBUTE,
+    MEMORY_BYTES_ATTRIBUTE,
+    PRIMARY,
     SECONDARY,
     CheckBytesOp,
     CheckCrcOp,
@@ -36,7 +39,7 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import WORD_MASK, RegisterMap, register_map
-from nvdla_ir.ir.attributes import DenseResourceAttr
+from nvdla_ir.ir.attributes import DenseResourceAttr, IntegerAttr
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.resources import ResourceStore
@@ -59,8 +62,9 @@ def export_trace(
 
     The program is run on the device with ``inputs`` (``lenient`` as the machine has it). What the
     host writes to memory becomes data, loaded before the first register write; each network output
-    that it reads becomes a CRC check of the whole region at the event of the wait before. Regions
-    that are checked so are cleared first, so that gaps and lanes that no layer writes count as 0.
+    that it reads becomes a CRC check of the whole region at the event of the wait before. The
+    memory that the program uses is cleared first, so that gaps and lanes that nothing writes count
+    as 0.
 
     The order of the program is kept both for players that go line by line and for those that run
     one command stream for each block: after each wait, every block waits for its event before its
@@ -161,13 +165,25 @@ class _Writer:
         self._diagnostics.raise_if_errors()
         self._commands += [f"check_nothing({event});" for event in self._unchecked]
         cleared = [
-            f"mem_init({_memory(golden.region)}, {golden.region.address:#x}, "
-            f"{golden.region.size:#x}, ALL_ZERO);"
-            for golden in self.recording.goldens.values()
+            f"mem_init({_memory(region)}, {region.address:#x}, {region.size:#x}, ALL_ZERO);"
+            for region in self._cleared()
         ]
-        lines = [*self._header(), *dict.fromkeys(cleared), *self._memory, *self._commands]
+        lines = [*self._header(), *cleared, *self._memory, *self._commands]
         text = "\n".join(lines) + "\n"
         return {f"{self.name}.cfg": text.encode(), **self._data}
+
+    def _cleared(self) -> list[Region]:
+        """Memory that must not hold anything of before: all that the program says it uses, and
+        what is checked."""
+        regions = [golden.region for golden in self.recording.goldens.values()]
+        module = self.function.parent_op
+        assert module is not None
+        base = module.attributes.get(MEMORY_BASE_ATTRIBUTE)
+        size = module.attributes.get(MEMORY_BYTES_ATTRIBUTE)
+        if isinstance(base, IntegerAttr) and isinstance(size, IntegerAttr) and size.value > 0:
+            used = Region(PRIMARY, base.value, size.value)
+            regions = [used, *(region for region in regions if not region.lies_in(used))]
+        return list(dict.fromkeys(regions))
 
     def _header(self) -> Iterator[str]:
         yield f"// {self.name}: a register program for {self.configuration.name}"
@@ -222,7 +238,9 @@ class _Writer:
     def _data_file(self, key: str, data: bytes) -> str:
         """The name of a data file with ``data``; equal data share one."""
         text = packets_text(data).encode()
-        stem = f"{self.name}_{re.sub(r'[^A-Za-z0-9_.+-]', '_', key)}"
+        stem = re.sub(r"[^A-Za-z0-9_.+-]", "_", key)
+        if not stem.startswith(f"{self.name}_"):
+            stem = f"{self.name}_{stem}"
         number, file = 0, f"{stem}.dat"
         while self._data.get(file, text) != text:
             number += 1

@@ -45,6 +45,12 @@ class Region:
         """The address behind the last byte."""
         return self.address + self.size
 
+    def lies_in(self, other: Region) -> bool:
+        """Whether ``other`` holds all of it."""
+        return (
+            self.memory == other.memory and other.address <= self.address and self.end <= other.end
+        )
+
     def in_words(self) -> Region:
         """The region with whole words at its ends."""
         first = self.address // _WORD_BYTES * _WORD_BYTES
