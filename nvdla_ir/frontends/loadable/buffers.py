@@ -25,7 +25,7 @@ from nvdla_ir.ir.location import Location
 MEMORY_BASE = 1 << 20
 """Where the first buffer is placed, in both memories."""
 
-LIMIT_BYTES = 1 << 30
+LIMIT_BYTES = 1 << 29
 """How much the buffers of a loadable may take in one memory."""
 
 _PAGE_BYTES = 4096

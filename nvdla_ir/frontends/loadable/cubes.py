@@ -135,11 +135,11 @@ class Cube:
         except LayoutError as error:
             raise context.fault(self.operation, f"has '{self.name}': {error}") from error
         line = self.width * atom
-        if self.height > 1 and self.line_stride < line:
+        if layout.overlaps:
             raise context.fault(
                 self.operation,
-                f"has '{self.name}' with line_stride = {self.line_stride}, but a line of "
-                f"{self.width} atoms of {atom} bytes takes {line}",
+                f"has '{self.name}' with line_stride = {self.line_stride} and surf_stride = "
+                f"{self.surface_stride}, which make its lines of {line} bytes overlap",
             )
         self.require_room(layout.size_bytes, context)
         return layout

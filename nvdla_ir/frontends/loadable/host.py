@@ -20,6 +20,9 @@ _OPERATION_BYTES = 24
 _OLD_OPERATION_BYTES = 16
 """Of the layout that has no scales; it knows FP16 only."""
 
+_LARGEST_SCALE = 1e30
+"""So that reals divided by a scale, or a scale times integers, are finite float32."""
+
 _KINDS = ("power", "softmax")
 _FORMATS = ("INT8", "INT8 in atoms of 8 bytes", "INT16", "FP16", "UINT8", "UINT16")
 _ATOMS = {0: 32, 1: 8}
@@ -156,9 +159,11 @@ def _operation(
     reals = {name: record.real(name) for name in ("power", "scale", "shift")}
     scales = {name: record.real(name) for name in ("input_scale", "output_scale")}
     for name, value in scales.items():
-        if not (math.isfinite(value) and value > 0):
+        if not 1 / _LARGEST_SCALE <= value <= _LARGEST_SCALE:
             raise DiagnosticError.at(
-                location, f"{kind} has {name} = {value}, but it must be positive and finite"
+                location,
+                f"{kind} has {name} = {value}, but it must be {1 / _LARGEST_SCALE} to "
+                f"{_LARGEST_SCALE}",
             )
     if kind == "power":
         for name, value in reals.items():

@@ -176,8 +176,8 @@ def test_all_faults_are_told_at_once_but_not_thousands() -> None:
 def test_buffers_that_do_not_fit_the_address_space_are_refused() -> None:
     net = copying()
     for _ in range(3):
-        net.memory(1 << 29)
-    with pytest.raises(DiagnosticError, match="must fit into 1073741824 bytes"):
+        net.memory(1 << 28)
+    with pytest.raises(DiagnosticError, match="must fit into 536870912 bytes"):
         allocated(net).place(load_configuration("nv_small"))
 
 

@@ -52,11 +52,6 @@ def imported(name: str, **options: Any) -> tuple[ModuleOp, FuncOp, ResourceStore
     return module, function, resources
 
 
-def machine(resources: ResourceStore) -> Machine:
-    # The vendor's compiler pads weights to the memory atom only: a remark of the device.
-    return Machine(resources, Mode.INTEGER, lenient=True)
-
-
 def entry(name: str) -> dict[str, Any]:
     (found,) = [e for e in json.loads(only(ARCHIVE, "manifest.json")) if e["tag"] == name]
     return found
@@ -71,7 +66,7 @@ def images() -> NDArray[np.int8]:
 def test_outputs_are_the_vendors_to_the_byte(name: str) -> None:
     _, function, resources = imported(name, raw_inputs={"data"}, raw_outputs={"ip2"})
     expected = np.frombuffer(only(ARCHIVE, f"/{name}.out4.bin"), np.int8).reshape(IMAGES, -1)
-    runner = machine(resources)
+    runner = Machine(resources, Mode.INTEGER)
     for image, output in zip(images(), expected, strict=True):
         np.testing.assert_array_equal(runner.run(function, {"data": image})["ip2"], output)
 
@@ -81,7 +76,7 @@ def test_typed_inputs_and_outputs_are_images_and_logits(name: str) -> None:
     module, function, resources = imported(name)
     assert configuration_of(module.body.first_op or module).name == entry(name)["cfg"]
     pixels = images().reshape(IMAGES, 32, 32, 4).transpose(0, 3, 1, 2)
-    runner = machine(resources)
+    runner = Machine(resources, Mode.INTEGER)
     for image, logits in zip(pixels, entry(name)["logits_int8"], strict=True):
         output = runner.run(function, {"data": image[np.newaxis]})["ip2"]
         assert output.shape == (1, 10, 1, 1)

@@ -103,7 +103,10 @@ def test_the_hosts_integers_are_read_by_the_hardware() -> None:
     ("change", "message"),
     [
         ({"op": {"op_type": 2}}, "has the kind 2, but there are 0 (power) and 1 (softmax)"),
-        ({"op": {"op_type": 1, "input_scale": 0.0}}, "softmax has input_scale = 0.0, but it must"),
+        (
+            {"op": {"op_type": 1, "input_scale": 0.0}},
+            "softmax has input_scale = 0.0, but it must be 1e-30 to 1e+30",
+        ),
         (
             {"op": {"op_type": 1, "input_scale": 1.0, "output_scale": float("nan")}},
             "softmax has output_scale = nan",

@@ -54,7 +54,7 @@ def refused(make: Any, message: str, target: str = "nv_full", **changes: Any) ->
         ("destination", {"address": -1}, "has the address index -1"),
         ("source", {"offset": 8}, "at offset 8 of memory 1, but it must be a multiple of 32"),
         ("source", {"line_stride": 100}, "line_stride = 100: must be a multiple of the memory"),
-        ("source", {"line_stride": 96}, "line_stride = 96, but a line of 4 atoms"),
+        ("source", {"line_stride": 96}, "line_stride = 96 and surf_stride = 512, which make its"),
         ("destination", {"offset": 32}, "takes 512 bytes for 'dst_data', but memory 2 has 480"),
         ("source", {"width": 3}, "a cube of 4x4x32 of one of 3x4x32, but they must be equal"),
         ("source", {"type": FLYING}, "takes its data from another unit, but has no fused parent"),
