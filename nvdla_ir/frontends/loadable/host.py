@@ -20,7 +20,7 @@ _OPERATION_BYTES = 24
 _OLD_OPERATION_BYTES = 16
 """Of the layout that has no scales; it knows FP16 only."""
 
-_LARGEST_SCALE = 1e30
+_SMALLEST_SCALE, _LARGEST_SCALE = 1e-30, 1e30
 """So that reals divided by a scale, or a scale times integers, are finite float32."""
 
 _KINDS = ("power", "softmax")
@@ -159,10 +159,10 @@ def _operation(
     reals = {name: record.real(name) for name in ("power", "scale", "shift")}
     scales = {name: record.real(name) for name in ("input_scale", "output_scale")}
     for name, value in scales.items():
-        if not 1 / _LARGEST_SCALE <= value <= _LARGEST_SCALE:
+        if not _SMALLEST_SCALE <= value <= _LARGEST_SCALE:
             raise DiagnosticError.at(
                 location,
-                f"{kind} has {name} = {value}, but it must be {1 / _LARGEST_SCALE} to "
+                f"{kind} has {name} = {value}, but it must be {_SMALLEST_SCALE} to "
                 f"{_LARGEST_SCALE}",
             )
     if kind == "power":
