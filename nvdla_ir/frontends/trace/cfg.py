@@ -10,10 +10,10 @@ from attrs import define, field
 from nvdla_ir.dialects.csb import PRIMARY, SECONDARY
 from nvdla_ir.files import read_text
 from nvdla_ir.frontends.trace.commands import Argument, Command, lex, read_number
-from nvdla_ir.frontends.trace.data import MAXIMUM_FILE_BYTES, Run, read_packets
+from nvdla_ir.frontends.trace.data import Run, read_packets
 from nvdla_ir.frontends.trace.faults import Faults
 from nvdla_ir.frontends.trace.files import data_file
-from nvdla_ir.frontends.trace.memory import PATTERNS, InitialMemory
+from nvdla_ir.frontends.trace.memory import MAXIMUM_DATA_BYTES, PATTERNS, InitialMemory
 from nvdla_ir.frontends.trace.steps import (
     BytesStep,
     CrcStep,
@@ -75,6 +75,8 @@ class _Reader:
         factory=dict["str", "tuple[Block, Register]"], init=False
     )
     _files: dict[str, list[Run]] = field(factory=dict[str, "list[Run]"], init=False)
+
+    _described: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._memory = InitialMemory(self.configuration.address_bits)
@@ -175,11 +177,6 @@ class _Reader:
                 command.location_of(pattern),
                 f"there is no pattern '{pattern.text}': there are {', '.join(PATTERNS)}",
             )
-        if pattern.text == "RANDOM" and size > MAXIMUM_FILE_BYTES:
-            raise DiagnosticError.at(
-                command.location_of(second),
-                f"{size} random bytes are more than the {MAXIMUM_FILE_BYTES} allowed",
-            )
         if size:
             step = self._memory.fill(command.location, memory, base, size, pattern.text)
             self._place(command, 4, step)
@@ -252,7 +249,14 @@ class _Reader:
         runs = self._files.get(argument.string)
         if runs is None:
             path = data_file(self.path.parent, argument.string, location)
-            runs = self._files[argument.string] = read_packets(path, self.faults)
+            runs = read_packets(path, self.faults)
+            self._described += sum(run.data.size for run in runs)
+            if self._described > MAXIMUM_DATA_BYTES:
+                raise DiagnosticError.at(
+                    location,
+                    f"the data files describe more than the {MAXIMUM_DATA_BYTES} bytes allowed",
+                )
+            self._files[argument.string] = runs
         return runs
 
     def _register(self, command: Command, index: int) -> tuple[Block, Register]:

@@ -16,7 +16,12 @@ def trace_file(path: Path) -> Path:
     Raises: DiagnosticError where there is none or there are several, and for other names.
     """
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        try:
+            found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        except OSError as error:
+            raise DiagnosticError.at(
+                UNKNOWN, f"cannot read '{path}': {error.strerror or error}"
+            ) from error
         if len(found) != 1:
             names = f": {', '.join(file.name for file in found[:8])}" if found else ""
             raise DiagnosticError.at(

@@ -18,6 +18,9 @@ _JOINED_GAP_BYTES = 1024
 
 _PATTERN_BYTES = {"ALL_ZERO": 0x00, "ONES": 0xFF, "AFIVE": 0xA5, "FIVEA": 0x5A}
 
+MAXIMUM_DATA_BYTES = 1 << 30
+"""How many bytes all loads of a trace may store together."""
+
 PATTERNS = (*_PATTERN_BYTES, "ADDR", "RANDOM", "X")
 
 
@@ -30,6 +33,7 @@ class InitialMemory:
 
     address_bits: int
     steps: list[LoadStep | FillStep] = field(factory=list["LoadStep | FillStep"])
+    _stored: int = 0
 
     def check(self, location: FileLineCol, address: int, size: int) -> None:
         """Raises: DiagnosticError where there is no such memory."""
@@ -61,6 +65,7 @@ class InitialMemory:
         self, location: FileLineCol, memory: str, base: int, runs: list[Run], name: str
     ) -> LoadStep:
         first = runs[0].offset
+        self._count(location, runs[-1].end - first)
         if len(runs) == 1:
             data = runs[0].data
         else:
@@ -82,6 +87,7 @@ class InitialMemory:
         self.check(location, address, size)
         step: LoadStep | FillStep
         if pattern == "RANDOM":
+            self._count(location, size)
             data = np.frombuffer(random.Random(address).randbytes(size), np.uint8)
             step = LoadStep(location, memory, address, data, f"random_{address:x}")
         else:
@@ -89,6 +95,15 @@ class InitialMemory:
             step = FillStep(location, memory, address, size, kind)
         self.steps.append(step)
         return step
+
+    def _count(self, location: FileLineCol, size: int) -> None:
+        self._stored += size
+        if self._stored > MAXIMUM_DATA_BYTES:
+            raise DiagnosticError.at(
+                location,
+                f"with {size} bytes more, the trace loads more than the {MAXIMUM_DATA_BYTES} bytes "
+                "allowed",
+            )
 
     def _image(self, memory: str, address: int, size: int) -> Bytes:
         """The bytes of memory after the commands so far."""
@@ -103,7 +118,8 @@ class InitialMemory:
             if isinstance(step, LoadStep):
                 target[:] = step.data[first - step.address : last - step.address]
             elif step.pattern == "ADDR":
-                target[:] = ((first + np.arange(last - first)) & 0xFF).astype(np.uint8)
+                bytes_of_a_page = np.arange(first, first + 256).astype(np.uint8)
+                target[:] = np.resize(bytes_of_a_page, target.shape)
             else:
                 target[:] = _PATTERN_BYTES[step.pattern]
         return image

@@ -298,3 +298,13 @@ def test_an_imported_module_is_text_that_parses_back(tmp_path: Path) -> None:
     checks = checks_of(run(module, resources))
     assert [check.passed for check in checks] == [True, True]
     assert function_of(module).sym_name == "main"
+
+
+def test_what_a_trace_loads_is_limited(tmp_path: Path) -> None:
+    data = "{offset:0, size:0x10000000, payload:} ,\n"
+    files = {f"{number}.dat": data for number in range(5)}
+    loads = [f'mem_load(pri_mem, 0x0, "{name}");' for name in files]
+    write_files(tmp_path, {**files, "copy.cfg": "\n".join(loads)})
+    with pytest.raises(DiagnosticError, match="more than the 1073741824 bytes") as caught:
+        import_trace(tmp_path, "nv_small", ResourceStore())
+    assert str(caught.value.diagnostics[0].location).endswith('copy.cfg":5:24')
