@@ -216,6 +216,11 @@ def _weights(operation: Operation, context: Context) -> Fields:
             operation,
             f"has '{name}' of {record['size']} bytes, but it must be a multiple of {alignment}",
         )
+        context.require(
+            record["type"] == operation.surface.part("weight_data")["type"],
+            operation,
+            f"has '{name}' in another memory than 'weight_data', but one register tells both",
+        )
         cube.require_room(record["size"], context)
         fields |= context.address_fields(f"{prefix}_ADDR_LOW", f"{prefix}_ADDR_HIGH", cube.address)
         if name == "weight_data":

@@ -21,7 +21,7 @@ from nvdla_ir.hw.configuration import (
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 
 _MOST_TASKS_OF_A_SUBMISSION = 24
-_MOST_STEPS = 1 << 14
+_MOST_STEPS = 1 << 13
 """Layers and host operations, so that no file of a few bytes runs forever."""
 
 _ATOM_OF_FEATURE_FORMAT = {36: 32, 37: 8}

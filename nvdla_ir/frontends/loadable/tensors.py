@@ -43,17 +43,18 @@ class BoundTensor:
 
 def tensor_names(buffers: Sequence[Buffer], fallback: str) -> list[str]:
     """A name for each buffer: that of its tensor, made fit for command lines and unique."""
-    names: list[str] = []
+    # names, each with the number that its next namesake may try
+    names: dict[str, int] = {}
     for index, buffer in enumerate(buffers):
         given = "" if buffer.tensor is None else buffer.tensor.name
         base = re.sub(r"[^\w.$/:-]", "_", given, flags=re.ASCII)[:_LONGEST_NAME]
         base = base if base.strip("-") else f"{fallback}{index}"
-        name, number = base, 0
+        name = base
         while name in names:
-            number += 1
-            name = f"{base}.{number}"
-        names.append(name)
-    return names
+            name = f"{base}.{names[base]}"
+            names[base] += 1
+        names[name] = 1
+    return list(names)
 
 
 def require_known(

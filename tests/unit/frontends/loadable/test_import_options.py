@@ -168,7 +168,7 @@ def test_submissions_have_limits() -> None:
     with pytest.raises(DiagnosticError, match="submission 0 has 25 tasks, but may have 24"):
         imported(net)
     net.lists["submit"] = [{"id": index, "task_id": [0] * 24} for index in range(700)]
-    with pytest.raises(DiagnosticError, match="runs more than 16384 operations"):
+    with pytest.raises(DiagnosticError, match="runs more than 8192 operations"):
         imported(net)
     net.lists["task"][0]["interface"] = 3
     with pytest.raises(DiagnosticError, match="is for the interface 3, but there are 1"):

@@ -19,6 +19,9 @@ from loadable_building import (
 )
 from loadable_running import Array, atoms, fields, full_range, imported, run
 
+from nvdla_ir.hw.formats.compressed_weights import compress_weights
+from nvdla_ir.hw.formats.weights import pack_weights
+
 SHAPE = (12, 5, 6)
 LAYOUTS = pytest.mark.parametrize("old", [False, True], ids=["current layout", "old layout"])
 
@@ -122,6 +125,57 @@ def test_convolution_flies_to_sdp_and_pdp(old: bool) -> None:
     scaled = clamped(np.sign(sums) * ((np.abs(sums) + 64) >> 7))
     expected = scaled[:, :4].reshape(10, 2, 2, 3, 2).max(axis=(2, 4))
     np.testing.assert_array_equal(run(net, {"x": values}, target="nv_small")["y"][0], expected)
+
+
+def test_weights_may_be_compressed() -> None:
+    net = Loadable()
+    shape, made_shape = (40, 2, 3), (48, 2, 3)
+    x, y = net.bound("x", INPUT, shape, 32), net.bound("y", OUTPUT, made_shape, 32)
+    weights = full_range(30, 48, 40, 1, 1)
+    weights[np.random.default_rng(31).random(weights.shape) < 0.6] = 0
+    surface = pack_weights(weights, kernels_per_group=32, channels_per_block=64)
+    packed = compress_weights(surface, 48, 40, 32)
+    names = ("weight_data", "wmb_data", "wgs_data")
+    parts = [array.tobytes() for array in (packed.data, packed.mask, packed.group_bytes)]
+    surfaces = {
+        name: cube(net.memory(len(part), part), shape, 32, size=len(part))
+        for name, part in zip(names, parts, strict=True)
+    }
+    made = cube(0, made_shape, 32, type=FLYING)
+    layer = convolution(cube(x, shape, 32), made, surfaces["weight_data"], 2, weight_format=1)
+    layer["surface"] |= surfaces
+    net.hardware_task(
+        [layer, sdp(made, cube(y, made_shape, 32), out_cvt={"scale": 1, "truncate": 8})]
+    )
+    values = full_range(32, 1, *shape)
+    sums = np.einsum("kc,chw->khw", weights[:, :, 0, 0].astype(int), values[0].astype(int))
+    expected = clamped(np.sign(sums) * ((np.abs(sums) + 128) >> 8))
+    np.testing.assert_array_equal(run(net, {"x": values}, target="nv_full")["y"][0], expected)
+
+
+def test_images_of_two_planes_are_given_as_bytes() -> None:
+    net = Loadable()
+    shape = (3, 2, 4)
+    x = net.memory(64, flags=1 | INPUT)
+    tensor = {"id": 0, "name": "x", "mem_id": x, "size": 64, "data_type": 5, "pixel_format": 28}
+    net.lists["tensor"] = [tensor | {"n": 1, "c": 3, "h": 2, "w": 4, "stride_1": 8}]
+    y = net.bound("y", OUTPUT, shape, 8)
+    made = cube(0, shape, 8, type=FLYING)
+    weights = net.memory(128, np.eye(3, dtype=np.int8).tobytes().ljust(128, b"\0"))
+    source = cube(x, shape, 8) | {"line_stride": 8, "surf_stride": 0}
+    converter = {"scale": 1, "enable": 1, "offset": 128}
+    layer = convolution(
+        source, made, cube(weights, shape, 8, size=128), 2, data_format=28, in_cvt=converter
+    )
+    layer["surface"] |= {"offset_u": 32, "in_line_uv_stride": 8}
+    net.hardware_task([layer, sdp(made, cube(y, shape, 8))])
+    pixels = np.random.default_rng(33).integers(0, 256, shape, np.uint8)
+    memory = np.zeros(64, np.uint8)
+    memory[:16].reshape(2, 8)[:, :4] = pixels[0]
+    memory[32:48] = pixels[[2, 1]].transpose(1, 2, 0).ravel()  # V is at the lower address
+    bytes_of_x = memory.view(np.int8)
+    results = run(net, {"x": bytes_of_x}, target="nv_small", raw_inputs={"x"})
+    np.testing.assert_array_equal(results["y"][0], pixels.astype(int) - 128)
 
 
 def test_pooling_from_memory_programs_reciprocals_and_padding() -> None:

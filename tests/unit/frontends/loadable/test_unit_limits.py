@@ -294,6 +294,19 @@ def test_convolution(changes: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_the_mask_of_compressed_weights_lies_beside_them() -> None:
+    net = Loadable()
+    x, y = net.bound("x", INPUT, SHAPE, ATOM), net.bound("y", OUTPUT, SHAPE, ATOM)
+    memory, sram = net.memory(1024, bytes(1024)), net.memory(128, domain=1)
+    made = cube(0, SHAPE, ATOM, type=FLYING)
+    weights = cube(memory, SHAPE, ATOM, size=1024)
+    layer = convolution(cube(x, SHAPE, ATOM), made, weights, 1, weight_format=1)
+    layer["surface"] |= {"wmb_data": cube(sram, SHAPE, ATOM, size=128, type=CV)}
+    net.hardware_task([layer, sdp(made, cube(y, SHAPE, ATOM))])
+    with pytest.raises(DiagnosticError, match="has 'wmb_data' in another memory than"):
+        imported(net, target="nv_full")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
