@@ -43,8 +43,8 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 
 _PREFIX = "NVDLA_"
 _SUFFIX = "_0"
+# The player takes the literal 1, which names no memory, for the primary one.
 _MEMORIES = {"pri_mem": PRIMARY, "sec_mem": SECONDARY, "1": PRIMARY}
-# The player takes this literal, no name of a memory, for the primary one.
 _MAXIMUM_REGION_BYTES = 1 << 30
 
 
@@ -72,10 +72,10 @@ class _Reader:
     trace: Trace = field(factory=Trace)
     _memory: InitialMemory = field(init=False)
     _names: dict[str, tuple[Block, Register]] = field(
-        factory=dict["str", "tuple[Block, Register]"], init=False
+        factory=dict[str, "tuple[Block, Register]"], init=False
     )
     _files: dict[str, list[Run]] = field(factory=dict[str, "list[Run]"], init=False)
-
+    # The bytes that all these files describe.
     _described: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -178,14 +178,18 @@ class _Reader:
                 f"there is no pattern '{pattern.text}': there are {', '.join(PATTERNS)}",
             )
         if size:
-            step = self._memory.fill(command.location, memory, base, size, pattern.text)
+            later = len(command.arguments) == 5
+            step = self._memory.fill(
+                command.location, memory, base, size, pattern.text, later=later
+            )
             self._place(command, 4, step)
 
     def load(self, command: Command) -> None:
         memory, base = self._memory_name(command, 0), self._address(command, 1)
         runs = self._packets(command, 2)
         name = Path(command.arguments[2].string).stem
-        for step in self._memory.load(command.location, memory, base, runs, name):
+        later = len(command.arguments) == 4
+        for step in self._memory.load(command.location, memory, base, runs, name, later=later):
             self._place(command, 3, step)
 
     def _place(self, command: Command, index: int, step: LoadStep | FillStep) -> None:

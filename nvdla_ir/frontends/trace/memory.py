@@ -46,38 +46,64 @@ class InitialMemory:
             )
 
     def load(
-        self, location: FileLineCol, memory: str, base: int, runs: list[Run], name: str
+        self,
+        location: FileLineCol,
+        memory: str,
+        base: int,
+        runs: list[Run],
+        name: str,
+        *,
+        later: bool = False,
     ) -> Iterator[LoadStep]:
-        """Steps that store ``runs`` at ``base``: one for all that are close together."""
+        """Steps that store ``runs`` at ``base``: one for all that are close together.
+
+        Loads that happen ``later``, when layers have run, leave alone what is between the runs.
+        """
         group: list[Run] = []
         for run in runs:
             self.check(location, base + run.offset, run.data.size)
-            if group and not 0 <= run.offset - group[-1].end <= _JOINED_GAP_BYTES:
-                yield self._join(location, memory, base, group, f"{name}_{group[0].offset:x}")
+            near = bool(group) and 0 <= run.offset - group[-1].end <= _JOINED_GAP_BYTES
+            if group and (later or not near):
+                yield self._step(location, memory, base, group, runs, name, later)
                 group = []
             group.append(run)
         if group:
-            whole = group[0] is runs[0]
-            part = name if whole else f"{name}_{group[0].offset:x}"
-            yield self._join(location, memory, base, group, part)
+            yield self._step(location, memory, base, group, runs, name, later)
 
-    def _join(
-        self, location: FileLineCol, memory: str, base: int, runs: list[Run], name: str
+    def _step(
+        self,
+        location: FileLineCol,
+        memory: str,
+        base: int,
+        group: list[Run],
+        runs: list[Run],
+        name: str,
+        later: bool,
     ) -> LoadStep:
-        first = runs[0].offset
-        self._count(location, runs[-1].end - first)
-        if len(runs) == 1:
-            data = runs[0].data
+        first = group[0].offset
+        size = group[-1].end - first
+        self._count(location, size)
+        if len(group) == 1:
+            data = group[0].data
         else:
-            data = self._image(memory, base + first, runs[-1].end - first)
-            for run in runs:
+            data = self._image(memory, base + first, size)
+            for run in group:
                 data[run.offset - first : run.end - first] = run.data
-        step = LoadStep(location, memory, base + first, data, name)
-        self.steps.append(step)
+        part = name if len(group) == len(runs) else f"{name}_{first:x}"
+        step = LoadStep(location, memory, base + first, data, part)
+        if not later:
+            self.steps.append(step)
         return step
 
     def fill(
-        self, location: FileLineCol, memory: str, address: int, size: int, pattern: str
+        self,
+        location: FileLineCol,
+        memory: str,
+        address: int,
+        size: int,
+        pattern: str,
+        *,
+        later: bool = False,
     ) -> LoadStep | FillStep:
         """The step that stores ``size`` bytes of a pattern.
 
@@ -93,7 +119,8 @@ class InitialMemory:
         else:
             kind = "AFIVE" if pattern == "X" else pattern
             step = FillStep(location, memory, address, size, kind)
-        self.steps.append(step)
+        if not later:
+            self.steps.append(step)
         return step
 
     def _count(self, location: FileLineCol, size: int) -> None:
@@ -118,7 +145,7 @@ class InitialMemory:
             if isinstance(step, LoadStep):
                 target[:] = step.data[first - step.address : last - step.address]
             elif step.pattern == "ADDR":
-                bytes_of_a_page = np.arange(first, first + 256).astype(np.uint8)
+                bytes_of_a_page = (np.arange(256) + (first & 0xFF)).astype(np.uint8)
                 target[:] = np.resize(bytes_of_a_page, target.shape)
             else:
                 target[:] = _PATTERN_BYTES[step.pattern]

@@ -17,11 +17,8 @@ from attrs import define, field
 from nvdla_ir.frontends.trace.faults import Faults
 from nvdla_ir.frontends.trace.rehearsal import Rehearsal
 from nvdla_ir.frontends.trace.steps import (
-    BytesStep,
-    CrcStep,
     Expectation,
-    FillStep,
-    LoadStep,
+    MemoryAction,
     NotifyStep,
     PollStep,
     StallStep,
@@ -65,8 +62,8 @@ class _Scheduler:
     _expected: dict[InterruptSource, deque[Expectation]] = field(
         factory=lambda: defaultdict["InterruptSource", "deque[Expectation]"](deque)
     )
-    _at_event: dict[str, list[LoadStep | FillStep | CrcStep | BytesStep]] = field(
-        factory=lambda: defaultdict[str, "list[LoadStep | FillStep | CrcStep | BytesStep]"](list)
+    _at_event: dict[str, list[MemoryAction]] = field(
+        factory=lambda: defaultdict[str, "list[MemoryAction]"](list)
     )
 
     def run(self) -> list[Step]:

@@ -143,6 +143,9 @@ Step = (
 )
 """What becomes operations."""
 
+MemoryAction = LoadStep | FillStep | CrcStep | BytesStep
+"""What is done to memory, or checked, when an event is set."""
+
 StreamStep = WriteStep | ReadStep | PollStep | ExpectStep | NotifyStep | StallStep
 """What stands in the command stream of a block."""
 
@@ -159,7 +162,5 @@ class Trace:
     memory: list[LoadStep | FillStep] = field(factory=list["LoadStep | FillStep"])
     commands: list[StreamStep] = field(factory=list["StreamStep"])
     expectations: list[Expectation] = field(factory=list["Expectation"])
-    at_events: list[tuple[str, LoadStep | FillStep | CrcStep | BytesStep]] = field(
-        factory=list["tuple[str, LoadStep | FillStep | CrcStep | BytesStep]"]
-    )
+    at_events: list[tuple[str, MemoryAction]] = field(factory=list["tuple[str, MemoryAction]"])
     consumed: list[tuple[str, FileLineCol]] = field(factory=list["tuple[str, FileLineCol]"])

@@ -25,6 +25,7 @@ from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.emit_registers import EmitRegisters
 from nvdla_ir.resources import ResourceStore
 from nvdla_ir.text.parser import parse
+from nvdla_ir.text.printer import print_operation
 
 ROOT = Path(__file__).resolve().parents[4]
 SHARED = ROOT.parent / "shared"
@@ -172,7 +173,8 @@ CONFIGURATIONS = (
 )
 @pytest.mark.parametrize("target", CONFIGURATIONS)
 def test_conformance_programs_survive_import_and_export(target: str, tmp_path: Path) -> None:
-    """Two programs of each class: played with mixed streams, exported, played and mixed again."""
+    """Two programs of each class: played with mixed streams, as text and back, exported, played
+    and mixed again."""
     index = json.loads((SHARED / "conformance" / "index.json").read_text())
     classes: dict[str, list[str]] = {}
     for name, case in index.items():
@@ -185,6 +187,10 @@ def test_conformance_programs_survive_import_and_export(target: str, tmp_path: P
             folder = tmp_path / target / name
             text = (folder / f"{name}.cfg").read_text()
             first = played(folder, {f"{name}.cfg": interleaved(text, seed)}, target)
+            if seed == 0:
+                printed = print_operation(first.module)
+                (parsed,) = parse(printed, default_context()).operations
+                assert print_operation(parsed) == printed
             files = export_trace(first.module, first.resources, {}, "t")
             second = played(tmp_path / "out" / name, files, target)
             assert len(second.checks) == len(first.checks)

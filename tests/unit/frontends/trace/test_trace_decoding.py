@@ -273,6 +273,23 @@ def test_memory_commands_may_wait_for_an_event(tmp_path: Path) -> None:
     assert memory_after(tmp_path, lines, 0, 8) == b"\xff" * 8
 
 
+def test_gaps_of_late_loads_are_left_alone(tmp_path: Path) -> None:
+    data = "{offset:0, size:1, payload:1} ,\n{offset:3, size:1, payload:2} ,\n"
+    lines = [
+        "mem_init(pri_mem, 0x0, 8, ONES, later);",
+        'mem_load(pri_mem, 0x0, "gaps.dat", latest);',
+        'mem_load(pri_mem, 0x4, "gaps.dat");',
+        "reg_write(NVDLA_SDP.D_CVT_SCALE_0, 0x1);",
+        "sync_notify(NVDLA_SDP, later);",
+        "sync_notify(NVDLA_SDP, latest);",
+    ]
+    found = memory_after(tmp_path, lines, 0, 8, **{"gaps.dat": data})
+    assert found == b"\x01\xff\xff\x02\xff\xff\xff\xff"
+    early = [line for line in lines if "later" not in line]
+    found = memory_after(tmp_path, early, 0, 8, **{"gaps.dat": data})
+    assert found == b"\x01\x00\x00\x02\x01\x00\x00\x02"
+
+
 def test_files_are_compared_up_to_their_size(tmp_path: Path) -> None:
     check = 'check_file(e, pri_mem, 0x0, 0x{:x}, "out.dat");'
     lines = ["sync_notify(NVDLA_SDP, e);", check.format(0x1F)]
