@@ -16,7 +16,6 @@ from nvdla_ir.dialects.csb import (
     INTERRUPT_CONTROL,
     MEMORY_BASE_ATTRIBUTE,
     MEMORY_BYTES_ATTRIBUTE,
-    PRIMARY,
     SECONDARY,
     ConfigureOp,
     DownloadOp,
@@ -180,7 +179,7 @@ class _Assembly:
             memory=_memory(tensor.buffer),
             line_stride=None if moves_bytes else tensor.line_stride,
             surface_stride=tensor.surface_stride if tensor.format == FEATURE else None,
-            format=tensor.format,
+            format=None if tensor.format == FEATURE else tensor.format,
         )
 
     def bind_output(self, name: str, buffer: Buffer, raw: bool) -> None:
@@ -212,7 +211,7 @@ class _Assembly:
             memory=_memory(tensor.buffer),
             line_stride=None if moves_bytes else tensor.line_stride,
             surface_stride=None if moves_bytes else tensor.surface_stride,
-            format=tensor.format,
+            format=BYTES if moves_bytes else None,
             result_types=[tensor.type],
         )
         op.output.name_hint = _hint(tensor.name)
@@ -407,11 +406,12 @@ def _named(names: Sequence[str]) -> list[dict[str, StringAttr]] | None:
     return [{NAME_ATTRIBUTE: StringAttr(name)} for name in names] or None
 
 
-def _memory(buffer: Buffer) -> str:
-    return SECONDARY if buffer.in_sram else PRIMARY
+def _memory(buffer: Buffer) -> str | None:
+    """What an operation says of the memory; the primary one goes without saying."""
+    return SECONDARY if buffer.in_sram else None
 
 
-def _transfer(surface: HostSurface) -> dict[str, int | str]:
+def _transfer(surface: HostSurface) -> dict[str, int | str | None]:
     return {
         "address": surface.place.address,
         "memory": _memory(surface.place.buffer),
