@@ -21,8 +21,7 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla.types import cube_shape
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.feature import FeatureLayout
-from nvdla_ir.hw.formats.image import ImageLayout
-from nvdla_ir.hw.pixels import PIXEL_FORMATS
+from nvdla_ir.interp.csb.memory import image_layout
 from nvdla_ir.interp.csb.run import device_of, executed_layers
 from nvdla_ir.interp.device.record import LayerRecord
 from nvdla_ir.interp.machine import Machine, Mode
@@ -131,13 +130,10 @@ def upload_regions(op: UploadOp, configuration: HardwareConfiguration) -> list[R
     if op.format == FEATURE:
         return [_cube(op, shape, configuration)]
     _, _, height, width = shape
-    atom = configuration.memory_atom
-    packed = ImageLayout.packed(PIXEL_FORMATS[op.format], height, width, atom)
-    strides = (op.line_stride, *packed.line_strides[1:])
-    layout = ImageLayout(packed.pixel_format, height, width, atom, strides)
+    layout = image_layout(op, height, width, configuration.memory_atom)
     return [
         Region(op.memory, op.address + plane * op.surface_stride, layout.size_bytes(plane))
-        for plane in range(len(strides))
+        for plane in range(len(layout.line_strides))
     ]
 
 

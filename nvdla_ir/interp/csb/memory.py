@@ -51,9 +51,9 @@ def fill(op: csb.FillOp, values: Values) -> None:
         if value is not None:
             memory.fill(op.address, op.size, value)
             return
-        memory.fill(op.address, op.size, 0)  # refuses what does not fit before it is made here
-        addresses = np.arange(op.size, dtype=np.uint64) + np.uint64(op.address & 0xFF)
-        memory.write(op.address, addresses.astype(np.uint8))
+        memory.reserve(op.address, op.size)  # refuses what does not fit before it is made here
+        cycle = (np.arange(256) + (op.address & 0xFF)).astype(np.uint8)
+        memory.write(op.address, np.resize(cycle, op.size))
 
 
 @kernel(csb.UploadOp, numbers=Numbers.STORED)
@@ -74,7 +74,8 @@ def upload(op: csb.UploadOp, values: Values) -> None:
             memory.write_strided(op.address, _strides(layout), atoms)
             return
         address = op.address
-        for plane in _image(op, image, atom).pack(image):
+        height, width = image.shape[1:]
+        for plane in image_layout(op, height, width, atom).pack(image):
             memory.write(address, plane)
             address += op.surface_stride
 
@@ -113,11 +114,11 @@ def _strides(layout: FeatureLayout) -> tuple[int, int, int, int]:
     return layout.surface_stride, layout.line_stride, layout.atom, 1
 
 
-def _image(op: csb.UploadOp, array: NDArray[Any], atom: int) -> ImageLayout:
+def image_layout(op: csb.UploadOp, height: int, width: int, atom: int) -> ImageLayout:
+    """How an image lies in memory. Raises: LayoutError for a format that is none."""
     pixel_format = PIXEL_FORMATS.get(op.format)
     if pixel_format is None:
         raise LayoutError(f"there is no pixel format '{op.format}'")
-    height, width = array.shape[1:]
     packed = ImageLayout.packed(pixel_format, height, width, atom)
     strides = (op.line_stride, *packed.line_strides[1:])
     return ImageLayout(pixel_format, height, width, atom, strides)
