@@ -1,0 +1,145 @@
+"""A Network as an ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx
+from network import INPUT, Layer, Network
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+OPSET = 17
+
+
+def onnx_model(network: Network, batch: int = 1) -> onnx.ModelProto:
+    """Nodes are called as layers are, and so are their outputs."""
+    nodes: list[NodeProto] = []
+    initializers: list[TensorProto] = []
+    for layer in network.layers:
+        for name, weights in layer.weights.items():
+            initializers.append(numpy_helper.from_array(weights, f"{layer.name}.{name}"))
+        made, constants = _WRITERS[layer.kind](layer)
+        nodes += made
+        initializers += constants
+    shapes = {layer.name: layer.shape for layer in network.layers}
+    graph = helper.make_graph(
+        nodes,
+        network.name,
+        [_value(INPUT, (batch, *network.input_shape))],
+        [_value(name, (batch, *shapes[name])) for name in network.outputs],
+        initializers,
+    )
+    return helper.make_model(
+        graph,
+        producer_name="nvdla-ir zoo",
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=8,
+    )
+
+
+_Made = tuple[Sequence[NodeProto], Sequence[TensorProto]]
+
+
+def _value(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _node(layer: Layer, operator: str, *weights: str, **attributes: object) -> _Made:
+    operands = [*layer.inputs, *(f"{layer.name}.{w}" for w in weights if w in layer.weights)]
+    return [helper.make_node(operator, operands, [layer.name], layer.name, **attributes)], []
+
+
+def _plain(operator: str, **attributes: object) -> Callable[[Layer], _Made]:
+    return lambda layer: _node(layer, operator, **attributes)
+
+
+def _conv(layer: Layer) -> _Made:
+    p = layer.parameters
+    attributes: dict[str, object] = {
+        "kernel_shape": [p["kernel"]] * 2,
+        "strides": [p["stride"]] * 2,
+        "pads": [p["pad"]] * 4,
+        "group": p["groups"],
+    }
+    if layer.kind == "deconv":
+        return _node(layer, "ConvTranspose", "weight", "bias", **attributes)
+    return _node(layer, "Conv", "weight", "bias", dilations=[p["dilation"]] * 2, **attributes)
+
+
+def _pool(layer: Layer) -> _Made:
+    p = layer.parameters
+    attributes: dict[str, object] = {
+        "kernel_shape": [p["kernel"]] * 2,
+        "strides": [p["stride"]] * 2,
+        "pads": [p["pad"]] * 4,
+        "ceil_mode": int(p["ceil"]),
+    }
+    if layer.kind == "average_pool":
+        return _node(layer, "AveragePool", count_include_pad=1, **attributes)
+    return _node(layer, "MaxPool", **attributes)
+
+
+def _fully_connected(layer: Layer) -> _Made:
+    flat = f"{layer.name}.flat"
+    operands = [flat, f"{layer.name}.weight", f"{layer.name}.bias"]
+    return [
+        helper.make_node("Flatten", layer.inputs, [flat], flat, axis=1),
+        helper.make_node("Gemm", operands, [layer.name], layer.name, transB=1),
+    ], []
+
+
+def _batch_norm(layer: Layer) -> _Made:
+    epsilon = layer.parameters["epsilon"]
+    return _node(layer, "BatchNormalization", "gamma", "beta", "mean", "variance", epsilon=epsilon)
+
+
+def _relu6(layer: Layer) -> _Made:
+    limits = [helper.make_tensor(f"{layer.name}.{n}", TensorProto.FLOAT, [], [v])
+              for n, v in (("low", 0.0), ("high", 6.0))]  # fmt: skip
+    operands = [*layer.inputs, *(limit.name for limit in limits)]
+    return [helper.make_node("Clip", operands, [layer.name], layer.name)], limits
+
+
+def _upsample(layer: Layer) -> _Made:
+    factor = float(layer.parameters["scale"])
+    scales = helper.make_tensor(
+        f"{layer.name}.scales", TensorProto.FLOAT, [4], [1.0, 1.0, factor, factor]
+    )
+    node = helper.make_node(
+        "Resize",
+        [*layer.inputs, "", scales.name],
+        [layer.name],
+        layer.name,
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+    return [node], [scales]
+
+
+def _lrn(layer: Layer) -> _Made:
+    p = layer.parameters
+    return _node(layer, "LRN", size=p["size"], alpha=p["alpha"], beta=p["beta"], bias=p["k"])
+
+
+_WRITERS: dict[str, Callable[[Layer], _Made]] = {
+    "conv": _conv,
+    "deconv": _conv,
+    "fully_connected": _fully_connected,
+    "batch_norm": _batch_norm,
+    "relu": _plain("Relu"),
+    "relu6": _relu6,
+    "leaky_relu": lambda layer: _node(layer, "LeakyRelu", alpha=layer.parameters["slope"]),
+    "sigmoid": _plain("Sigmoid"),
+    "tanh": _plain("Tanh"),
+    "dropout": _plain("Dropout"),
+    "softmax": _plain("Softmax", axis=1),
+    "add": _plain("Add"),
+    "concat": _plain("Concat", axis=1),
+    "lrn": _lrn,
+    "upsample": _upsample,
+    "max_pool": _pool,
+    "average_pool": _pool,
+    "same_max_pool": _plain("MaxPool", kernel_shape=[2, 2], strides=[1, 1], pads=[0, 0, 1, 1]),
+    "global_average_pool": _plain("GlobalAveragePool"),
+}

@@ -1,0 +1,67 @@
+"""Residual networks, with the layer names of the Caffe models."""
+
+from __future__ import annotations
+
+from network import Builder, Network
+
+_CLASSES = 1000
+_STAGES = "2345"
+
+
+def resnet18(seed: int = 0, width: float = 1.0) -> Network:
+    net, x = _start("resnet18", seed, width)
+    for stage, kernels in zip(_STAGES, (64, 128, 256, 512), strict=True):
+        for block in "ab":
+            stride = 2 if block == "a" and stage != "2" else 1
+            x = _basic(net, x, stage + block, max(4, int(kernels * width)), stride)
+    return _finish(net, x)
+
+
+def resnet50(seed: int = 0, width: float = 1.0) -> Network:
+    net, x = _start("resnet50", seed, width)
+    for stage, kernels, count in zip(_STAGES, (64, 128, 256, 512), (3, 4, 6, 3), strict=True):
+        for block in "abcdef"[:count]:
+            stride = 2 if block == "a" and stage != "2" else 1
+            x = _bottleneck(net, x, stage + block, max(4, int(kernels * width)), stride)
+    return _finish(net, x)
+
+
+def _start(name: str, seed: int, width: float) -> tuple[Builder, str]:
+    net = Builder(name, (3, 224, 224), seed)
+    x = net.conv(net.input, "conv1", max(4, int(64 * width)), 7, stride=2, pad=3)
+    x = net.relu(net.batch_norm(x, "bn_conv1", "scale_conv1"), "conv1_relu")
+    return net, net.max_pool(x, "pool1", 3, 2, ceil=True)
+
+
+def _finish(net: Builder, x: str) -> Network:
+    x = net.average_pool(x, "pool5", 7, 1)
+    return net.finish(net.softmax(net.fully_connected(x, "fc1000", _CLASSES), "prob"))
+
+
+def _branch(net: Builder, x: str, branch: str, kernels: int, kernel: int, stride: int = 1) -> str:
+    x = net.conv(x, f"res{branch}", kernels, kernel, stride=stride, pad=kernel // 2, bias=False)
+    return net.batch_norm(x, f"bn{branch}", f"scale{branch}")
+
+
+def _joined(net: Builder, shortcut: str, x: str, name: str) -> str:
+    return net.relu(net.add(shortcut, x, f"res{name}"), f"res{name}_relu")
+
+
+def _basic(net: Builder, x: str, name: str, kernels: int, stride: int) -> str:
+    shortcut = x
+    if stride != 1 or net.channels(x) != kernels:
+        shortcut = _branch(net, x, f"{name}_branch1", kernels, 1, stride)
+    x = net.relu(
+        _branch(net, x, f"{name}_branch2a", kernels, 3, stride), f"res{name}_branch2a_relu"
+    )
+    return _joined(net, shortcut, _branch(net, x, f"{name}_branch2b", kernels, 3), name)
+
+
+def _bottleneck(net: Builder, x: str, name: str, kernels: int, stride: int) -> str:
+    shortcut = x
+    if stride != 1 or net.channels(x) != 4 * kernels:
+        shortcut = _branch(net, x, f"{name}_branch1", 4 * kernels, 1, stride)
+    x = _branch(net, x, f"{name}_branch2a", kernels, 1, stride)
+    x = net.relu(x, f"res{name}_branch2a_relu")
+    x = net.relu(_branch(net, x, f"{name}_branch2b", kernels, 3), f"res{name}_branch2b_relu")
+    return _joined(net, shortcut, _branch(net, x, f"{name}_branch2c", 4 * kernels, 1), name)

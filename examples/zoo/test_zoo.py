@@ -1,0 +1,82 @@
+"""The zoo's networks: shapes, sizes, and that ONNX files of them are sound."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from zoo import TOPOLOGIES, main
+
+onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
+
+OUTPUTS = {
+    "lenet5": [(10,)],
+    "alexnet": [(1000,)],
+    "vgg16": [(1000,)],
+    "googlenet": [(1000,)],
+    "resnet18": [(1000,)],
+    "resnet50": [(1000,)],
+    "squeezenet": [(1000, 1, 1)],
+    "mobilenet_v1": [(1000, 1, 1)],
+    "mobilenet_v2": [(1000, 1, 1)],
+    "tiny_yolo_v2": [(125, 13, 13)],
+    "tiny_yolo_v3": [(255, 13, 13), (255, 26, 26)],
+    "unet": [(2, 128, 128)],
+}
+PARAMETERS = {
+    # As published, plus the batch norms' running statistics, which ours are counted with.
+    "alexnet": 60_965_224,
+    "resnet50": 25_557_032 + 53_120 + 64,  # the Caffe model's first convolution has a bias
+    "squeezenet": 1_235_496,
+    "mobilenet_v1": 4_231_976 + 21_888,
+    "mobilenet_v2": 3_504_872 + 34_112,
+}
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_outputs_have_the_known_shapes(name: str) -> None:
+    network = TOPOLOGIES[name](width=0.125)
+    shapes = {layer.name: layer.shape for layer in network.layers}
+    assert [shapes[output] for output in network.outputs] == OUTPUTS[name]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_as_many_as_published(name: str) -> None:
+    assert TOPOLOGIES[name]().parameter_count == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_onnx_runtime_computes_what_the_shapes_say(name: str) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    from onnx_writer import onnx_model
+
+    network = TOPOLOGIES[name](width=0.125)
+    model = onnx_model(network)
+    onnx.checker.check_model(model, full_check=True)
+    session = runtime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    x = np.random.default_rng(0).standard_normal((1, *network.input_shape), np.float32)
+    outputs = session.run(None, {"data": x})
+    assert [output.shape[1:] for output in outputs] == OUTPUTS[name]
+    assert all(np.isfinite(output).all() and output.std() > 1e-5 for output in outputs)
+
+
+def test_weights_depend_on_seed_and_layer_alone() -> None:
+    first, again, other = (TOPOLOGIES["lenet5"](seed=seed) for seed in (0, 0, 1))
+    for a, b, c in zip(first.layers, again.layers, other.layers, strict=True):
+        for name, weights in a.weights.items():
+            np.testing.assert_array_equal(weights, b.weights[name])
+            assert (weights != c.weights[name]).any()
+
+
+def test_the_script_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lenet5", str(tmp_path / "lenet.onnx")]) == 0
+    assert len(onnx.load(tmp_path / "lenet.onnx").graph.node) == 14
+    assert main([]) == 0
+    assert "resnet50" in capsys.readouterr().out
