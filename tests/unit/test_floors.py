@@ -35,6 +35,7 @@ FLOORS: dict[str, float] = {
     "interp": 4,
     "passes": 5,
     "calibration": 5,
+    "evaluation": 5,
     "frontends": 5,
     "backends": 5,
     "testing": 6,
@@ -45,6 +46,9 @@ FLOORS: dict[str, float] = {
 NEIGHBOURS = {
     # The pass import-calibration reads tables.
     ("passes", "calibration"),
+    # Networks are quantized to be evaluated.
+    ("evaluation", "passes"),
+    ("evaluation", "calibration"),
 }
 """Packages on the same floor of which the first may import the second."""
 

@@ -1,0 +1,219 @@
+"""One run of a program, and what it computed for each layer of the network.
+
+A layer is known by its name on every level: the last of an operation's ``layers``. Of several
+operations with the name, the last one in the program has the layer's output. On the level of
+registers the outputs lie in memory; the device's records tell where.
+"""
+
+# numpy's stubs leave parts of many overloads unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import evolve, field, frozen
+from numpy.typing import NDArray
+
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.quant import CalibratedType, QuantizeCastOp, QuantizedType
+from nvdla_ir.interp.machine import Machine, Mode
+from nvdla_ir.interp.quantization import dequantize, element_of, round_to_grid
+from nvdla_ir.ir.operation import BlockArgument, Operation
+from nvdla_ir.ir.types import FloatType
+from nvdla_ir.resources import ResourceStore
+
+if TYPE_CHECKING:
+    from nvdla_ir.interp.device.record import LayerRecord
+
+Array = NDArray[Any]
+
+IN_MEMORY = "memory"
+"""In place of an operation's name: the layer's output was found in the device's memory."""
+
+
+@frozen(eq=False)
+class Executable:
+    """A function, its tensors, and how it is executed."""
+
+    func: FuncOp
+    resources: ResourceStore
+    mode: Mode
+    lenient: bool = False
+
+
+@frozen(eq=False)
+class LayerOutput:
+    """What one layer computed: [N, …].
+
+    array:     reals, or stored integers
+    element:   what the stored integers mean; None for reals, and for bytes in memory, of which
+               only ``stored`` is known
+    stored:    whether ``array`` has stored integers
+    operation: the name of the operation, or ``IN_MEMORY``
+    """
+
+    array: Array
+    element: QuantizedType | None
+    stored: bool
+    operation: str
+
+    @property
+    def size(self) -> int:
+        """Elements of one image."""
+        return self.array.size // max(len(self.array), 1) if self.array.ndim else 1
+
+    def reals(self) -> Array | None:
+        """The numbers it stands for; None where they are not known."""
+        if not self.stored:
+            return self.array
+        return None if self.element is None else dequantize(self.array, self.element)
+
+    def typed_as(self, other: LayerOutput) -> LayerOutput:
+        """Bytes in memory, read as the type that the same layer has in another program."""
+        element = other.element
+        if self.element is not None or not self.stored or element is None:
+            return self
+        fits = element.storage.width == self.array.dtype.itemsize * 8
+        return evolve(self, element=element) if fits else self
+
+
+@frozen(eq=False)
+class Recording:
+    """What one run computed.
+
+    layers:  by name, then by number of elements of an image, in the order of the program
+    outputs: by name, as the machine gives them
+    """
+
+    layers: dict[str, dict[int, LayerOutput]] = field(factory=dict[str, "dict[int, LayerOutput]"])
+    outputs: dict[str, Array] = field(factory=dict[str, Array])
+
+    def add(self, name: str, output: LayerOutput) -> None:
+        by_size = self.layers.setdefault(name, {})
+        by_size.pop(output.size, None)
+        by_size[output.size] = output
+
+    @staticmethod
+    def joined(recordings: Sequence[Recording]) -> Recording:
+        """Those of several images, one behind the other."""
+        if len(recordings) == 1:
+            return recordings[0]
+        joined = Recording()
+        for name, by_size in recordings[0].layers.items():
+            for size, output in by_size.items():
+                arrays = [recording.layers[name][size].array for recording in recordings]
+                joined.add(name, evolve(output, array=np.concatenate(arrays)))
+        for name in recordings[0].outputs:
+            joined.outputs[name] = np.concatenate([r.outputs[name] for r in recordings])
+        return joined
+
+
+class Recorder:
+    """Executes a program and records its layers.
+
+    wanted: the names of layers that are recorded; None for all
+    """
+
+    def __init__(self, executable: Executable, wanted: Collection[str] | None = None) -> None:
+        self.executable = executable
+        self.wanted = wanted
+        self._machine = Machine(
+            executable.resources, executable.mode, self._observe, executable.lenient
+        )
+        self._recording = Recording()
+        self._layers_seen = 0
+        self._on_device = any(op.name.startswith("csb.") for op in executable.func.body.operations)
+
+    @property
+    def takes_any_batch(self) -> bool:
+        """Whether several images can be run at once. Raises: DiagnosticError"""
+        return self._machine.takes_any_batch(self.executable.func)
+
+    def run(self, inputs: Mapping[str, Array]) -> Recording:
+        """One run; ``inputs`` are as the machine takes them. Raises: DiagnosticError"""
+        func = self.executable.func
+        self._recording = Recording()
+        self._layers_seen = 0
+        for argument in func.body.arguments:
+            self._record_argument(argument, inputs)
+        self._recording.outputs.update(self._machine.run(func, inputs))
+        recording, self._recording = self._recording, Recording()
+        return recording
+
+    def _record_argument(self, argument: BlockArgument, inputs: Mapping[str, Array]) -> None:
+        name = self.executable.func.argument_name(argument)
+        array = inputs.get(name)
+        if array is None:
+            return  # the machine says so
+        element = element_of(argument.type)
+        if self.executable.mode is Mode.FAKE_QUANTIZED and isinstance(
+            element, CalibratedType | QuantizedType
+        ):
+            array = round_to_grid(array, element)
+        self._record(name, array, element, "argument")
+
+    def _observe(self, op: Operation, results: Sequence[Any]) -> None:
+        if self._on_device:
+            self._observe_device()
+        name = output_name(op, self.executable.func)
+        if name is not None and len(results) == 1:
+            self._record(name, results[0], element_of(op.results[0].type), op.name)
+
+    def _record(self, name: str, array: Array, element: object, operation: str) -> None:
+        if self.wanted is not None and name not in self.wanted:
+            return
+        if isinstance(element, QuantizedType):
+            stored = self.executable.mode is Mode.INTEGER
+            output = LayerOutput(array, element if stored else None, stored, operation)
+        elif isinstance(element, FloatType | CalibratedType):
+            output = LayerOutput(array, None, stored=False, operation=operation)
+        else:
+            return
+        self._recording.add(name, output)
+
+    # -------------------------------------------------------------- on the device
+
+    def _observe_device(self) -> None:
+        """Read what the layers that just ran wrote, before others write there."""
+        from nvdla_ir.interp.csb.run import executed_layers
+
+        layers = executed_layers(self._machine)
+        for layer in layers[self._layers_seen :]:
+            if layer.names and (self.wanted is None or layer.names[-1] in self.wanted):
+                self._record_memory(layer.names[-1], layer.record)
+        self._layers_seen = len(layers)
+
+    def _record_memory(self, name: str, record: LayerRecord) -> None:
+        from nvdla_ir.hw.formats.feature import from_atoms
+        from nvdla_ir.interp.csb.run import device_of
+        from nvdla_ir.interp.device.areas import MemoryCube
+
+        device = device_of(self._machine)
+        if device is None or len(record.writes) != 1:
+            return
+        area = record.writes[0]
+        if not isinstance(area, MemoryCube) or area.element_bytes != 1 or area.batches != 1:
+            return
+        memory = device.primary if area.memory == device.primary.name else device.secondary
+        atoms = memory.read_strided(
+            area.base,
+            (area.surfaces, area.height, area.width, area.atom_bytes),
+            (area.surface_stride, area.line_stride, area.atom_bytes, 1),
+        )
+        cube: Array = from_atoms(atoms, area.channels)
+        array = cube.view(np.int8).reshape(1, *cube.shape).copy()
+        self._recording.add(name, LayerOutput(array, None, stored=True, operation=IN_MEMORY))
+
+
+def output_name(op: Operation, func: FuncOp) -> str | None:
+    """The name of the layer, or of the input of ``func``, whose tensor ``op`` computes."""
+    if isinstance(op, LayerOp):
+        return op.layers[-1] if op.layers else None
+    if isinstance(op, QuantizeCastOp) and isinstance(op.input, BlockArgument):
+        return func.argument_name(op.input)
+    return None
