@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.calibrated import takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe
 from nvdla_ir.dialects.nn import ViewOp
-from nvdla_ir.dialects.quant import CalibratedType
 from nvdla_ir.ir.definition import Op
 from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.operation import Operation, Value
-from nvdla_ir.ir.types import F32, FloatType, TensorType
+from nvdla_ir.ir.types import FloatType, TensorType
 from nvdla_ir.passes.base import Condition
-
-_ANY_RANGE = CalibratedType(F32, -1.0, 1.0)
 
 
 def no_operation(*classes: type[Op], hint: str = "") -> Condition:
@@ -68,23 +66,3 @@ def _computes_integers(op: Operation) -> bool:
 
 def _is_plain_float(value: Value) -> bool:
     return isinstance(value.type, TensorType) and isinstance(value.type.element, FloatType)
-
-
-def float_element(value: Value) -> FloatType | None:
-    """The float type in which the elements of ``value`` are expressed, calibrated or not; None
-    where they are integers."""
-    element = value.type.element if isinstance(value.type, TensorType) else None
-    if isinstance(element, CalibratedType):
-        element = element.expressed
-    return element if isinstance(element, FloatType) else None
-
-
-def takes_calibrated_result(op: Operation) -> bool:
-    """Whether ``op`` is a layer with one float result that may have a calibrated range. What the
-    host computes in floats may not."""
-    if not isinstance(op, LayerOp) or len(op.results) != 1:
-        return False
-    result = op.results[0]
-    if float_element(result) is None or not isinstance(result.type, TensorType):
-        return False
-    return op.definition.results[0].constraint.accepts(result.type.with_element(_ANY_RANGE))

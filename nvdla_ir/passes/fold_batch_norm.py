@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.calibrated import float_element
 from nvdla_ir.dialects.layer import LayerOp, describe, layers_of
 from nvdla_ir.dialects.nn import (
     BatchNormOp,
@@ -24,7 +25,7 @@ from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import F32, FloatType, TensorType
 from nvdla_ir.passes.base import Pass, Session
-from nvdla_ir.passes.conditions import float_element, no_operation
+from nvdla_ir.passes.conditions import no_operation
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from nvdla_ir.calibration.table import CalibrationTable, read_table
 from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.nn import ViewOp, tensor_type
@@ -16,7 +17,7 @@ from nvdla_ir.ir.diagnostics import Diagnostic
 from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.base import Pass, Session, option
-from nvdla_ir.passes.conditions import calibrated, float_element, takes_calibrated_result
+from nvdla_ir.passes.conditions import calibrated
 
 
 @frozen
