@@ -145,6 +145,13 @@ class ConvolutionPipeline:
         rows = csc["WEIGHT_HEIGHT_EXT"] + 1
         channels = csc["WEIGHT_CHANNEL_EXT"] + 1
         group, block = hardware.atomic_k, hardware.atomic_c
+        needed = kernels * channels * rows * (csc["WEIGHT_WIDTH_EXT"] + 1)
+        self._environment.unsupported(
+            len(surface) >= needed,
+            cdma,
+            "WEIGHT_REUSE" if cdma["WEIGHT_REUSE"] else "WEIGHT_BYTES",
+            f"there are {len(surface)} bytes of weights, but this layer needs {needed}",
+        )
         if csc["CONV_MODE"] == 1:
             weights = unpack_winograd_weights(surface, (kernels, channels, TILE, TILE), group)
         elif csc["DATAIN_FORMAT"] == 0:

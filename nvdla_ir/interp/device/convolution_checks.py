@@ -43,7 +43,7 @@ def check_convolution(environment: Environment, units: Mapping[str, Fields]) -> 
     for name in ("WIDTH", "HEIGHT", "CHANNEL"):
         field = f"DATAOUT_{name}"
         _check_equal(environment, cacc, field, csc[field], f"CSC.{field}")
-        _check_equal(environment, units["SDP"], name, csc[field], f"CSC.{field}")
+        _must_equal(environment, units["SDP"], name, csc[field], f"CSC.{field}")
     _check_equal(environment, csc, "DATAOUT_CHANNEL", csc["WEIGHT_KERNEL"], "WEIGHT_KERNEL")
     _check_equal(environment, cacc, "BATCHES", cdma["BATCHES"], "CDMA.BATCHES")
     _check_equal(environment, units["SDP"], "BATCH_NUMBER", cdma["BATCHES"], "CDMA.BATCHES")
@@ -75,6 +75,11 @@ def _check_equal(
     environment.require(fields[name] == right, fields, name, f"must equal {what}, {right}")
 
 
+def _must_equal(environment: Environment, fields: Fields, name: str, right: int, what: str) -> None:
+    """Like `_check_equal`, but for what no layer can do without."""
+    environment.unsupported(fields[name] == right, fields, name, f"must equal {what}, {right}")
+
+
 def _check_modes(environment: Environment, units: Mapping[str, Fields]) -> None:
     """Precisions, Winograd, compression, batches: what the configuration has."""
     hardware = environment.configuration
@@ -83,6 +88,7 @@ def _check_modes(environment: Environment, units: Mapping[str, Fields]) -> None:
             _check_equal(environment, fields, "CONV_MODE", units["CDMA"]["CONV_MODE"], "CDMA's")
             _check_int8(environment, fields, "PROC_PRECISION")
     cdma, csc = units["CDMA"], units["CSC"]
+    _must_equal(environment, csc, "CONV_MODE", cdma["CONV_MODE"], "CDMA's")
     _check_int8(environment, cdma, "IN_PRECISION")
     environment.require(
         hardware.has_winograd or cdma["CONV_MODE"] == 0,
@@ -113,7 +119,7 @@ def _check_modes(environment: Environment, units: Mapping[str, Fields]) -> None:
             environment.require(cdma[name] == 0, cdma, name, "only pitch-linear images exist")
         for name in ("X_DILATION_EXT", "Y_DILATION_EXT"):
             environment.require(csc[name] == 0, csc, name, "must be 0 with image input")
-        environment.require(csc["Y_EXTENSION"] < 3, csc, "Y_EXTENSION", "must be 0, 1 or 2")
+        environment.unsupported(csc["Y_EXTENSION"] < 3, csc, "Y_EXTENSION", "must be 0, 1 or 2")
 
 
 def _check_winograd(environment: Environment, cdma: Fields, csc: Fields) -> None:
@@ -129,17 +135,17 @@ def _check_winograd(environment: Environment, cdma: Fields, csc: Fields) -> None
         _check_equal(environment, csc, name, 0, "0 with Winograd:")
     folded = (cdma["CONV_X_STRIDE"] + 1) * (cdma["CONV_Y_STRIDE"] + 1)
     lanes = align_up(cdma["DATAIN_CHANNEL"] + 1, environment.configuration.memory_atom)
-    _check_equal(
-        environment, csc, "DATAIN_CHANNEL_EXT", lanes * folded - 1, "the folded channels - 1,"
+    _must_equal(
+        environment, csc, "DATAIN_CHANNEL_EXT", lanes * folded - 1, "the folded channels - 1"
     )
     for axis, near, far, size in (
         ("Y", "TOP", "BOTTOM", "HEIGHT"),
         ("X", "LEFT", "RIGHT", "WIDTH"),
     ):
         extended = csc[f"DATAIN_{size}_EXT"] + 1
-        _check_equal(environment, cdma, f"DATAIN_{size}_EXT", extended - 1, "CSC's")
+        _must_equal(environment, cdma, f"DATAIN_{size}_EXT", extended - 1, "CSC's")
         _check_equal(
-            environment, csc, f"DATAIN_{size}_EXT", csc[f"DATAOUT_{size}"] + 4, "the output + 3,"
+            environment, csc, f"DATAIN_{size}_EXT", csc[f"DATAOUT_{size}"] + 4, "the output + 3"
         )
         padded = cdma[f"PAD_{near}"] + cdma[f"DATAIN_{size}"] + 1 + cdma[f"PAD_{far}"]
         environment.require(
@@ -156,7 +162,7 @@ def _check_winograd(environment: Environment, cdma: Fields, csc: Fields) -> None
         environment.unsupported(
             size % 4 == 0, csc, f"DATAOUT_{name}", "one more must be a multiple of 4 with Winograd"
         )
-        _check_equal(environment, csc, f"WEIGHT_{name}_EXT", 3, "3 with Winograd:")
+        _must_equal(environment, csc, f"WEIGHT_{name}_EXT", 3, "3 with Winograd:")
         environment.unsupported(
             csc[f"DATAIN_{name}_EXT"] + 1 >= size + 2,
             csc,
@@ -180,7 +186,7 @@ def _check_sizes(environment: Environment, cdma: Fields, csc: Fields) -> None:
     channels = csc["DATAIN_CHANNEL_EXT"] + 1
     taps = csc["WEIGHT_CHANNEL_EXT"] + 1
     if not winograd:
-        _check_equal(
+        _must_equal(
             environment, csc, "DATAIN_CHANNEL_EXT", cdma["DATAIN_CHANNEL"], "CDMA.DATAIN_CHANNEL"
         )
         _check_equal(
@@ -195,14 +201,15 @@ def _check_sizes(environment: Environment, cdma: Fields, csc: Fields) -> None:
             f"with image input, one more must be a multiple of the {channels} channels",
         )
     else:
-        _check_equal(environment, csc, "WEIGHT_CHANNEL_EXT", channels - 1, "DATAIN_CHANNEL_EXT")
+        _must_equal(environment, csc, "WEIGHT_CHANNEL_EXT", channels - 1, "DATAIN_CHANNEL_EXT")
     kernel_bytes = taps * (csc["WEIGHT_HEIGHT_EXT"] + 1) * (csc["WEIGHT_WIDTH_EXT"] + 1)
-    _check_equal(environment, cdma, "BYTE_PER_KERNEL", kernel_bytes - 1, "the kernel's bytes - 1")
+    same = _must_equal if cdma["WEIGHT_FORMAT"] else _check_equal
+    same(environment, cdma, "BYTE_PER_KERNEL", kernel_bytes - 1, "the kernel's bytes - 1")
     if cdma["WEIGHT_FORMAT"] == 0:
         # The manual pads the surface to 128 bytes; the vendor's compiler does not, and its programs
         # run on the hardware all the same.
         surface = (csc["WEIGHT_KERNEL"] + 1) * kernel_bytes
-        environment.require(
+        environment.unsupported(
             cdma["WEIGHT_BYTES"] >= surface,
             cdma,
             "WEIGHT_BYTES",
@@ -219,7 +226,7 @@ def _check_windows(environment: Environment, cdma: Fields, csc: Fields) -> None:
     columns = (csc["WEIGHT_CHANNEL_EXT"] + 1) // channels if image else csc["WEIGHT_WIDTH_EXT"] + 1
     if image:
         lines = 1 << csc["Y_EXTENSION"]
-        environment.require(
+        environment.unsupported(
             lines == 1
             or post_extension_fits(
                 channels,
@@ -268,14 +275,6 @@ def _check_buffer(environment: Environment, cdma: Fields, csc: Fields) -> None:
     entries = _entries_per_slice(environment, cdma, csc)
     _check_equal(environment, cdma, "ENTRIES", entries - 1, "the entries of one line - 1")
     lines = (csc["DATAIN_HEIGHT_EXT"] + 1) * (csc["BATCHES"] + 1)
-    data_banks, weight_banks = cdma["DATA_BANK"] + 1, cdma["WEIGHT_BANK"] + 1
-    needed = ceil_div(entries * lines, hardware.cbuf.entries_per_bank)
-    environment.require(
-        data_banks >= needed,
-        cdma,
-        "DATA_BANK",
-        f"{lines} lines of {entries} entries need {needed} banks: must be at least {needed - 1}",
-    )
     # The whole input must be resident: what the buffer has no room for never becomes a layer.
     environment.unsupported(
         entries * lines <= hardware.cbuf.banks * hardware.cbuf.entries_per_bank,
@@ -283,6 +282,14 @@ def _check_buffer(environment: Environment, cdma: Fields, csc: Fields) -> None:
         "ENTRIES",
         f"{lines} lines of {entries} entries: the whole buffer holds "
         f"{hardware.cbuf.banks * hardware.cbuf.entries_per_bank}",
+    )
+    data_banks, weight_banks = cdma["DATA_BANK"] + 1, cdma["WEIGHT_BANK"] + 1
+    needed = ceil_div(entries * lines, hardware.cbuf.entries_per_bank)
+    environment.require(
+        data_banks >= needed,
+        cdma,
+        "DATA_BANK",
+        f"{lines} lines of {entries} entries need {needed} banks: must be at least {needed - 1}",
     )
     group = min(csc["WEIGHT_KERNEL"] + 1, hardware.atomic_k) * (cdma["BYTE_PER_KERNEL"] + 1)
     least = align_up(group, hardware.cbuf.entry_bytes) + hardware.weight_alignment
@@ -339,7 +346,7 @@ def _check_compression(environment: Environment, cdma: Fields, csc: Fields) -> N
         f"must be a multiple of {alignment} bytes",
     )
     mask = align_up(ceil_div((cdma["WEIGHT_KERNEL"] + 1) * kernel_bytes, 8), alignment)
-    _check_equal(environment, cdma, "WMB_BYTES", mask, "the aligned mask,")
+    _must_equal(environment, cdma, "WMB_BYTES", mask, "the aligned mask")
     _check_equal(environment, csc, "WMB_BYTES", cdma["WMB_BYTES"], "CDMA.WMB_BYTES")
     group = ceil_div(min(cdma["WEIGHT_KERNEL"] + 1, hardware.atomic_k) * kernel_bytes, 8)
     environment.require(

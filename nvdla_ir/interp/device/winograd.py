@@ -31,7 +31,10 @@ def extend_input(
     channels, height, width = cube.shape
     rows, columns = size[0] * stride[0], size[1] * stride[1]
     padded = np.full((lanes, rows, columns), pad_value, np.int8)
-    bottom, right = min(height, rows - padding[0]), min(width, columns - padding[1])
+    bottom, right = (
+        min(elements, max(whole - before, 0))
+        for elements, whole, before in ((height, rows, padding[0]), (width, columns, padding[1]))
+    )
     target = padded[:, padding[0] :, padding[1] :]
     target[:channels, :bottom, :right] = cube[:, :bottom, :right]
     padded[channels:] = 0
