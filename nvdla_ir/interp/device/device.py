@@ -3,6 +3,18 @@
 A hardware layer runs when the last unit that it needs is enabled: at once, as a whole, on the
 memory as it is then. Between two register writes nothing happens, so that an interrupt that is not
 there yet never comes by waiting; `Device.wait` and `Device.poll` report such waits as deadlocks.
+
+What can be read back:
+
+* S_STATUS, S_POINTER, D_OP_ENABLE of all units, and the GLB's registers, as they are now. BDMA's
+  STATUS tells free slots; it is always idle, for a launch runs at once. S_CBUF_FLUSH_STATUS is 1.
+* Results of the last layer of a group: CACC's D_OUT_SATURATION; the SDP's D_STATUS (comparison),
+  D_PERF_OUT_SATURATION and D_PERF_LUT_*, the last ones where their enable bits are set; the CDP's
+  D_OUT_SATURATION and D_PERF_LUT_*, the latter where LUT_EN is set.
+* Look-up tables through S_LUT_ACCESS_DATA.
+
+Registers that count cycles (stalls, latencies) read 0, as time is not modelled, and so do counters
+of NaN and infinity, which INT8 does not have.
 """
 
 from __future__ import annotations

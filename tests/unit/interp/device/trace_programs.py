@@ -45,10 +45,10 @@ class Program:
         ]
         return cls(trace.name, trace.hw, tuple(writes), tuple(_runs(trace)))
 
-    def device(self, *, lenient: bool = False) -> Device:
+    def device(self, *, lenient: bool = False, limit_bytes: int = LIMIT_BYTES) -> Device:
         """A new device with the program's data in memory."""
         memories = {
-            name: Memory(kind, address_bits=self.hardware.address_bits, limit_bytes=LIMIT_BYTES)
+            name: Memory(kind, address_bits=self.hardware.address_bits, limit_bytes=limit_bytes)
             for name, kind in ((PRIMARY, "primary"), (SECONDARY, "secondary"))
         }
         for memory, address, data in self.data:
