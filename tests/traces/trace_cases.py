@@ -108,8 +108,23 @@ def dc_kernel_groups(trace: Trace) -> None:
 
 @case()
 def dc_channel_blocks(trace: Trace) -> None:
-    """More channels than a block, dilation, padding values, input converter, truncation."""
+    """More channels than a block, dilation, padding values, input converter, truncation.
+
+    Fields without a meaning for the layer hold anything.
+    """
     trace.loud = True
+    trace.ignored = {
+        "CDMA": {
+            "PIXEL_FORMAT": 21, "PIXEL_X_OFFSET": 30, "UV_LINE_STRIDE": 0x1300, "CYA": 0x55AA,
+            "WMB_ADDR_LOW": 0x7700, "MEAN_FORMAT": 1, "MEAN_GU": -321, "PAD_VALUE": 0x4711,
+        },
+        "CSC": {"PRA_TRUNCATE": 3, "Y_EXTENSION": 2, "CYA": 0xABCD},
+        "CACC": {"DATAOUT_ADDR": 0x1200, "LINE_STRIDE": 0x3400, "SURF_STRIDE": 0x5600},
+        "SDP": {
+            "BS_MUL_PRELU": 1, "BS_ALU_SRC": 1, "BN_ALU_ALGO": 3, "BN_MUL_OPERAND": 99,
+            "EW_ALU_ALGO": 3, "EW_MUL_SRC": 1, "EW_TRUNCATE": 77,
+        },
+    }  # fmt: skip
     channels = trace.hw.atomic_c + 3
     source = trace.source(trace.bytes(channels, 2, 3), filled=False)
     layer = Layer(

@@ -110,6 +110,8 @@ class Trace:
     hw: HardwareConfiguration = field(init=False)
     map: RegisterMap = field(init=False)
     rng: np.random.Generator = field(init=False)
+    ignored: dict[str, dict[str, int]] = field(init=False, factory=dict)
+    """By unit: values of fields that the layers do not use."""
     informative: list[NDArray[np.int8]] = field(init=False, factory=list)
     """What layers wrote, without the lanes that fill the last atom."""
     commands: list[str] = field(init=False, factory=list)
@@ -254,6 +256,7 @@ class Trace:
     def configure(self, unit: str, fields: Mapping[str, int]) -> None:
         """Write the registers of the unit's next layer; what is not named gets its reset value."""
         block, group = self.map[unit], self.group(unit)
+        fields = {**self.ignored.get(unit, {}), **fields}
         if self.pointers.get(unit, 0) != group:
             self.pointers[unit] = group
             self.register(unit, "S_POINTER", group)
@@ -262,7 +265,7 @@ class Trace:
             for name, register in block.registers.items()
             if register.grouped and register.writable_mask and name != "D_OP_ENABLE"
         }
-        for name, word in (wanted | block.encode(dict(fields))).items():
+        for name, word in (wanted | block.encode(fields)).items():
             key = unit, group, name
             if self.words.get(key, block.registers[name].reset) != word:
                 self.words[key] = word

@@ -117,7 +117,11 @@ class ConvolutionPipeline:
         """One of the surfaces WEIGHT, WMB and WGS; its size is in a register unless given."""
         memory = self._environment.memory(cdma, "WEIGHT_RAM_TYPE")
         base = self._environment.address(cdma, f"{name}_ADDR_LOW", f"{name}_ADDR_HIGH")
-        size = cdma[f"{name}_BYTES"] if size is None else size
+        if size is None:
+            # More than all weights is never needed, whatever the register says.
+            most = (cdma["WEIGHT_KERNEL"] + 1) * (cdma["BYTE_PER_KERNEL"] + 1)
+            alignment = self._environment.configuration.weight_alignment
+            size = min(cdma[f"{name}_BYTES"], align_up(most, alignment))
         notes.reads.append(MemoryLines(_WEIGHT_SURFACES[name], memory.name, base, size))
         return memory.read(base, size)
 

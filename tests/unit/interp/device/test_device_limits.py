@@ -8,7 +8,7 @@ import pytest
 from trace_programs import programs
 
 from nvdla_ir.hw.registers import register_map
-from nvdla_ir.interp.device.errors import DeviceError, MemoryAccessError
+from nvdla_ir.interp.device.errors import DeadlockError, DeviceError, MemoryAccessError
 
 PROGRAMS = {f"{program.hardware.name}/{program.name}": program for program in programs()}
 SMALL, EW, LARGE, FULL = "nv_small", "nv_small_256_full", "nv_large_b", "nv_full"
@@ -161,6 +161,15 @@ def test_giant_layers_are_refused_before_anything_is_computed(
     with pytest.raises((DeviceError, MemoryAccessError), match=r"limit|holds at most|outside"):
         program.play(device)
     assert device.primary.occupied_bytes < 1 << 22
+
+
+def test_copies_that_are_not_launched_are_told() -> None:
+    program = PROGRAMS[f"{FULL}/bdma"]
+    first = next(n for n, write in enumerate(program.writes) if write[1] == "CFG_LAUNCH0")
+    device = program.run(program.writes[:first])
+    assert device.waiting_report() == "BDMA has 2 transfers that wait for a launch"
+    with pytest.raises(DeadlockError, match="group 0 never comes: BDMA has 2"):
+        device.wait("BDMA", 0)
 
 
 _STATUS = re.compile(
