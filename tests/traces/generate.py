@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import trace_cases_large  # noqa: F401  (its cases join the others)
 from trace_cases import cases_of
 from trace_writer import Trace
 

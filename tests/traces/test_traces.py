@@ -10,13 +10,13 @@ from pathlib import Path
 import generate
 import numpy as np
 import pytest
+from trace_writer import Trace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "frontends" / "trace"))
 
 from trace_playing import play, write_files
 
 from nvdla_ir.hw.configuration import load_configuration, names
-from nvdla_ir.hw.registers import register_map
 from nvdla_ir.ir.diagnostics import DiagnosticError
 
 TRACES = {f"{trace.target}/{trace.name}": trace for trace in generate.traces()}
@@ -25,7 +25,7 @@ BLOCKS |= {"CDP", "CDP_RDMA"}
 LARGEST_ONLY = {"RBK", "BDMA"}
 
 Files = dict[str, str]
-Fault = Callable[[Files, str, np.random.Generator], Files]
+Fault = Callable[[Files, Trace, np.random.Generator], Files]
 
 
 def test_the_files_are_as_they_are_made() -> None:
@@ -63,7 +63,7 @@ def test_every_check_passes(name: str) -> None:
     assert not played.device.remarks
 
 
-def _changed_byte(files: Files, target: str, rng: np.random.Generator) -> Files:
+def _changed_byte(files: Files, trace: Trace, rng: np.random.Generator) -> Files:
     """One byte of the data is another."""
     name = str(rng.choice([name for name in files if name.endswith(".dat")]))
     places = list(re.finditer(r"0x[0-9a-f]+(?=[ }])", files[name]))
@@ -72,21 +72,24 @@ def _changed_byte(files: Files, target: str, rng: np.random.Generator) -> Files:
     return files | {name: f"{text[: place.start()]}{byte:#x}{text[place.end() :]}"}
 
 
-def _changed_field(files: Files, target: str, rng: np.random.Generator) -> Files:
-    """One field that a program sets has another value."""
+def _changed_field(files: Files, trace: Trace, rng: np.random.Generator) -> Files:
+    """One field that matters has another value."""
     (name,) = (name for name in files if name.endswith(".cfg"))
-    blocks = register_map(load_configuration(target).register_map)
+    blocks = trace.map
     lines = files[name].splitlines()
     writes = [
         (number, match)
         for number, line in enumerate(lines)
         if (match := re.match(r"reg_write\(NVDLA_(\w+)\.(\w+)_0, (\w+)\);", line))
+        and not set(blocks[match[1]].registers[match[2]].fields)
+        <= set(trace.ignored.get(match[1], ()))
         and match[1] != "GLB"
         and match[2] not in ("S_POINTER", "D_OP_ENABLE", "CFG_OP", "CFG_LAUNCH0", "CFG_LAUNCH1")
     ]
     number, match = writes[rng.integers(len(writes))]
     word = int(match[3], 0)
     fields = [f for f in blocks[match[1]].registers[match[2]].fields.values() if f.mask & word]
+    fields = [f for f in fields if f.name not in trace.ignored.get(match[1], {})]
     mask = fields[rng.integers(len(fields))].mask if fields else 1
     bit = 1 << int(rng.choice([n for n in range(32) if mask >> n & 1][:12]))
     lines[number] = f"reg_write(NVDLA_{match[1]}.{match[2]}_0, {word ^ bit:#x});"
@@ -108,7 +111,7 @@ def test_faults_are_noticed(fault: Fault, least: float, tmp_path: Path) -> None:
     """
     noticed = [
         _is_noticed(
-            fault(trace.files(), trace.target, np.random.default_rng(number)),
+            fault(trace.files(), trace, np.random.default_rng(number)),
             trace.target,
             tmp_path / str(number),
         )

@@ -11,9 +11,8 @@ from trace_convolutions import (
     Layer,
     feature_convolution,
     image_convolution,
-    winograd_convolution,
 )
-from trace_planar import contract, copy, launch, merge, normalize, plane_region, pool, split
+from trace_planar import normalize, pool
 from trace_sdp import Memory, Sdp, Unit, process, units_of, window_table
 from trace_writer import PRIMARY, Cube, Trace
 
@@ -64,7 +63,7 @@ def cases_of(target: str) -> list[Case]:
     return chosen
 
 
-def _to_memory(trace: Trace, layer: Sdp, sums: np.ndarray, *, memory: str = PRIMARY) -> Cube:
+def to_memory(trace: Trace, layer: Sdp, sums: np.ndarray, *, memory: str = PRIMARY) -> Cube:
     """End a convolution in memory."""
     batches, _, height, width = sums.shape
     alignment = 2 * trace.hw.memory_atom if batches > 1 else 0
@@ -103,7 +102,7 @@ def dc_kernel_groups(trace: Trace) -> None:
     )  # fmt: skip
     sums = feature_convolution(trace, source, layer)
     bias = Unit(alu=SUM, alu_operand=Memory(2, per_element=False, limit=9000), relu=True)
-    _to_memory(trace, Sdp(kernels, {"BS": bias}), sums)
+    to_memory(trace, Sdp(kernels, {"BS": bias}), sums)
 
 
 @case()
@@ -129,9 +128,11 @@ def dc_channel_blocks(trace: Trace) -> None:
     source = trace.source(trace.bytes(channels, 2, 3), filled=False)
     layer = Layer(
         trace.bytes(2, channels, 2, 2), dilation=(1, 2), pads=(2, 1, 1, 0), pad_value=93,
-        truncate=2, converter=(-21, 387, 9),
+        truncate=9 if channels < 32 else 10, converter=(-21, 387, 9),
     )  # fmt: skip
-    _to_memory(trace, Sdp(2), feature_convolution(trace, source, layer))
+    sums = feature_convolution(trace, source, layer)
+    # What the truncation leaves is the result.
+    to_memory(trace, Sdp(2, scale=1, offset=3), sums)
 
 
 @case(family="dc")
@@ -140,7 +141,7 @@ def dc_one_signed(trace: Trace) -> None:
     source = trace.source(trace.bytes(5, 4, 3, sign=-1), gaps=False)
     weights = trace.bytes(3, 5, 4, 3, sign=1)
     sums = feature_convolution(trace, source, Layer(weights, stride=(4, 3), truncate=5))
-    _to_memory(trace, Sdp(3), sums)
+    to_memory(trace, Sdp(3), sums)
 
 
 @case(family="dc")
@@ -150,16 +151,16 @@ def dc_reuse(trace: Trace) -> None:
     weights = trace.bytes(4, 5, 2, 2)
     source = trace.source(values, filled=False)
     layer = Layer(weights, keep_weights=True, released=1)
-    _to_memory(trace, Sdp(4), feature_convolution(trace, source, layer))
+    to_memory(trace, Sdp(4), feature_convolution(trace, source, layer))
     more = trace.source(trace.bytes(5, 1, 3), filled=False)
     again = evolve(layer, misc={"DATA_REUSE": 1, "WEIGHT_REUSE": 1}, keep_data=True)
     sums = feature_convolution(trace, more, again, kept=values[:, 1:])
-    _to_memory(trace, Sdp(4), sums)
+    to_memory(trace, Sdp(4), sums)
     lines = np.concatenate((values[:, 1:], trace.read(more)[:5]), axis=1)
     last = evolve(layer, misc=again.misc, pads=(1, 0, 0, 1), pad_value=-3)
     # What the addresses point at is not fetched.
     sums = feature_convolution(trace, source, last, whole=lines)
-    _to_memory(trace, Sdp(4), sums)
+    to_memory(trace, Sdp(4), sums)
 
 
 # ---------------------------------------------------------------- images
@@ -176,7 +177,7 @@ def img_four_channels(trace: Trace) -> None:
         trace, layer, (4, 5), trace.pick(12, 13, 14, 15, 16, 17, 18, 19, 26, 27), side_value=-90,
         means=(100, -7, 140, 31), skipped=trace.pick(*range(trace.hw.memory_atom // 4)),
     )  # fmt: skip
-    _to_memory(trace, Sdp(4), sums)
+    to_memory(trace, Sdp(4), sums)
 
 
 @case(family="image")
@@ -188,7 +189,7 @@ def img_two_planes(trace: Trace) -> None:
         trace, layer, (4, 5), trace.pick(28, 29), signed=True, lines=2, skipped=3,
         memory=trace.other_memory,
     )  # fmt: skip
-    _to_memory(trace, Sdp(3), sums)
+    to_memory(trace, Sdp(3), sums)
 
 
 @case(family="image")
@@ -197,7 +198,7 @@ def img_one_channel(trace: Trace) -> None:
     columns = 2 if trace.hw.atomic_c < 32 else 5
     layer = Layer(trace.bytes(3, 1, 5, columns), pads=(1, 0, 0, 2), pad_value=-128)
     sums = image_convolution(trace, layer, (5, 7), 0, side_value=127, lines=4)
-    _to_memory(trace, Sdp(3), sums)
+    to_memory(trace, Sdp(3), sums)
 
 
 # ---------------------------------------------------------------- SDP
@@ -300,12 +301,12 @@ def _counters(counters: LookUpCounters) -> dict[str, int]:
 
 def _looked_up(trace: Trace, *, linear: bool, offset: int) -> None:
     table = window_table(
-        trace, "SDP", linear=linear, start=-900, lo_start=-500, select=7, offset=offset
+        trace, "SDP", linear=linear, starts=(-900, -500), selects=(6, 3), offset=offset
     )
     source = trace.source(trace.bytes(5, 3, 4))
-    unit = Unit(mul=11, mul_shift=0)
+    unit = Unit(mul=40, alu=SUM, alu_operand=2000)
     layer = Sdp(5, {"EW": unit}, table, fields={"PERF_LUT_EN": 1})
-    values = reference.sdp_y(trace.read(source), YUnit(mul_operand=11))
+    values = reference.sdp_y(trace.read(source), YUnit(mul_operand=40, alu=SUM, alu_operand=2000))
     _from_memory(trace, layer, source, **_counters(reference.look_up(values, table).counters))
 
 
@@ -364,7 +365,7 @@ def pdp_minimum(trace: Trace) -> None:
 
 
 def _normalized(trace: Trace, *, linear: bool, size: int, **parameters: int) -> None:
-    table = window_table(trace, "CDP", linear=linear, start=-1, lo_start=900, select=9, offset=5)
+    table = window_table(trace, "CDP", linear=linear, starts=(300, 900), selects=(5, 3), offset=2)
     source = trace.source(trace.bytes(trace.hw.memory_atom + 3, 1, 3))
     destination = trace.destination(*source.size, memory=trace.other_memory)
     result = normalize(trace, source, destination, table, size=size, **parameters)
@@ -379,7 +380,7 @@ def cdp_linear(trace: Trace) -> None:
     """Windows of five channels, converters on both ends."""
     _normalized(
         trace, linear=True, size=5, input_offset=9, input_scale=3, input_shift=3,
-        output_offset=-70000, output_scale=5, output_shift=14,
+        output_offset=-70000, output_scale=5, output_shift=16,
     )  # fmt: skip
 
 
@@ -387,7 +388,7 @@ def cdp_linear(trace: Trace) -> None:
 def cdp_exponential(trace: Trace) -> None:
     """Windows of nine channels; the table's answer itself is the result."""
     _normalized(
-        trace, linear=False, size=9, input_offset=-30, input_shift=1, output_scale=-7,
+        trace, linear=False, size=9, input_offset=-30, input_shift=2, output_scale=-7,
         output_shift=11, bypass_multiply=True,
     )  # fmt: skip
 
@@ -402,7 +403,7 @@ def chain(trace: Trace) -> None:
     channels = 6
     source = trace.source(trace.bytes(channels, 4, 4), filled=False)
     weights = trace.bytes(channels, channels, 1, 1)
-    first = _to_memory(
+    first = to_memory(
         trace, Sdp(channels), feature_convolution(trace, source, Layer(weights)),
         memory=trace.other_memory,
     )  # fmt: skip
@@ -425,96 +426,3 @@ def chain(trace: Trace) -> None:
     )  # fmt: skip
     trace.enable("CDMA", "PDP", "SDP", "CACC", "CMAC_B", "CMAC_A", "CSC")
     trace.finish((*UNITS, "SDP", "PDP"), [second])
-
-
-# ---------------------------------------------------------------- the largest configurations
-
-
-@case(lambda hw: hw.has_winograd)
-def wino(trace: Trace) -> None:
-    """Padding, the rounding of the transformed input; strides folded into channels with batches."""
-    lanes, folded = trace.hw.memory_atom, (1, 2) if trace.hw.has_batch else (1, 1)
-    source = trace.source(trace.bytes(2, 8, 12 * folded[1] - 6), filled=False)
-    weights = np.zeros((3, lanes * folded[1], 4, 4), np.int8)
-    for fold in range(folded[1]):
-        weights[:, fold * lanes : fold * lanes + 2] = trace.bytes(3, 2, 4, 4)
-    sums = winograd_convolution(
-        trace, source, Layer(weights, pads=(4, 2, 1, 3)), shift=2, folded=folded, output=(8, 8),
-        side_value=-44,
-    )  # fmt: skip
-    _to_memory(trace, Sdp(3, fields={"WINOGRAD": 1}), sums)
-
-
-@case(lambda hw: hw.has_weight_compression)
-def dc_compressed(trace: Trace) -> None:
-    """Weights without their zeros, in two kernel groups."""
-    kernels = trace.hw.atomic_k + 3
-    weights = trace.bytes(kernels, 5, 1, 2)
-    weights[trace.rng.random(weights.shape) < 0.6] = 0
-    source = trace.source(trace.bytes(5, 2, 3), filled=False)
-    _to_memory(
-        trace, Sdp(kernels), feature_convolution(trace, source, Layer(weights, compressed=True))
-    )
-
-
-@case(lambda hw: hw.has_batch)
-def dc_batch(trace: Trace) -> None:
-    """Two cubes of one layer."""
-    cube = trace.cube(5, 3, 3, batches=2)
-    for number in range(2):
-        lanes = trace.bytes(cube.lanes, 3, 3)
-        lanes[5:] = 0
-        for element in cube.elements():
-            trace.load(PRIMARY, cube.address(*element, number), [lanes[element]])
-    bias = Unit(alu=SUM, alu_operand=Memory(2, per_element=False), alu_shift=0)
-    sums = feature_convolution(trace, cube, Layer(trace.bytes(4, 5, 2, 2)))
-    _to_memory(trace, Sdp(4, {"BS": bias}), sums)
-
-
-@case(lambda hw: hw.has_rubik)
-def rubik(trace: Trace) -> None:
-    """To planes and back, and channel groups into pixels."""
-    trace.go_high()
-    source = trace.source(trace.bytes(5, 2, 3), trace.other_memory)
-    planes = trace.cube(5, 2, 3, atom=1)
-    plane_region(trace, planes)
-    split(trace, source, planes)
-    trace.enable("RBK")
-    trace.finish(("RBK",), [planes])
-    merged = trace.destination(5, 2, 3, memory=trace.other_memory)
-    merge(trace, planes, merged)
-    trace.enable("RBK")
-    trace.finish(("RBK",), [merged])
-    groups = trace.source(trace.bytes(2 * trace.hw.memory_atom, 2, 2))
-    pixels = trace.destination(7, 2, 4)
-    contract(trace, groups, pixels, (1, 2))
-    trace.enable("RBK")
-    trace.finish(("RBK",), [pixels])
-
-
-@case(lambda hw: hw.has_bdma)
-def bdma(trace: Trace) -> None:
-    """Two queued transfers into secondary memory, and one back."""
-    trace.go_high()
-    data = trace.bytes(384)
-    first = trace.allocate(384, alignment=32)
-    trace.load(PRIMARY, first, data)
-    second = trace.allocate(512, trace.other_memory, 32)
-    trace.fill(trace.other_memory, second, 512)
-    third = trace.allocate(320, alignment=32)
-    trace.fill(PRIMARY, third, 320)
-    there = Cube(trace.other_memory, second, 1, 1, 1, 0, 0, 1)
-    ends = (PRIMARY, first), (trace.other_memory, second)
-    copy(trace, ends, 64, (2, 96, 64), (2, 224, 192))
-    copy(
-        trace,
-        ((PRIMARY, first + 32), (trace.other_memory, second + 352)),
-        32,
-        (3, 160, 32),
-        (1, 0, 0),
-    )
-    launch(trace)
-    trace.finish(("BDMA",), [there])
-    copy(trace, ((trace.other_memory, second + 32), (PRIMARY, third)), 96, (3, 128, 96), (1, 0, 0))
-    launch(trace)
-    trace.finish(("BDMA",), [evolve(there, memory=PRIMARY, base=third)])

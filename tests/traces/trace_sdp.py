@@ -256,22 +256,30 @@ def _converter(
 
 
 def window_table(
-    trace: Trace, block: str, *, linear: bool, start: int, lo_start: int, select: int, offset: int
+    trace: Trace,
+    block: str,
+    *,
+    linear: bool,
+    starts: tuple[int, int],
+    selects: tuple[int, int],
+    offset: int,
 ) -> LookUpTable:
-    """A table of which the first entries and the last are loaded; the others stay 0."""
-    le, lo = np.zeros(65, np.int64), np.zeros(257, np.int64)
-    le[:14], lo[:12] = trace.integers(-20000, 20000, 14), trace.integers(-20000, 20000, 12)
-    le[64], lo[256] = trace.integers(-9000, 9000, 2)
-    for number, table in enumerate((le, lo)):
-        last, loaded = len(table) - 1, (14, 12)[number]
-        for first, entries in ((0, table[:loaded]), (last, table[last:])):
-            trace.register(block, "S_LUT_ACCESS_CFG", 1 << 17 | number << 16 | first)
-            for entry in entries:
+    """Tables LE and LO of which a few entries are loaded; the others stay 0."""
+    tables = np.zeros(65, np.int64), np.zeros(257, np.int64)
+    le_parts = (slice(0, 8), slice(24, 30)) if linear else (slice(0, 14),)
+    parts = (*le_parts, slice(64, 65)), (slice(0, 5), slice(120, 127), slice(256, 257))
+    for number, table in enumerate(tables):
+        for part in parts[number]:
+            table[part] = trace.integers(-20000, 20000, part.stop - part.start)
+            trace.register(block, "S_LUT_ACCESS_CFG", 1 << 17 | number << 16 | part.start)
+            for entry in table[part]:
                 trace.register(block, "S_LUT_ACCESS_DATA", int(entry) & 0xFFFF)
+    le, lo = tables
+    (start, lo_start), (select, lo_select) = starts, selects
     found = LookUpTable(
         le_table=le, lo_table=lo,
         le_function=LookUpFunction.LINEAR if linear else LookUpFunction.EXPONENTIAL,
-        le_index_offset=offset, le_index_select=select, lo_index_select=select + 1,
+        le_index_offset=offset, le_index_select=select, lo_index_select=lo_select,
         le_start=start, lo_start=lo_start, le_end=start + 3000, lo_end=lo_start + 5000,
         le_underflow=Slope(trace.pick(-321, 97), 3), le_overflow=Slope(trace.pick(-7, 19), -2),
         lo_underflow=Slope(trace.pick(5, -2), -1), lo_overflow=Slope(trace.pick(-900, 777), 9),
@@ -290,7 +298,7 @@ def window_table(
             fields[f"LUT_{name}_HIGH"] = value >> 32
     trace.single(
         block, LUT_LE_FUNCTION=int(linear), LUT_LE_INDEX_OFFSET=offset,
-        LUT_LE_INDEX_SELECT=select, LUT_LO_INDEX_SELECT=select + 1,
+        LUT_LE_INDEX_SELECT=select, LUT_LO_INDEX_SELECT=lo_select,
         LUT_UFLOW_PRIORITY=int(found.underflow_priority),
         LUT_OFLOW_PRIORITY=int(found.overflow_priority),
         LUT_HYBRID_PRIORITY=int(found.hybrid_priority), **fields,
