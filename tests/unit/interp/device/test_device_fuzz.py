@@ -6,6 +6,7 @@ in a result or in an error of the device, and no memory grows beyond its limit.
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import numpy as np
@@ -92,3 +93,28 @@ def test_missing_enables_are_told(target: str) -> None:
             assert re.search(rf"waits for [^;]*\b{missing[0]}\b", report), (program.name, report)
         with pytest.raises(DeadlockError, match="never comes"):
             device.poll(missing[0], "S_STATUS", 1 | 1 << 16)
+
+
+@pytest.mark.parametrize("target", names())
+def test_any_sequence_of_accesses(target: str) -> None:
+    """Writes of anything anywhere, enables, pointers, reads, polls and waits."""
+    blocks = register_map(PROGRAMS[target][0].hardware.register_map)
+    registers = [(name, register) for name in blocks for register in blocks[name].registers]
+    pointers = [(name, register) for name, register in registers if register == "S_POINTER"]
+    enables = [(name, register) for name, register in registers if register in FIXED]
+    for number in range(60):
+        rng = np.random.default_rng([7, names().index(target), number])
+        device = PROGRAMS[target][number % len(PROGRAMS[target])].device(lenient=bool(number % 2))
+        for _ in range(150):
+            kind = rng.integers(6)
+            chosen = (registers, registers, enables, enables, pointers, registers)[kind]
+            block, register = chosen[rng.integers(len(chosen))]
+            word = int(rng.integers(4 if kind else 1 << 32))
+            with contextlib.suppress(DeviceError, MemoryAccessError):
+                if kind == 5:
+                    device.poll(block, register, word)
+                    device.wait(("SDP", "PDP", "CACC", "BDMA")[word], number % 2)
+                else:
+                    device.write(block, register, word)
+            assert 0 <= device.read(block, register) < 1 << 32
+        assert isinstance(device.waiting_report(), str)
