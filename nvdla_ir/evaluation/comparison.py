@@ -132,7 +132,7 @@ class Comparison:
         programs have nothing in common.
         """
         first, second = (
-            _record(recorder, machine_inputs(e.func, e.mode, inputs))
+            recorder.run_all(machine_inputs(e.func, e.mode, inputs))
             for recorder, e in zip(self._recorders, (self.first, self.second), strict=True)
         )
         self.images += max((len(array) for array in inputs.values() if array.ndim), default=1)
@@ -223,13 +223,6 @@ def _lacks_batch(executable: Executable, name: str, array: Array) -> bool:
             shape = getattr(argument.type, "shape", ())
             return shape[:1] == (1,) and array.shape == shape[1:]
     return False
-
-
-def _record(recorder: Recorder, inputs: Mapping[str, Array]) -> Recording:
-    if recorder.takes_any_batch or not inputs:
-        return recorder.run(inputs)
-    size = batch_of(recorder.executable.func)
-    return Recording.joined([recorder.run(part) for part in split(inputs, size)])
 
 
 def _pair(

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.quant import CalibratedType, QuantizeCastOp, QuantizedType
+from nvdla_ir.evaluation.batches import batch_of, split
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.interp.quantization import dequantize, element_of, round_to_grid
-from nvdla_ir.ir.operation import BlockArgument, Operation
+from nvdla_ir.ir.operation import BlockArgument, Operation, Value
 from nvdla_ir.ir.types import FloatType
 from nvdla_ir.resources import ResourceStore
 
@@ -88,10 +89,12 @@ class Recording:
 
     layers:  by name, then by number of elements of an image, in the order of the program
     outputs: by name, as the machine gives them
+    watched: the value that the recorder was to watch
     """
 
     layers: dict[str, dict[int, LayerOutput]] = field(factory=dict[str, "dict[int, LayerOutput]"])
     outputs: dict[str, Array] = field(factory=dict[str, Array])
+    watched: list[LayerOutput] = field(factory=list[LayerOutput])
 
     def add(self, name: str, output: LayerOutput) -> None:
         by_size = self.layers.setdefault(name, {})
@@ -110,18 +113,28 @@ class Recording:
                 joined.add(name, evolve(output, array=np.concatenate(arrays)))
         for name in recordings[0].outputs:
             joined.outputs[name] = np.concatenate([r.outputs[name] for r in recordings])
+        for index, output in enumerate(recordings[0].watched):
+            arrays = [recording.watched[index].array for recording in recordings]
+            joined.watched.append(evolve(output, array=np.concatenate(arrays)))
         return joined
 
 
 class Recorder:
     """Executes a program and records its layers.
 
-    wanted: the names of layers that are recorded; None for all
+    wanted:  the names of layers that are recorded; None for all
+    watched: a result that is recorded whether or not it has a name
     """
 
-    def __init__(self, executable: Executable, wanted: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        executable: Executable,
+        wanted: Collection[str] | None = None,
+        watched: Value | None = None,
+    ) -> None:
         self.executable = executable
         self.wanted = wanted
+        self.watched = watched
         self._machine = Machine(
             executable.resources, executable.mode, self._observe, executable.lenient
         )
@@ -133,6 +146,16 @@ class Recorder:
     def takes_any_batch(self) -> bool:
         """Whether several images can be run at once. Raises: DiagnosticError"""
         return self._machine.takes_any_batch(self.executable.func)
+
+    def run_all(self, inputs: Mapping[str, Array]) -> Recording:
+        """All of ``inputs``, batch by batch where the program does not take them at once.
+
+        Raises: DiagnosticError
+        """
+        if self.takes_any_batch or not inputs:
+            return self.run(inputs)
+        size = batch_of(self.executable.func)
+        return Recording.joined([self.run(part) for part in split(inputs, size)])
 
     def run(self, inputs: Mapping[str, Array]) -> Recording:
         """One run; ``inputs`` are as the machine takes them. Raises: DiagnosticError"""
@@ -155,26 +178,34 @@ class Recorder:
             element, CalibratedType | QuantizedType
         ):
             array = round_to_grid(array, element)
-        self._record(name, array, element, "argument")
+        output = self._output(array, element, "argument")
+        if output is not None and (self.wanted is None or name in self.wanted):
+            self._recording.add(name, output)
 
     def _observe(self, op: Operation, results: Sequence[Any]) -> None:
         if self._on_device:
             self._observe_device()
         name = output_name(op, self.executable.func)
-        if name is not None and len(results) == 1:
-            self._record(name, results[0], element_of(op.results[0].type), op.name)
-
-    def _record(self, name: str, array: Array, element: object, operation: str) -> None:
-        if self.wanted is not None and name not in self.wanted:
+        if len(op.results) != 1:
             return
+        value = op.results[0]
+        if name is not None and (self.wanted is None or name in self.wanted):
+            output = self._output(results[0], element_of(value.type), op.name)
+            if output is not None:
+                self._recording.add(name, output)
+        if value is self.watched:
+            output = self._output(results[0], element_of(value.type), op.name)
+            if output is not None:
+                self._recording.watched.append(output)
+
+    def _output(self, array: Array, element: object, operation: str) -> LayerOutput | None:
+        """None for what are no numbers of the network, such as indices."""
         if isinstance(element, QuantizedType):
             stored = self.executable.mode is Mode.INTEGER
-            output = LayerOutput(array, element if stored else None, stored, operation)
-        elif isinstance(element, FloatType | CalibratedType):
-            output = LayerOutput(array, None, stored=False, operation=operation)
-        else:
-            return
-        self._recording.add(name, output)
+            return LayerOutput(array, element if stored else None, stored, operation)
+        if isinstance(element, FloatType | CalibratedType):
+            return LayerOutput(array, None, stored=False, operation=operation)
+        return None
 
     # -------------------------------------------------------------- on the device
 
