@@ -322,7 +322,7 @@ class SdpLayer:
             environment.stride(rdma, f"{unit}_LINE_STRIDE", used=strided and height > 1),
             environment.stride(rdma, f"{unit}_SURFACE_STRIDE", used=strided and surfaces > 1),
         )
-        if per_element and not strided and surfaces > 1:
+        if height * width == 1 and surfaces > 1:
             self._check_single(rdma, f"{unit}_SURFACE_STRIDE", layout.group_bytes)
         memory = environment.memory(rdma, f"{stream}_RAM_TYPE")
         base = environment.address(rdma, f"{unit}_BASE_ADDR_LOW", f"{unit}_BASE_ADDR_HIGH")

@@ -80,6 +80,11 @@ class Processor:
         return {"WIDTH": width - 1, "HEIGHT": rows - 1, "CHANNEL": channels - 1}
 
     @property
+    def _is_one_pixel(self) -> bool:
+        """The SDP then wants the surfaces of each stream one behind the other (section 12)."""
+        return channels_height_width(self.op.output)[1:] == (1, 1)
+
+    @property
     def _flying_mode(self) -> str:
         return "ON" if self.source is None else "OFF"
 
@@ -158,6 +163,7 @@ class Processor:
         if operand.mode == "PER_ELEMENT":
             offset = first_row * operand.line_stride
             fields[f"{unit}_LINE_STRIDE"] = operand.line_stride
+        if operand.mode == "PER_ELEMENT" or self._is_one_pixel:
             fields[f"{unit}_SURFACE_STRIDE"] = operand.surface_stride
         low, high = f"{unit}_BASE_ADDR_LOW", f"{unit}_BASE_ADDR_HIGH"
         return fields | address_fields(low, high, operand.address + offset, self.hw)
@@ -170,7 +176,8 @@ def _operand(op: SdpOp, unit: SdpUnit, value: Value, hw: HardwareConfiguration) 
         return _Operand(
             address_of(source),
             layout.line_stride,
-            layout.surface_stride,
+            # One operand of a group follows the other.
+            layout.group_bytes if layout.mode == "PER_KERNEL" else layout.surface_stride,
             layout.use,
             layout.size,
             layout.mode,
