@@ -1,12 +1,14 @@
-"""The base of the nn dialect's layers."""
+"""The bases of the nn dialect's layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nn.shapes import like, shape_faults, shape_of, tensor_type
 from nvdla_ir.ir.rewriter import RewritePattern
+from nvdla_ir.ir.types import Type
 
 
 class NNOp(LayerOp):
@@ -23,3 +25,19 @@ class NNOp(LayerOp):
             for pattern in PATTERNS
             if pattern.root is not None and issubclass(cls, pattern.root)
         ]
+
+
+class SameShapeOp(NNOp):
+    """The result has the shape of the first operand."""
+
+    def infer_result_types(self) -> Sequence[Type] | None:
+        return like(self.operands[0], shape_of(self.operands[0]))
+
+    def verify(self) -> Iterable[str]:
+        shape = tensor_type(self.operands[0]).shape
+        yield from shape_faults(self.results[0], [e if e is not None else -1 for e in shape])
+
+    def channels(self) -> int:
+        """The extent along axis 1, or the only one."""
+        shape = shape_of(self.operands[0])
+        return shape[min(1, len(shape) - 1)]

@@ -10,17 +10,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from nvdla_ir.dialects.layer import LayerOp, layers_of
-from nvdla_ir.dialects.nn.layers import (
-    BiasAddOp,
-    ConcatOp,
-    ConstantOp,
-    FlattenOp,
-    ReluOp,
-    ReshapeOp,
-    ScaleOp,
-    ViewOp,
-)
+from nvdla_ir.dialects.nn.activations import ReluOp
+from nvdla_ir.dialects.nn.layers import BiasAddOp, ConstantOp, ScaleOp
 from nvdla_ir.dialects.nn.pooling import AveragePoolOp, MaxPoolOp
+from nvdla_ir.dialects.nn.structure import ConcatOp, FlattenOp, ReshapeOp, ViewOp
 from nvdla_ir.dialects.quant import is_quantized
 from nvdla_ir.ir.attributes import DenseElementsAttr
 from nvdla_ir.ir.location import fuse_locations
@@ -87,7 +80,7 @@ _UNIT = (65536, 65536)
 
 
 def _has_windows_of_one(op: MaxPoolOp | AveragePoolOp) -> bool:
-    return op.kernel == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0, 0, 0)
+    return op.kernel == (1, 1) and op.strides == (1, 1) and op.extended_pads == (0, 0, 0, 0)
 
 
 class DropZeroBias(_DropIdentity[BiasAddOp]):

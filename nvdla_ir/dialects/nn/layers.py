@@ -1,11 +1,11 @@
-"""Layers with weights, and elementwise and structural layers."""
+"""Constants, and layers with weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
-from nvdla_ir.dialects.nn.base import NNOp
+from nvdla_ir.dialects.nn.base import NNOp, SameShapeOp
 from nvdla_ir.dialects.nn.shapes import (
     ACTIVATION,
     channel_faults,
@@ -26,7 +26,6 @@ from nvdla_ir.ir.definition import (
     operand,
     optional_operand,
     result,
-    variadic_operand,
 )
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import Type
@@ -128,6 +127,76 @@ class ConvOp(NNOp):
         yield from shape_faults(self.output, expected)
 
 
+class ConvTransposeOp(NNOp):
+    """Transposed convolution, as ONNX's ConvTranspose: input NCHW, weight Cx(K/groups)xRxS, bias K.
+
+    Each input element adds its multiple of the kernel to the output, ``strides`` apart; then
+    ``pads`` rows and columns are cut off. ``output_padding`` adds rows and columns at the bottom
+    and at the right. Along an axis the result has
+    ``stride * (size - 1) + output_padding + (taps - 1) * dilation + 1 - pads`` elements.
+    """
+
+    name = "nn.conv_transpose"
+    traits = (Pure(),)
+
+    input = operand(ACTIVATION)
+    weight = operand(ACTIVATION)
+    bias = optional_operand(ACTIVATION)
+    strides = attribute(INTS, default=(1, 1))
+    pads = attribute(INTS, default=(0, 0, 0, 0))
+    output_padding = attribute(INTS, default=(0, 0))
+    dilations = attribute(INTS, default=(1, 1))
+    groups = attribute(INT, default=1)
+    output = result(ACTIVATION)
+
+    def _output_shape(self) -> tuple[int, ...]:
+        shape, weight = shape_of(self.input), shape_of(self.weight)
+        height, width = (
+            self.strides[axis] * (shape[2 + axis] - 1)
+            + self.output_padding[axis]
+            + (weight[2 + axis] - 1) * self.dilations[axis]
+            + 1
+            - self.pads[axis]
+            - self.pads[2 + axis]
+            for axis in (0, 1)
+        )
+        return shape[0], weight[1] * self.groups, height, width
+
+    def infer_result_types(self) -> Sequence[Type] | None:
+        return like(self.input, self._output_shape())
+
+    def verify(self) -> Iterable[str]:
+        faults = [*rank_faults("input", self.input, 4), *rank_faults("weight", self.weight, 4)]
+        faults += window_faults((1, 1), self.strides, self.pads, self.dilations)
+        faults += self._output_padding_faults()
+        if faults:
+            yield from faults
+            return
+        channels, weight = shape_of(self.input)[1], shape_of(self.weight)
+        if self.groups < 1 or channels % self.groups:
+            yield f"has {self.groups} groups, which do not divide {channels} input channels"
+        elif weight[0] != channels:
+            yield f"has weights for {weight[0]} input channels, but the input has {channels}"
+        expected = self._output_shape()
+        if min(expected[2:]) < 1:
+            yield f"has 'pads = {list(self.pads)}', which cut off all of its result"
+        if self.bias is not None:
+            yield from channel_faults("bias", self.bias, expected[1])
+        yield from shape_faults(self.output, expected)
+
+    def _output_padding_faults(self) -> Iterable[str]:
+        padding = self.output_padding
+        if len(padding) != 2:
+            yield f"has 'output_padding' of {len(padding)} numbers, but it takes 2"
+        elif min(padding) < 0 or any(
+            p >= max(s, d) for p, s, d in zip(padding, self.strides, self.dilations, strict=False)
+        ):
+            yield (
+                f"has 'output_padding = {list(padding)}', but each must be at least 0 and smaller "
+                "than the stride or the dilation"
+            )
+
+
 class FullyConnectedOp(NNOp):
     """Input NxC (or NxCxHxW, read as Nx(C·H·W)), weight KxC, bias K."""
 
@@ -159,22 +228,7 @@ class FullyConnectedOp(NNOp):
         yield from shape_faults(self.output, (shape_of(self.input)[0], outputs))
 
 
-class _SameShapeOp(NNOp):
-    """The result has the shape of the first operand."""
-
-    def infer_result_types(self) -> Sequence[Type] | None:
-        return like(self.operands[0], shape_of(self.operands[0]))
-
-    def verify(self) -> Iterable[str]:
-        shape = tensor_type(self.operands[0]).shape
-        yield from shape_faults(self.results[0], [e if e is not None else -1 for e in shape])
-
-    def _channels(self) -> int:
-        shape = shape_of(self.operands[0])
-        return shape[min(1, len(shape) - 1)]
-
-
-class BatchNormOp(_SameShapeOp):
+class BatchNormOp(SameShapeOp):
     """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` for each channel."""
 
     name = "nn.batch_norm"
@@ -191,12 +245,12 @@ class BatchNormOp(_SameShapeOp):
     def verify(self) -> Iterable[str]:
         yield from super().verify()
         for name in ("gamma", "beta", "mean", "variance"):
-            yield from channel_faults(name, getattr(self, name), self._channels())
+            yield from channel_faults(name, getattr(self, name), self.channels())
         if self.epsilon < 0:
             yield f"has 'epsilon = {self.epsilon}', but it must not be negative"
 
 
-class ScaleOp(_SameShapeOp):
+class ScaleOp(SameShapeOp):
     """``x * scale + bias`` for each channel."""
 
     name = "nn.scale"
@@ -209,12 +263,12 @@ class ScaleOp(_SameShapeOp):
 
     def verify(self) -> Iterable[str]:
         yield from super().verify()
-        yield from channel_faults("scale", self.scale, self._channels())
+        yield from channel_faults("scale", self.scale, self.channels())
         if self.bias is not None:
-            yield from channel_faults("bias", self.bias, self._channels())
+            yield from channel_faults("bias", self.bias, self.channels())
 
 
-class BiasAddOp(_SameShapeOp):
+class BiasAddOp(SameShapeOp):
     """``x + bias`` for each channel."""
 
     name = "nn.bias_add"
@@ -226,143 +280,4 @@ class BiasAddOp(_SameShapeOp):
 
     def verify(self) -> Iterable[str]:
         yield from super().verify()
-        yield from channel_faults("bias", self.bias, self._channels())
-
-
-class ReluOp(_SameShapeOp):
-    """``max(x, 0)``"""
-
-    name = "nn.relu"
-    traits = (Pure(),)
-
-    input = operand(ACTIVATION)
-    output = result(ACTIVATION)
-
-
-class AddOp(_SameShapeOp):
-    """``lhs + rhs`` of equal shapes: a residual connection."""
-
-    name = "nn.add"
-    traits = (Pure(),)
-
-    lhs = operand(ACTIVATION)
-    rhs = operand(ACTIVATION)
-    output = result(ACTIVATION)
-
-    def verify(self) -> Iterable[str]:
-        left, right = tensor_type(self.lhs).shape, tensor_type(self.rhs).shape
-        if left != right:
-            yield f"adds shapes {text_of(left)} and {text_of(right)}, which must be equal"
-        yield from super().verify()
-
-
-class ConcatOp(NNOp):
-    """The inputs one after another along ``axis``."""
-
-    name = "nn.concat"
-    traits = (Pure(),)
-
-    inputs = variadic_operand(ACTIVATION, minimum=1)
-    axis = attribute(INT, default=1)
-    output = result(ACTIVATION)
-
-    def _output_shape(self) -> tuple[int, ...]:
-        shapes = [shape_of(value) for value in self.inputs]
-        axis = self.axis
-        total = sum(shape[axis] for shape in shapes)
-        return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
-
-    def infer_result_types(self) -> Sequence[Type] | None:
-        return like(self.inputs[0], self._output_shape())
-
-    def verify(self) -> Iterable[str]:
-        shapes = [shape_of(value) for value in self.inputs]
-        axis = self.axis
-        if not 0 <= axis < len(shapes[0]):
-            yield f"has 'axis = {axis}', but its inputs have {len(shapes[0])} dimensions"
-            return
-        for shape in shapes[1:]:
-            if len(shape) != len(shapes[0]) or any(
-                a != b for i, (a, b) in enumerate(zip(shape, shapes[0], strict=True)) if i != axis
-            ):
-                yield (
-                    f"joins shapes {text_of(shapes[0])} and {text_of(shape)}, which may differ "
-                    f"along axis {axis} only"
-                )
-                return
-        yield from shape_faults(self.output, self._output_shape())
-
-
-class ViewOp(NNOp):
-    """The same elements in row-major order under another shape: nothing is computed."""
-
-    input = operand(ACTIVATION)
-    output = result(ACTIVATION)
-
-
-class ReshapeOp(ViewOp):
-    """The same elements in row-major order under another shape."""
-
-    name = "nn.reshape"
-    traits = (Pure(),)
-
-    def verify(self) -> Iterable[str]:
-        source, target = tensor_type(self.input), tensor_type(self.output)
-        if source.element_count != target.element_count:
-            yield (
-                f"makes {target.element_count} elements ('{target}') of {source.element_count} "
-                f"('{source}')"
-            )
-
-
-class FlattenOp(ViewOp):
-    """All dimensions from ``axis`` on become one."""
-
-    name = "nn.flatten"
-    traits = (Pure(),)
-
-    axis = attribute(INT, default=1)
-
-    def _output_shape(self) -> tuple[int, ...]:
-        shape = shape_of(self.input)
-        return (*shape[: self.axis], math.prod(shape[self.axis :]))
-
-    def infer_result_types(self) -> Sequence[Type] | None:
-        return like(self.input, self._output_shape())
-
-    def verify(self) -> Iterable[str]:
-        rank = len(shape_of(self.input))
-        if not 0 <= self.axis < rank:
-            yield f"has 'axis = {self.axis}', but its input has {rank} dimensions"
-            return
-        yield from shape_faults(self.output, self._output_shape())
-
-
-class SoftmaxOp(_SameShapeOp):
-    """``exp(x) / sum(exp(x))`` along ``axis``: runs on the host, in floats."""
-
-    name = "nn.softmax"
-    traits = (Pure(),)
-
-    input = operand(ACTIVATION)
-    axis = attribute(INT, default=1)
-    output = result(FLOAT_TENSOR)
-
-    def verify(self) -> Iterable[str]:
-        yield from super().verify()
-        rank = len(shape_of(self.input))
-        if not 0 <= self.axis < rank:
-            yield f"has 'axis = {self.axis}', but its input has {rank} dimensions"
-
-
-class PowerOp(_SameShapeOp):
-    """``(shift + scale * x) ** power``: runs on the host, in floats."""
-
-    name = "nn.power"
-    traits = (Pure(),)
-
-    input = operand(ACTIVATION)
-    power = attribute(FLOAT, default=1.0)
-    scale = attribute(FLOAT, default=1.0)
-    shift = attribute(FLOAT, default=0.0)
-    output = result(FLOAT_TENSOR)
+        yield from channel_faults("bias", self.bias, self.channels())

@@ -1,5 +1,23 @@
 """Kernels of the nn dialect."""
 
-from nvdla_ir.interp.nn import converters, integers, layers, weighted
+from nvdla_ir.interp.nn import (
+    activations,
+    converters,
+    elementwise,
+    integers,
+    layers,
+    pooling,
+    structure,
+    weighted,
+)
 
-__all__ = ["converters", "integers", "layers", "weighted"]
+__all__ = [
+    "activations",
+    "converters",
+    "elementwise",
+    "integers",
+    "layers",
+    "pooling",
+    "structure",
+    "weighted",
+]

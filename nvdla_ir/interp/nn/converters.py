@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.interp.machine import Values
+from nvdla_ir.interp.nn.scales import scale_and_zero_point_of
 from nvdla_ir.interp.nn.weighted import along_channels
-from nvdla_ir.interp.quantization import dtype_of, scale_and_zero_point
+from nvdla_ir.interp.quantization import dtype_of
 from nvdla_ir.interp.registry import kernel
 from nvdla_ir.ir.operation import Value
 
@@ -24,14 +25,9 @@ Array = NDArray[Any]
 _MEMORY_WIDTH = 8
 
 
-def _scale_and_zero_point(value: Value) -> tuple[Array, Array]:
-    rank = len(nn.tensor_type(value).shape)
-    return scale_and_zero_point(nn.storage_of(value), rank, np.dtype(np.float64))
-
-
 def _zero(value: Value) -> Array:
     """What the stored integer 0 is below the real 0: scale times zero point."""
-    scale, zero_point = _scale_and_zero_point(value)
+    scale, zero_point = scale_and_zero_point_of(value)
     return scale * zero_point
 
 
@@ -43,7 +39,7 @@ def _moved(x: Array, summand: Array) -> Array:
 def input_converter(op: nn.InputConverterOp, values: Values) -> Array:
     pixels: Array = values[op.input]
     dtype = dtype_of(nn.storage_of(op.output).expressed)
-    scale, zero_point = _scale_and_zero_point(op.output)
+    scale, zero_point = scale_and_zero_point_of(op.output)
     centred = pixels.astype(dtype)
     centred -= along_channels(np.asarray(op.means, dtype), pixels.ndim)
     centred *= (scale * op.scale * 2.0**-op.truncate).astype(dtype)
@@ -57,7 +53,7 @@ def shift_add(op: nn.ShiftAddOp, values: Values) -> Array:
     addend = op.addend
     if addend is None:
         assert op.value is not None
-        scale, _ = _scale_and_zero_point(op.output)
+        scale, _ = scale_and_zero_point_of(op.output)
         return _moved(x, summand + scale * (op.value * 2.0**op.shift))
     reals: Array = values[addend] + _zero(addend).astype(x.dtype)
     return _moved(x + (along_channels(reals, x.ndim) if reals.ndim == 1 else reals), summand)
@@ -75,7 +71,7 @@ def rescale(op: nn.RescaleOp, values: Values) -> Array:
     factor: Any = op.value
     if multiplier is not None:
         factor = along_channels(multiplier, x.ndim) if multiplier.ndim == 1 else multiplier
-    (scale, _), (unit, _) = _scale_and_zero_point(op.input), _scale_and_zero_point(op.output)
+    (scale, _), (unit, _) = scale_and_zero_point_of(op.input), scale_and_zero_point_of(op.output)
     ratio = factor * 2.0**-op.shift * unit / scale
     summand = _zero(op.input) * ratio - _zero(op.output)
     return _moved(x * ratio.astype(x.dtype), summand)
@@ -83,5 +79,5 @@ def rescale(op: nn.RescaleOp, values: Values) -> Array:
 
 @kernel(nn.OutputConverterOp, any_batch=True)
 def output_converter(op: nn.OutputConverterOp, values: Values) -> Array:
-    scale, zero_point = _scale_and_zero_point(op.input)
+    scale, zero_point = scale_and_zero_point_of(op.input)
     return _moved(values[op.input], scale * (zero_point - op.offset) - _zero(op.output))

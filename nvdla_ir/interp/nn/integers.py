@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from nvdla_ir.arith import fast
 from nvdla_ir.arith.parameters import XUnit
 from nvdla_ir.dialects import nn
-from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import window_shape
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.interp.machine import Values
+from nvdla_ir.interp.nn.scales import layer_fault, require_equal_scales, scale_and_zero_point_of
 from nvdla_ir.interp.nn.weighted import along_channels
-from nvdla_ir.interp.quantization import dtype_of, element_of, scale_and_zero_point
+from nvdla_ir.interp.quantization import dtype_of, element_of
 from nvdla_ir.interp.registry import Numbers, kernel
-from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 
 Array = NDArray[Any]
@@ -33,34 +32,12 @@ _PAD_VALUE_REGISTERS = 7
 _PAD_VALUE_MASK = (1 << 19) - 1
 
 
-def _fault(op: Operation, message: str) -> DiagnosticError:
-    return DiagnosticError.at(op.location, f"{describe(op)} {message}")
-
-
 def _zero_point(op: Operation, value: Value) -> int:
     """The one zero point of a tensor. Raises: DiagnosticError where it has one a slice."""
     element = element_of(value.type)
     if not isinstance(element, UniformType):
-        raise _fault(op, f"takes one zero point for all of '{value.type}'")
+        raise layer_fault(op, f"takes one zero point for all of '{value.type}'")
     return element.zero_point
-
-
-def _require_equal_scales(op: Operation) -> None:
-    """Raises: DiagnosticError where the operation would have to rescale, which it does not."""
-    target, expected = op.results[0], _scale_and_zero_point(op.results[0])
-    for operand in op.operands:
-        found = _scale_and_zero_point(operand)
-        if not all(np.all(a == b) for a, b in zip(found, expected, strict=True)):
-            raise _fault(
-                op,
-                f"does not rescale, but makes '{element_of(target.type)}' of "
-                f"'{element_of(operand.type)}'; 'insert-converters' aligns them",
-            )
-
-
-def _scale_and_zero_point(value: Value) -> tuple[Array, Array]:
-    rank = len(nn.tensor_type(value).shape)
-    return scale_and_zero_point(nn.storage_of(value), rank, np.dtype(np.float64))
 
 
 def _saturated(pipeline: Array) -> Array:
@@ -133,7 +110,7 @@ def fully_connected(op: nn.FullyConnectedOp, values: Values) -> Array:
 
 def _require_no_bias(op: Operation, bias: Value | None) -> None:
     if bias is not None:
-        raise _fault(op, "has a bias, which 'insert-converters' makes a step of its own")
+        raise layer_fault(op, "has a bias, which 'insert-converters' makes a step of its own")
 
 
 def _accumulated(sums: Array) -> Array:
@@ -143,8 +120,8 @@ def _accumulated(sums: Array) -> Array:
 @kernel(nn.ReluOp, numbers=Numbers.STORED, any_batch=True)
 def relu(op: nn.ReluOp, values: Values) -> Array:
     """The pipeline may take int8 from memory, and makes 32 bits of it."""
-    _require_equal_scales(op)
-    _, zero_point = _scale_and_zero_point(op.output)
+    require_equal_scales(op)
+    _, zero_point = scale_and_zero_point_of(op.output)
     x = _saturated(values[op.input])
     dtype = dtype_of(nn.storage_of(op.output))
     return np.maximum(x, zero_point.astype(x.dtype)).astype(dtype, copy=False)
@@ -152,14 +129,14 @@ def relu(op: nn.ReluOp, values: Values) -> Array:
 
 @kernel(nn.MaxPoolOp, numbers=Numbers.STORED, any_batch=True)
 def max_pool(op: nn.MaxPoolOp, values: Values) -> Array:
-    _require_equal_scales(op)
+    require_equal_scales(op)
     x = values[op.input]
     return fast.pool_maximum(
         x,
         kernel=_pair(op.kernel),
         stride=_pair(op.strides),
         pad=_pair(op.pads),
-        output_size=window_shape(x.shape, op.kernel, op.strides, op.pads),
+        output_size=window_shape(x.shape, op.kernel, op.strides, op.extended_pads),
     )
 
 
@@ -168,27 +145,25 @@ def average_pool(op: nn.AveragePoolOp, values: Values) -> Array:
     """The divisor is always the whole window; padding counts as the zero point."""
     reciprocals = op.reciprocals
     if reciprocals is None:
-        raise _fault(op, "needs 'reciprocals' on integers; 'insert-converters' chooses them")
+        raise layer_fault(op, "needs 'reciprocals' on integers; 'insert-converters' chooses them")
     if any(op.pads) and not op.count_include_pad:
-        raise _fault(op, "leaves padding out of the divisor, which integers cannot do in one step")
+        raise layer_fault(
+            op, "leaves padding out of the divisor, which integers cannot do in one step"
+        )
+    if any(op.ceil_extension):
+        raise layer_fault(op, "has a 'ceil_extension', whose divisor integers cannot make")
     x, zero_point = values[op.input], _zero_point(op, op.input)
     return fast.pool_average(
         x,
         kernel=_pair(op.kernel),
         stride=_pair(op.strides),
         pad=_pair(op.pads),
-        output_size=window_shape(x.shape, op.kernel, op.strides, op.pads),
+        output_size=window_shape(x.shape, op.kernel, op.strides, op.extended_pads),
         reciprocals=_pair(reciprocals),
         pad_values=[
             count * zero_point & _PAD_VALUE_MASK for count in range(1, _PAD_VALUE_REGISTERS + 1)
         ],
     )
-
-
-@kernel(nn.ConcatOp, numbers=Numbers.STORED, any_batch=lambda op: op.axis != 0)
-def concat(op: nn.ConcatOp, values: Values) -> Array:
-    _require_equal_scales(op)
-    return np.concatenate([values[value] for value in op.inputs], axis=op.axis)
 
 
 def _pair(numbers: Any) -> tuple[int, int]:

@@ -38,6 +38,22 @@ def convolution(op: nn.ConvOp, values: Values) -> Array:
     return output
 
 
+@kernel(nn.ConvTransposeOp, any_batch=True)
+def transposed_convolution(op: nn.ConvTransposeOp, values: Values) -> Array:
+    output = windows.scatter(
+        values[op.input],
+        values[op.weight],
+        strides=op.strides,
+        pads=op.pads,
+        dilations=op.dilations,
+        groups=op.groups,
+        outputs=nn.shape_of(op.output)[2:],
+    )
+    if op.bias is not None:
+        output += along_channels(values[op.bias], 4)
+    return output
+
+
 @kernel(nn.FullyConnectedOp, any_batch=True)
 def fully_connected(op: nn.FullyConnectedOp, values: Values) -> Array:
     x: Array = values[op.input]

@@ -131,14 +131,61 @@ def _combined(
 
 
 def window_counts(
-    shape: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int]
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
+    counted: Sequence[int],
 ) -> NDArray[np.intp]:
-    """[OH, OW]: how many elements of each window are inside the unpadded input [H, W]."""
+    """[OH, OW]: how many elements of each window over the padded input [H, W] are inside the
+    input or inside the ``counted`` part of its padding."""
     axes: list[NDArray[np.intp]] = []
     for axis in (0, 1):
         extent = shape[axis] + pads[axis] + pads[axis + 2]
         starts = np.arange(output_extent(extent, kernel[axis], strides[axis], 1)) * strides[axis]
         starts -= pads[axis]
-        ends = np.minimum(starts + kernel[axis], shape[axis])
-        axes.append(ends - np.maximum(starts, 0))
+        ends = np.minimum(starts + kernel[axis], shape[axis] + counted[axis + 2])
+        axes.append(ends - np.maximum(starts, -counted[axis]))
     return axes[0][:, None] * axes[1][None, :]
+
+
+def scatter(
+    x: FloatArray,
+    w: FloatArray,
+    *,
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    groups: int,
+    outputs: Sequence[int],
+) -> FloatArray:
+    """Transposed convolution of ``x`` [N, C, H, W] with ``w`` [C, K/groups, R, S]: [N, K,
+    *outputs], where ``outputs`` includes what is padded at the bottom and right.
+
+    Each tap adds the input, times its weights, to the places it reaches; ``pads`` are cut off.
+    """
+    images, channels, height, width = x.shape
+    kernels, taps = w.shape[1], w.shape[2:]
+    weights = w.reshape(groups, channels // groups, kernels, *taps)
+    top, left = pads[:2]
+    reach = [
+        (size - 1) * stride + (tap - 1) * dilation + 1
+        for size, stride, tap, dilation in zip(
+            (height, width), strides, taps, dilations, strict=True
+        )
+    ]
+    rows, columns = max(reach[0], top + outputs[0]), max(reach[1], left + outputs[1])
+    result: FloatArray = np.zeros((images, groups, kernels, rows, columns), x.dtype)
+    flat = x.reshape(images, groups, channels // groups, height * width)
+    for r in range(taps[0]):
+        for s in range(taps[1]):
+            by_kernel: FloatArray = weights[..., r, s].transpose(0, 2, 1)
+            product: FloatArray = np.matmul(by_kernel, flat)
+            first_row, first_column = r * dilations[0], s * dilations[1]
+            result[
+                ...,
+                first_row : first_row + (height - 1) * strides[0] + 1 : strides[0],
+                first_column : first_column + (width - 1) * strides[1] + 1 : strides[1],
+            ] += product.reshape(images, groups, kernels, height, width)
+    cut = result[..., top : top + outputs[0], left : left + outputs[1]]
+    return np.ascontiguousarray(cut).reshape(images, groups * kernels, *outputs)

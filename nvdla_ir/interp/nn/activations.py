@@ -1,0 +1,132 @@
+"""Activation functions, and what normalizes across channels, on reals."""
+
+# numpy's stubs leave parts of many overloads unknown.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvdla_ir.arith.errors import OperandError
+from nvdla_ir.dialects import nn
+from nvdla_ir.interp.machine import Values
+from nvdla_ir.interp.nn.weighted import along_channels
+from nvdla_ir.interp.registry import kernel
+
+Array = NDArray[Any]
+
+
+@kernel(nn.ReluOp, any_batch=True)
+def relu(op: nn.ReluOp, values: Values) -> Array:
+    return np.maximum(values[op.input], 0)
+
+
+@kernel(nn.LeakyReluOp, any_batch=True)
+def leaky_relu(op: nn.LeakyReluOp, values: Values) -> Array:
+    return _below_zero(values[op.input], op.alpha)
+
+
+@kernel(nn.PReluOp, any_batch=True)
+def prelu(op: nn.PReluOp, values: Values) -> Array:
+    x, slope = values[op.input], values[op.slope]
+    return _below_zero(x, along_channels(slope, x.ndim) if slope.size > 1 else slope)
+
+
+def _below_zero(x: Array, slope: float | Array) -> Array:
+    """``x``, times ``slope`` where it is negative."""
+    return np.maximum(x, 0) + np.minimum(x, 0) * np.asarray(slope, x.dtype)
+
+
+@kernel(nn.ClipOp, any_batch=True)
+def clip(op: nn.ClipOp, values: Values) -> Array:
+    x = np.array(values[op.input])
+    if op.minimum is not None:
+        np.maximum(x, x.dtype.type(op.minimum), out=x)
+    if op.maximum is not None:
+        np.minimum(x, x.dtype.type(op.maximum), out=x)
+    return x
+
+
+@kernel(nn.SigmoidOp, any_batch=True)
+def sigmoid(op: nn.SigmoidOp, values: Values) -> Array:
+    with np.errstate(over="ignore"):  # exp(-x) infinite: the sigmoid is 0
+        output = np.exp(-values[op.input])
+    output += 1
+    return np.reciprocal(output, out=output)
+
+
+@kernel(nn.HardSigmoidOp, any_batch=True)
+def hard_sigmoid(op: nn.HardSigmoidOp, values: Values) -> Array:
+    return _clipped_line(values[op.input], op.alpha, op.beta)
+
+
+@kernel(nn.HardSwishOp, any_batch=True)
+def hard_swish(op: nn.HardSwishOp, values: Values) -> Array:
+    x = values[op.input]
+    output = _clipped_line(x, 1 / 6, 0.5)
+    output *= x
+    return output
+
+
+def _clipped_line(x: Array, slope: float, intercept: float) -> Array:
+    output = x * x.dtype.type(slope)
+    output += x.dtype.type(intercept)
+    return np.clip(output, 0, 1, out=output)
+
+
+@kernel(nn.TanhOp, any_batch=True)
+def tanh(op: nn.TanhOp, values: Values) -> Array:
+    return np.tanh(values[op.input])
+
+
+@kernel(nn.EluOp, any_batch=True)
+def elu(op: nn.EluOp, values: Values) -> Array:
+    x = values[op.input]
+    output = np.expm1(np.minimum(x, 0))
+    output *= x.dtype.type(op.alpha)
+    output += np.maximum(x, 0)
+    return output
+
+
+@kernel(nn.LrnOp, any_batch=True)
+def lrn(op: nn.LrnOp, values: Values) -> Array:
+    x: Array = values[op.input]
+    squares: Array = x * x
+    sums: Array = np.array(squares)
+    channels = x.shape[1]
+    for distance in range(1, min(op.size // 2, channels - 1) + 1):
+        sums[:, :-distance] += squares[:, distance:]
+    for distance in range(1, min((op.size - 1) // 2, channels - 1) + 1):
+        sums[:, distance:] += squares[:, :-distance]
+    sums *= x.dtype.type(op.alpha / op.size)
+    sums += x.dtype.type(op.k)
+    with np.errstate(all="ignore"):
+        output = x * np.power(sums, x.dtype.type(-op.beta))
+    if not np.isfinite(output).all():
+        raise OperandError("what it divides by is not positive; check k, alpha and beta")
+    return output
+
+
+@kernel(nn.SoftmaxOp, any_batch=lambda op: op.axis != 0)
+def softmax(op: nn.SoftmaxOp, values: Values) -> Array:
+    x: Array = values[op.input]
+    # The largest exponent is 0, so that nothing overflows.
+    exponentials = np.exp(x - np.max(x, axis=op.axis, keepdims=True))
+    exponentials /= np.sum(exponentials, axis=op.axis, keepdims=True)
+    return exponentials
+
+
+@kernel(nn.PowerOp, any_batch=True)
+def power(op: nn.PowerOp, values: Values) -> Array:
+    x: Array = values[op.input]
+    with np.errstate(all="ignore"):
+        raised = np.power(op.shift + op.scale * x, op.power).astype(x.dtype, copy=False)
+    if not np.isfinite(raised).all():
+        raise OperandError(
+            f"(shift + scale * x) ** {op.power} of its input is not finite: shift = {op.shift}, "
+            f"scale = {op.scale}, x from {np.min(x)} to {np.max(x)}"
+        )
+    return raised
