@@ -1,0 +1,26 @@
+"""ONNX models in: float ones and quantized ones."""
+
+# Handlers register themselves when their modules are imported.
+from nvdla_ir.frontends.onnx import (
+    activations,
+    arithmetic,
+    constants,
+    convolution,
+    pooling,
+    quantization,
+    resizing,
+    structure,
+)
+from nvdla_ir.frontends.onnx.importer import import_onnx
+
+__all__ = [
+    "activations",
+    "arithmetic",
+    "constants",
+    "convolution",
+    "import_onnx",
+    "pooling",
+    "quantization",
+    "resizing",
+    "structure",
+]

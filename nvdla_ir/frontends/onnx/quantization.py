@@ -1,0 +1,240 @@
+"""Quantized models: scales and integers are taken as they are.
+
+A computed tensor between QuantizeLinear and DequantizeLinear gets the calibrated type of exactly
+that scale and zero point (uint8 moved by 128 to int8), so that ``insert-converters`` makes its
+integers. Weights stay the integers that they are.
+"""
+
+# numpy's stubs leave parts of many overloads unknown.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nvdla_ir.dialects import nn
+from nvdla_ir.dialects.quant import CalibratedType, QuantizeCastOp
+from nvdla_ir.frontends.onnx.constants import normalized
+from nvdla_ir.frontends.onnx.convolution import fully_connected, transposed, weight_value
+from nvdla_ir.frontends.onnx.faults import UnsupportedError
+from nvdla_ir.frontends.onnx.layer import Layer, handler
+from nvdla_ir.frontends.onnx.operands import (
+    Activation,
+    Array,
+    Codes,
+    Constant,
+    QuantizedConstant,
+    RawInput,
+    Tensor,
+)
+from nvdla_ir.frontends.onnx.windows import pair, windows
+from nvdla_ir.ir.operation import Value
+
+_CONTRIBUTED = "com.microsoft"
+_MOVED_BY = {np.dtype(np.uint8): 128, np.dtype(np.int8): 0}
+
+
+def calibrated(scale: float, zero_point: int, dtype: np.dtype[Any]) -> CalibratedType:
+    """The type of 8-bit codes of the model. Raises: UnsupportedError where there is none."""
+    moved = _MOVED_BY.get(dtype)
+    if moved is None:
+        raise UnsupportedError(f"quantizes to {dtype.name}; only int8 and uint8 are supported")
+    try:
+        return CalibratedType.of_scale(scale, zero_point - moved)
+    except ValueError as error:
+        raise UnsupportedError(f"has an impossible scale: {error}") from error
+
+
+def _parameters(layer: Layer, index: int) -> tuple[Array, Array]:
+    """Scales and zero points (uint8 0 where left out) of inputs ``index`` and ``index + 1``."""
+    scales = layer.required_constant(index, "the scale")
+    zero_points = layer.constant(index + 1, "the zero point")
+    if zero_points is None:
+        zero_points = np.zeros(scales.shape, np.uint8)
+    if scales.dtype.kind != "f" or not np.all(np.isfinite(scales) & (scales > 0)):
+        raise UnsupportedError("the scales must be positive and finite")
+    if zero_points.dtype.kind not in "iu" or zero_points.size != scales.size:
+        raise UnsupportedError("the zero points must be as many integers as there are scales")
+    return scales, zero_points
+
+
+def _one(layer: Layer, index: int) -> tuple[float, int, np.dtype[Any]]:
+    scales, zero_points = _parameters(layer, index)
+    if scales.size != 1:
+        raise UnsupportedError("quantizes what the network computes with a scale a channel")
+    return float(scales.reshape(())), int(zero_points.reshape(())), zero_points.dtype
+
+
+def _axis(layer: Layer, scales: Array, shape: tuple[int, ...]) -> int | None:
+    """The axis of scales; None where there is one for all."""
+    layer.require("block_size", 0)
+    if scales.size == 1:
+        layer.ignore("axis")
+        return None
+    axis = layer.axis(len(shape), 1)
+    if scales.shape != (shape[axis],):
+        raise UnsupportedError(
+            f"has {scales.size} scales for {shape[axis]} slices along axis {axis}"
+        )
+    return axis
+
+
+def _quantized(layer: Layer, value: Value, index: int) -> Codes:
+    """``value`` rounded to the codes of inputs ``index`` and ``index + 1``. The cast goes away
+    again where nothing else reads ``value``."""
+    scale, zero_point, dtype = _one(layer, index)
+    element = calibrated(scale, zero_point, dtype).quantized()
+    cast = layer.assembly.builder.create(
+        QuantizeCastOp,
+        input=value,
+        result_types=[nn.tensor_type(value).with_element(element)],
+        location=layer.node.location,
+    )
+    return Codes(cast.output, scale, zero_point, dtype)
+
+
+@handler("QuantizeLinear")
+@handler("QuantizeLinear", domain=_CONTRIBUTED)
+def quantize_linear(layer: Layer) -> Tensor:
+    layer.ignore("saturate")
+    layer.require("output_dtype", 0)
+    layer.require("precision", 0)
+    tensor = layer.required(0)
+    if not isinstance(tensor, Constant | QuantizedConstant):
+        layer.ignore("axis")
+        layer.require("block_size", 0)
+        return _quantized(layer, layer.activation(), 1)
+    reals = layer.elements(tensor, "the input")
+    scales, zero_points = _parameters(layer, 1)
+    axis = _axis(layer, scales, reals.shape)
+    along = [1] * reals.ndim
+    if axis is not None:
+        along[axis] = -1
+    limits = np.iinfo(zero_points.dtype)
+    codes = np.rint(reals / scales.reshape(along)) + zero_points.reshape(along)
+    stored = np.clip(codes, limits.min, limits.max).astype(zero_points.dtype)
+    return Constant(stored, layer.input_name(0))
+
+
+@handler("DequantizeLinear")
+@handler("DequantizeLinear", domain=_CONTRIBUTED)
+def dequantize_linear(layer: Layer) -> Tensor:
+    tensor = layer.required(0)
+    if isinstance(tensor, Constant):
+        return _constant(layer, tensor, 1)
+    layer.ignore("axis")
+    layer.require("block_size", 0)
+    layer.ignore("output_dtype")
+    return Activation(_reals(layer, tensor, 1))
+
+
+def _constant(layer: Layer, tensor: Constant, index: int) -> QuantizedConstant:
+    layer.ignore("output_dtype")
+    if tensor.array.dtype.kind not in "iu":
+        raise UnsupportedError("dequantizes a constant that is no integers")
+    scales = layer.required_constant(index, "the scale")
+    zero_points = layer.constant(index + 1, "the zero point")
+    if zero_points is None:
+        zero_points = np.zeros(scales.shape, tensor.array.dtype)
+    if scales.dtype.kind != "f" or not np.all(np.isfinite(scales) & (scales > 0)):
+        raise UnsupportedError("the scales must be positive and finite")
+    if zero_points.size == 1:
+        zero_points = np.broadcast_to(zero_points.reshape(()), scales.shape)
+    if zero_points.shape != scales.shape:
+        raise UnsupportedError("has another number of zero points than of scales")
+    axis = _axis(layer, scales, tensor.shape)
+    return QuantizedConstant(
+        tensor.array, scales.astype(np.float32), zero_points.astype(np.int64), axis, tensor.name
+    )
+
+
+def _reals(layer: Layer, tensor: Tensor, index: int) -> Value:
+    """What codes stand for, by inputs ``index`` and ``index + 1``."""
+    if isinstance(tensor, Codes):
+        scale, zero_point, _ = _one(layer, index)
+        if (np.float32(scale), zero_point) != (np.float32(tensor.scale), tensor.zero_point):
+            raise UnsupportedError(
+                "dequantizes with another scale or zero point than it quantized with"
+            )
+        return tensor.value
+    if isinstance(tensor, RawInput):
+        scale, zero_point, _ = _one(layer, index)
+        value = normalized(layer, tensor, scale, zero_point)
+        cast = layer.assembly.builder.create(
+            QuantizeCastOp,
+            input=value,
+            result_types=[
+                nn.tensor_type(value).with_element(
+                    calibrated(scale, zero_point, tensor.dtype).quantized()
+                )
+            ],
+        )
+        return cast.output
+    raise UnsupportedError("dequantizes what is no 8-bit integers")
+
+
+# -------------------------------------------------------------- operators on integers
+
+
+def _weights(layer: Layer, index: int, axis: int) -> QuantizedConstant:
+    """Constant integers with scales for all or one a slice along ``axis``."""
+    tensor = layer.required(index)
+    if not isinstance(tensor, Constant) or tensor.array.dtype.kind not in "iu":
+        raise UnsupportedError("the weights must be constant integers")
+    scales, zero_points = _parameters(layer, index + 1)
+    if scales.size not in (1, tensor.shape[axis]):
+        raise UnsupportedError(f"has {scales.size} scales for {tensor.shape[axis]} channels")
+    return QuantizedConstant(
+        tensor.array,
+        scales.reshape(-1),
+        zero_points.reshape(-1).astype(np.int64),
+        None if scales.size == 1 else axis,
+        tensor.name,
+    )
+
+
+@handler("QLinearConv")
+def qlinear_conv(layer: Layer) -> Codes:
+    value = _reals(layer, layer.required(0), 1)
+    if len(nn.shape_of(value)) != 4 or len(layer.required(3).shape) != 4:
+        raise UnsupportedError("only NCHW is supported")
+    weights = _weights(layer, 3, 0)
+    kernel = weights.shape[2], weights.shape[3]
+    if layer.has("kernel_shape") and pair(layer, "kernel_shape") != kernel:
+        raise UnsupportedError("attribute 'kernel_shape' is not that of the weights")
+    found = windows(layer, nn.shape_of(value)[2:], kernel)
+    bias: Value | None = None
+    stored = layer.constant(8, "the bias")
+    if stored is not None:
+        scale, _, _ = _one(layer, 1)
+        # A bias is integers of the product of both scales.
+        unit = np.float64(np.float32(scale)) * weights.scales.astype(np.float64)
+        bias = layer.constant_value((stored * unit).astype(np.float32), layer.input_name(8))
+    result = layer.emit(
+        nn.ConvOp,
+        input=value,
+        weight=weight_value(layer, weights, 0),
+        bias=bias,
+        strides=found.strides,
+        pads=found.pads,
+        dilations=found.dilations,
+        groups=layer.integer("group", 1),
+    )
+    return _quantized(layer, result, 6)
+
+
+@handler("QLinearMatMul")
+def qlinear_matmul(layer: Layer) -> Codes:
+    value = _reals(layer, layer.required(0), 1)
+    if len(layer.required(3).shape) != 2:
+        raise UnsupportedError("the right factor must be a constant of two dimensions")
+    weights = transposed(_weights(layer, 3, 1))
+    return _quantized(layer, fully_connected(layer, value, weights, None), 6)
+
+
+@handler("QLinearAdd", domain=_CONTRIBUTED)
+def qlinear_add(layer: Layer) -> Codes:
+    left, right = (_reals(layer, layer.required(index), index + 1) for index in (0, 3))
+    return _quantized(layer, layer.emit(nn.AddOp, lhs=left, rhs=right), 6)
