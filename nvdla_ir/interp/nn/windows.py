@@ -166,7 +166,8 @@ def scatter(
     """
     images, channels, height, width = x.shape
     kernels, taps = w.shape[1], w.shape[2:]
-    weights = w.reshape(groups, channels // groups, kernels, *taps)
+    grouped: NDArray[Any] = w.reshape((groups, channels // groups, kernels, *taps))
+    weights = grouped.transpose(3, 4, 0, 2, 1)
     top, left = pads[:2]
     reach = [
         (size - 1) * stride + (tap - 1) * dilation + 1
@@ -179,8 +180,7 @@ def scatter(
     flat = x.reshape(images, groups, channels // groups, height * width)
     for r in range(taps[0]):
         for s in range(taps[1]):
-            by_kernel: FloatArray = weights[..., r, s].transpose(0, 2, 1)
-            product: FloatArray = np.matmul(by_kernel, flat)
+            product: FloatArray = np.matmul(weights[r, s], flat)
             first_row, first_column = r * dilations[0], s * dilations[1]
             result[
                 ...,

@@ -54,7 +54,7 @@ def grow_chain(root: Operation, in_memory: Container[Value], *, may_add: bool) -
                 chain.late_relu = user
         elif isinstance(user, AddOp) and chain.add is None and may_add:
             residual = user.rhs if user.lhs is value else user.lhs
-            if residual not in in_memory:
+            if user.broadcasts or residual not in in_memory:
                 return chain
             chain.add, chain.residual = user, residual
         else:

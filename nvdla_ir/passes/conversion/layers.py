@@ -124,6 +124,12 @@ def convert_relu(conversion: FunctionConversion, op: nn.ReluOp) -> None:
 def convert_add(conversion: FunctionConversion, op: nn.AddOp) -> None:
     """Both operands are in memory: one enters the pipeline, the other is the residual. That is
     the one of the coarser scale, since it can be shifted left only."""
+    if op.broadcasts:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} adds '{op.rhs.type}' to '{op.lhs.type}'; the hardware adds tensors of "
+            "equal shapes",
+        )
     (left, left_type), (right, right_type) = (
         conversion.stored(value, op) for value in (op.lhs, op.rhs)
     )

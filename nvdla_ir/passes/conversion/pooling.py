@@ -32,7 +32,8 @@ class _Windows:
 
 
 def convert_max_pool(conversion: FunctionConversion, op: nn.MaxPoolOp) -> None:
-    """The maximum of stored integers is the stored maximum: the input's scale stays."""
+    """The maximum of stored integers is the stored maximum: the input's scale stays. What
+    ``ceil_extension`` adds is padding, which never wins."""
     stored, element = conversion.stored(op.input, op)
     chain = Chain(op, operations=[op])
     new = conversion.builder(chain).create(
@@ -40,7 +41,7 @@ def convert_max_pool(conversion: FunctionConversion, op: nn.MaxPoolOp) -> None:
         input=stored,
         kernel=op.kernel,
         strides=op.strides,
-        pads=op.pads,
+        pads=op.extended_pads,
         layers=op.layers,
         result_types=[nn.tensor_type(op.output).with_element(element)],
     )
@@ -58,6 +59,13 @@ def convert_average_pool(conversion: FunctionConversion, op: MeanOp) -> None:
                 op.location,
                 f"{describe(op)} leaves padding out of its mean; the hardware divides by the "
                 "whole window (count_include_pad=true)",
+            )
+        if any(op.ceil_extension):
+            raise DiagnosticError.at(
+                op.location,
+                f"{describe(op)} has windows that reach behind its padding (ceil_extension="
+                f"{list(op.ceil_extension)}) and divides them by less; the hardware divides by "
+                "the whole window",
             )
     else:
         windows = _Windows(nn.shape_of(op.input)[2:], (1, 1), (0, 0, 0, 0))

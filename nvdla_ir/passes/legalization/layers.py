@@ -232,7 +232,7 @@ def _method_fields(op: nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
         raise DiagnosticError.at(
             op.location, f"{describe(op)} has no reciprocals; run 'insert-converters' first"
         )
-    if any(op.pads) and not op.count_include_pad:
+    if any(op.ceil_extension) or (any(op.pads) and not op.count_include_pad):
         raise DiagnosticError.at(
             op.location,
             f"{describe(op)} leaves padding out of its mean, but the pooling unit divides by the "
@@ -312,6 +312,8 @@ def is_for_hardware(op: Operation) -> bool:
 def _window_fields(op: nn.ConvOp | nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
     """How the window moves, where that is not the default."""
     fields = {name: getattr(op, name) for name in _NO_WINDOW if hasattr(op, name)}
+    if isinstance(op, nn.PoolOp):
+        fields["pads"] = op.extended_pads
     return {name: value for name, value in fields.items() if value != _NO_WINDOW[name]}
 
 
