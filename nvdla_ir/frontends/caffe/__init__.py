@@ -1,0 +1,7 @@
+"""Front end for Caffe networks: text prototxt with a binary caffemodel."""
+
+from __future__ import annotations
+
+from nvdla_ir.frontends.caffe.importer import import_caffe
+
+__all__ = ["import_caffe"]

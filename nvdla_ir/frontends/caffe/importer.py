@@ -1,0 +1,312 @@
+"""Caffe networks in: a module with one function of nn operations on floats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attrs import define, field
+
+from nvdla_ir.dialects import nn
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
+from nvdla_ir.dialects.layer import LayerOp, layers_of
+from nvdla_ir.frontends.caffe.context import LayerContext, LayerError, UnsupportedError
+from nvdla_ir.frontends.caffe.handlers import KINDS, LEFT_OUT, SILENCE, LayerKind
+from nvdla_ir.frontends.caffe.inputs import DATA_TYPES, InputTensor, input_tensors
+from nvdla_ir.frontends.caffe.net import Layer, Net, read_net
+from nvdla_ir.frontends.caffe.weights import Weights, read_weights
+from nvdla_ir.ir.attributes import DictAttr, StringAttr, is_bare_identifier
+from nvdla_ir.ir.builder import Builder, InsertionPoint
+from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.dialect import did_you_mean
+from nvdla_ir.ir.location import NameLoc
+from nvdla_ir.ir.operation import Block, BlockArgument, Region, Value
+from nvdla_ir.ir.types import F32, UI8, FunctionType, TensorType
+from nvdla_ir.resources import ResourceStore
+
+BLOB_ATTRIBUTE = "nvdla_ir.blob"
+"""The attribute of an operation that is the last to write a Caffe blob which is not called as its
+layer is: in-place layers write one blob after another."""
+
+
+def import_caffe(
+    prototxt: Path,
+    caffemodel: Path | None,
+    resources: ResourceStore,
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    diagnostics: DiagnosticCollector,
+) -> ModuleOp:
+    """The network ``prototxt`` in its test phase, with the weights of ``caffemodel``, as a module
+    with one function ``@main``.
+
+    Inputs and outputs are called as their blobs are, operations as their layers. ``shapes`` gives
+    the shapes of inputs whose text leaves them open, or other ones. Weights become ``resources``.
+    What only judges results (losses, accuracy) is left out.
+
+    Raises: DiagnosticError with everything that is wrong or not known: layer types and parameters,
+    missing and misshapen weights, at the lines of the layers. Remarks go to ``diagnostics``.
+    """
+    found = DiagnosticCollector()
+    try:
+        net = read_net(prototxt, found)
+        if caffemodel is None:
+            raise DiagnosticError.at(
+                net.location,
+                "the text of a Caffe network has no weights: give the .caffemodel file as well",
+            )
+        weights = read_weights(caffemodel)
+        module = _Assembly(net, weights, resources, shapes, found).build()
+    except DiagnosticError as error:
+        earlier = [d for d in found.diagnostics if d not in error.diagnostics]
+        diagnostics.diagnostics += [d for d in earlier if d not in found.errors]
+        errors = [d for d in earlier if d in found.errors]
+        raise DiagnosticError(*errors, *error.diagnostics) from None
+    diagnostics.diagnostics += found.diagnostics
+    return module
+
+
+@define(eq=False)
+class _Assembly:
+    """The function under construction. ``blobs`` holds what was written last under each name."""
+
+    net: Net
+    weights: Weights
+    resources: ResourceStore
+    shapes: Mapping[str, tuple[int, ...]]
+    diagnostics: DiagnosticCollector
+    body: Block = field(factory=Block)
+    builder: Builder = field(init=False)
+    blobs: dict[str, Value] = field(factory=dict[str, Value])
+    inputs: list[InputTensor] = field(factory=list[InputTensor])
+    # Values that stand for results of layers at fault.
+    _guessed: set[Value] = field(factory=set[Value])
+    _unread: dict[str, None] = field(factory=dict[str, None])
+    _names: set[str] = field(factory=set[str])
+    _made_by: dict[str, str] = field(factory=dict[str, str])
+
+    def __attrs_post_init__(self) -> None:
+        self.builder = Builder(InsertionPoint.at_end(self.body), self.net.location)
+
+    def build(self) -> ModuleOp:
+        for layer in self.net.layers:
+            self._add(layer)
+        self.weights.warn_of_unused(self.diagnostics)
+        unknown = [name for name in self.shapes if name not in {i.name for i in self.inputs}]
+        for name in unknown:
+            known = [tensor.name for tensor in self.inputs]
+            self.diagnostics.error(
+                self.net.location,
+                f"a shape is given for '{name}', which is no input{did_you_mean(name, known)}",
+            )
+        if not self._unread:
+            self.diagnostics.error(self.net.location, "the network has no outputs")
+        self.diagnostics.raise_if_errors()
+        return self._module()
+
+    def _error(self, layer: Layer, message: str) -> None:
+        self.diagnostics.error(layer.location, f"layer '{layer.name}' {message}")
+
+    # -------------------------------------------------------------- layers
+
+    def _add(self, layer: Layer) -> None:
+        if layer.type in DATA_TYPES:
+            self._add_inputs(layer)
+        elif layer.type in LEFT_OUT:
+            self.diagnostics.remark(
+                layer.location, f"layer '{layer.name}' of type '{layer.type}' is left out"
+            )
+            # Labels come from layers that nothing is made of.
+        elif layer.type == SILENCE:
+            for bottom in layer.bottoms:
+                self._unread.pop(bottom, None)
+        else:
+            self._add_operations(layer)
+
+    def _add_inputs(self, layer: Layer) -> None:
+        for tensor in input_tensors(layer, self.shapes, self.diagnostics):
+            self._claim_top(layer, tensor.name)
+            element = UI8 if tensor.is_pixels else F32
+            value: Value = self.body.add_argument(TensorType(tensor.shape, element))
+            value.name_hint = _hint(tensor.name)
+            self.inputs.append(tensor)
+            if tensor.is_pixels:
+                op = self.builder.create(
+                    nn.NormalizeOp,
+                    input=value,
+                    mean=tensor.mean,
+                    scale=tensor.scale,
+                    layers=(tensor.name,),
+                    result_types=[TensorType(tensor.shape, F32)],
+                    location=NameLoc(tensor.name, layer.location),
+                )
+                value = op.output
+                self._names.add(tensor.name)
+            self.blobs[tensor.name] = value
+            self._unread[tensor.name] = None
+
+    def _add_operations(self, layer: Layer) -> None:
+        kind = KINDS.get(layer.type)
+        if kind is None:
+            hint = did_you_mean(layer.type, sorted(KINDS))
+            self._error(layer, f"is of type '{layer.type}', which is not supported{hint}")
+        elif fault := kind.count_fault(layer):
+            self._error(layer, fault)
+            kind = None
+        bottoms = layer.bottoms[:1] if layer.type == "SoftmaxWithLoss" else layer.bottoms
+        inputs = self._inputs_of(layer, bottoms)
+        # What is not read from here on is a result; labels are none.
+        for bottom in layer.bottoms:
+            self._unread.pop(bottom, None)
+        results = self._results(layer, kind, inputs)
+        tops = layer.tops or ((layer.name,) if layer.type == "SoftmaxWithLoss" else ())
+        for top, value in zip(tops, results, strict=False):
+            self._claim_top(layer, top)
+            self.blobs[top] = value
+            self._unread[top] = None
+
+    def _inputs_of(self, layer: Layer, bottoms: Sequence[str]) -> list[Value]:
+        values: list[Value] = []
+        for bottom in bottoms:
+            value = self.blobs.get(bottom)
+            if value is None:
+                self._error(layer, self._unknown_bottom(layer, bottom))
+                value = self._guess(TensorType((1, 1, 1, 1), F32))
+            values.append(value)
+        return values
+
+    def _unknown_bottom(self, layer: Layer, bottom: str) -> str:
+        for other in self.net.layers:
+            if bottom in other.tops:
+                if other.type in DATA_TYPES:
+                    return f"reads '{bottom}' of the data layer '{other.name}', which is no image"
+                if other is layer:
+                    return f"reads '{bottom}', which it makes itself"
+                return (
+                    f"reads '{bottom}', which layer '{other.name}' makes behind it: layers must "
+                    "stand in the order of computation, without cycles"
+                )
+        return f"reads '{bottom}', which no layer makes{did_you_mean(bottom, sorted(self.blobs))}"
+
+    def _guess(self, type: TensorType) -> Value:
+        """A value that stands for one that could not be made."""
+        value = Block().add_argument(type)
+        self._guessed.add(value)
+        return value
+
+    def _results(
+        self, layer: Layer, kind: LayerKind | None, inputs: Sequence[Value]
+    ) -> Sequence[Value]:
+        """The layer's results; of a layer at fault, guesses in the shape of its first input."""
+        is_guess = any(value in self._guessed for value in inputs)
+        if kind is not None:
+            name = self._unique(layer)
+            before = self.body.last_op
+            context = LayerContext(
+                layer,
+                name,
+                inputs,
+                self.weights,
+                Builder(self.builder.point, NameLoc(name, layer.location)),
+                self.resources,
+            )
+            try:
+                results = kind.handler(context)
+                context.check_blobs()
+            except UnsupportedError as error:
+                self._error(layer, str(error))
+            except LayerError as error:
+                for fault in context.faults:
+                    self._error(layer, fault)
+                if not is_guess:
+                    self._error(layer, str(error))
+            else:
+                if not is_guess:
+                    for fault in context.faults:
+                        self._error(layer, fault)
+                    computes = self.body.last_op is not before
+                    self._name_results(layer, inputs, results, computes=computes)
+                else:
+                    self._guessed.update(results)
+                return results
+        self.weights.of(layer.name)
+        type = nn.tensor_type(inputs[0]) if inputs else TensorType((1, 1, 1, 1), F32)
+        return [self._guess(type) for _ in layer.tops]
+
+    def _name_results(
+        self, layer: Layer, inputs: Sequence[Value], results: Sequence[Value], *, computes: bool
+    ) -> None:
+        """Hints of what the results are called, and the blobs that they are."""
+        for top, value in zip(layer.tops, results, strict=False):
+            definer = value.defining_operation
+            if not computes:
+                # Nothing was computed: the tensor's own layer stays the last of the names.
+                if isinstance(definer, LayerOp) and definer.layers is not None:
+                    definer.layers = (layer.name, *definer.layers)
+                if isinstance(definer, LayerOp) and top not in layer.bottoms:
+                    continue
+            elif value not in inputs:
+                value.name_hint = _hint(top)
+            if isinstance(definer, LayerOp):
+                self._tell_blob(definer, top)
+
+    def _tell_blob(self, op: LayerOp, top: str) -> None:
+        names = layers_of(op) or ()
+        previous = self.blobs.get(top)
+        writer = None if previous is None else previous.defining_operation
+        if writer is not None and writer is not op:
+            writer.attributes.pop(BLOB_ATTRIBUTE, None)
+        if not names or names[-1] != top:
+            op.attributes[BLOB_ATTRIBUTE] = StringAttr(top)
+
+    def _unique(self, layer: Layer) -> str:
+        """The layer's name, with a number where another layer has it already."""
+        name, number = layer.name, 1
+        if name in self._names:
+            if self.weights.of(layer.name):
+                self._error(layer, "is the second of this name, so that its weights are unclear")
+            while name in self._names:
+                number += 1
+                name = f"{layer.name}.{number}"
+            self.diagnostics.remark(
+                layer.location, f"layer '{layer.name}' is the second of this name: it is '{name}'"
+            )
+        self._names.add(name)
+        return name
+
+    def _claim_top(self, layer: Layer, top: str) -> None:
+        """See that a blob is written by one layer, and by those that work in place."""
+        if top in self._made_by and top not in layer.bottoms:
+            self._error(layer, f"makes '{top}', which layer '{self._made_by[top]}' makes already")
+        self._made_by[top] = layer.name
+
+    # -------------------------------------------------------------- the module
+
+    def _module(self) -> ModuleOp:
+        results = [(name, self.blobs[name]) for name in self._unread]
+        arguments: Sequence[BlockArgument] = self.body.arguments
+        self.builder.create(ReturnOp, values=[value for _, value in results])
+        function = FuncOp.create(
+            sym_name="main",
+            function_type=FunctionType(
+                tuple(argument.type for argument in arguments),
+                tuple(value.type for _, value in results),
+            ),
+            arg_attrs=[_named(tensor.name) for tensor in self.inputs],
+            res_attrs=[_named(name) for name, _ in results],
+            regions=[Region([self.body])],
+            location=self.net.location,
+        )
+        return ModuleOp.of([function])
+
+
+def _named(name: str) -> DictAttr:
+    return DictAttr(((NAME_ATTRIBUTE, StringAttr(name)),))
+
+
+def _hint(name: str) -> str:
+    """``name`` as the name of a value in the text."""
+    bare = re.sub(r"[^\w.$]", "_", name, flags=re.ASCII)
+    return bare if is_bare_identifier(bare) else f"_{bare}"
