@@ -1,0 +1,255 @@
+"""``nvdla-calibrate --evaluate``: what INT8 costs a network, as tables, JSON and an HTML page."""
+
+# numpy's stubs leave parts of many overloads unknown.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from attrs import frozen
+
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.location import UNKNOWN
+
+from .command_line import (
+    STANDARD_STREAM,
+    SUCCESS,
+    Arguments,
+    DiagnosticPrinter,
+    UsageError,
+    read_input,
+    write_output,
+)
+from .evaluate_tables import tables_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nvdla_ir.dialects.func import FuncOp
+    from nvdla_ir.evaluation.results import EvaluationResult
+
+    Array = NDArray[Any]
+
+DEFAULT_SENSITIVITY_IMAGES = 64
+"""On how many images parts and single layers are measured unless the command line says."""
+_LABELS = "labels"
+_GRANULARITIES = ("per-channel", "per-tensor")
+
+
+@frozen
+class EvaluateOptions:
+    """What is evaluated, and where the result goes.
+
+    data: (input's name, file); the name is empty where the network has one input
+    """
+
+    model: str
+    data: tuple[tuple[str, str], ...]
+    labels: str | None
+    calibration: str | None
+    granularity: str
+    json: str | None
+    report: str | None
+    jobs: int
+    batch: int | None
+    sensitivity_images: int
+
+
+def evaluate(
+    arguments: Arguments, stdin: TextIO, stdout: TextIO, printer: DiagnosticPrinter
+) -> int:
+    """The network of the one positional argument on the images of ``--data FILE`` or
+    ``--data NAME=FILE``, with ``--labels``, ``--calib``, ``--granularity``, ``--json FILE``,
+    ``--report FILE.html``, ``--jobs``, ``--batch`` and ``--sensitivity-images N``.
+
+    Raises: UsageError, DiagnosticError
+    """
+    options = evaluate_options(arguments)
+    from .array_files import check_writable, write_files
+
+    for file in (options.json, options.report):
+        if file is not None:
+            check_writable(file)
+    if options.report is not None:
+        from .html_report import require_matplotlib
+
+        require_matplotlib()  # before the work, not after it
+    result = _evaluate(options, stdin, printer)
+    contents: dict[str, bytes] = {}
+    if options.json is not None:
+        text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
+        contents[options.json] = f"{text}\n".encode()
+    if options.report is not None:
+        from .html_report import html_report
+
+        contents[options.report] = html_report(result).encode()
+    write_files(contents, stdout)
+    if STANDARD_STREAM not in contents:
+        write_output(tables_of(result, stdout), stdout)
+    return SUCCESS
+
+
+def evaluate_options(arguments: Arguments) -> EvaluateOptions:
+    """Raises: UsageError"""
+    if len(arguments.positionals) != 1:
+        given = ", ".join(arguments.positionals) or "none"
+        raise UsageError(f"one network is evaluated, but {given} is given")
+    data = tuple(map(_named, arguments.values("data")))
+    if not data:
+        raise UsageError("'--evaluate' needs images: --data FILE")
+    names = [name for name, _ in data]
+    if len(set(names)) != len(names):
+        raise UsageError("'--data' is given twice for one input: --data NAME=FILE for each")
+    granularity = arguments.value("granularity") or _GRANULARITIES[0]
+    if granularity not in _GRANULARITIES:
+        raise UsageError(f"'--granularity' takes {' or '.join(_GRANULARITIES)}")
+    for flag in ("jobs", "batch"):
+        if arguments.count(flag) == 0:
+            raise UsageError(f"'--{flag}' takes a number from 1 on, not '0'")
+    files = [arguments.positionals[0], *(file for _, file in data), arguments.value("labels")]
+    if files.count(STANDARD_STREAM) > 1:
+        raise UsageError("standard input can be read once only")
+    json_file, report = arguments.value("json"), arguments.value("report")
+    if json_file is not None and json_file == report:
+        raise UsageError(f"'{report}' would be written twice")
+    limit = arguments.count("sensitivity-images")
+    return EvaluateOptions(
+        arguments.positionals[0],
+        data,
+        arguments.value("labels"),
+        arguments.value("calib"),
+        granularity,
+        json_file,
+        report,
+        arguments.count("jobs") or 1,
+        arguments.count("batch"),
+        DEFAULT_SENSITIVITY_IMAGES if limit is None else limit,
+    )
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, file = text.partition("=")
+    # A file may have an equals sign in its path, a name has no slash.
+    return (name, file) if equals and "/" not in name and not Path(text).exists() else ("", text)
+
+
+def _evaluate(
+    options: EvaluateOptions, stdin: TextIO, printer: DiagnosticPrinter
+) -> EvaluationResult:
+    from nvdla_ir.evaluation.batches import batch_of, image_count, machine_inputs, split
+    from nvdla_ir.evaluation.evaluation import Evaluation, Evaluator
+    from nvdla_ir.evaluation.results import result_of
+    from nvdla_ir.interp.machine import Mode
+
+    from .evaluate_jobs import NetworkSource, evaluations
+    from .image_runs import ImageProgress
+
+    file, text = read_input(options.model, stdin)
+    printer.texts[file] = text
+    directory = Path() if options.model == STANDARD_STREAM else Path(file).parent
+    source = NetworkSource(text, file, directory, options.calibration, options.granularity)
+    network, remarks = source.open()
+    printer.show(remarks)
+    func = network.reals.func
+    inputs = _read_inputs(func, options, stdin)
+    machine_inputs(func, Mode.FLOAT, inputs)  # all faults of the data, before the work
+    images = image_count(func, inputs)
+    labels = _read_labels(options, images, stdin)
+    evaluator = Evaluator(network)
+    size = evaluator.images_at_a_time
+    if options.batch is not None and size != batch_of(func):
+        size = min(size, options.batch)
+    if options.sensitivity_images and size != batch_of(func):
+        size = min(size, options.sensitivity_images)
+    variants, more = evaluator.runs
+    parts = [
+        (part, None if labels is None else labels[start : start + size])
+        for start, part in zip(range(0, images, size), split(inputs, size), strict=True)
+    ]
+    measured = -(-min(options.sensitivity_images, images) // size)
+    total = images * variants + min(measured * size, images) * more
+    found = Evaluation()
+    with ImageProgress(total, printer.stderr) as progress:
+        for evaluation in evaluations(
+            source, network, parts, measured, options.jobs, progress.advance
+        ):
+            found.merge(evaluation)
+    return result_of(
+        found,
+        network=options.model,
+        calibration=options.calibration,
+        granularity=options.granularity,
+    )
+
+
+# -------------------------------------------------------------- data
+
+
+def _read_inputs(func: FuncOp, options: EvaluateOptions, stdin: TextIO) -> dict[str, Array]:
+    """Raises: DiagnosticError where inputs are missing, or files have no arrays."""
+    from .array_files import read_array
+
+    names = [func.argument_name(argument) for argument in func.body.arguments]
+    given = dict(options.data)
+    if "" in given:
+        if len(names) != 1:
+            raise DiagnosticError.at(
+                func.location,
+                f"'@{func.sym_name}' takes {', '.join(names) or 'nothing'}: say which input is "
+                "which, --data NAME=FILE",
+            )
+        given = {names[0]: given[""]}
+    return {name: read_array(_with_key(file, name), name, stdin) for name, file in given.items()}
+
+
+def _with_key(spec: str, name: str) -> str:
+    """``spec``, with a key where an archive has an array besides the labels and it is not called
+    as the input is."""
+    keys = archive_keys(spec)
+    others = [key for key in keys if key != _LABELS]
+    return f"{spec}:{others[0]}" if name not in keys and len(others) == 1 < len(keys) else spec
+
+
+def archive_keys(spec: str) -> list[str]:
+    """The names of the arrays in an archive that is named without a key; none where ``spec`` is
+    none, or cannot be read."""
+    import zipfile
+
+    if not spec.endswith(".npz"):
+        return []
+    try:
+        with zipfile.ZipFile(spec) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return []  # who reads it says what is wrong
+
+
+def _read_labels(options: EvaluateOptions, images: int, stdin: TextIO) -> Array | None:
+    """The labels that are given, else those in the archive of the images.
+
+    Raises: DiagnosticError where they do not fit.
+    """
+    from .array_files import read_array
+    from .classification import check_labels
+
+    spec = options.labels
+    if spec is None:
+        archives = [file for _, file in options.data if _LABELS in archive_keys(file)]
+        if not archives:
+            return None
+        spec = f"{archives[0]}:{_LABELS}"
+    labels = read_array(spec, _LABELS, stdin)
+    try:
+        check_labels(labels, images)
+    except DiagnosticError as error:
+        raise _named_in(spec, error.diagnostics) from error
+    return labels
+
+
+def _named_in(spec: str, diagnostics: Sequence[Any]) -> DiagnosticError:
+    messages: Iterable[str] = (diagnostic.message for diagnostic in diagnostics)
+    return DiagnosticError.at(UNKNOWN, f"'{spec}': {'; '.join(messages)}")

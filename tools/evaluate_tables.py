@@ -1,0 +1,139 @@
+"""An evaluation as tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from .figures import align, decibels, number, percent, shade
+
+if TYPE_CHECKING:
+    from nvdla_ir.evaluation.results import Errors, EvaluationResult, Layer
+
+_SHOWN_UNITS = 12
+
+
+def tables_of(result: EvaluationResult, stream: TextIO) -> str:
+    """Accuracy, layers, parts and the layers that cost most."""
+    parts = [_accuracy(result, stream), _layers(result, stream)]
+    if result["attribution"]:
+        parts += [_attribution(result, stream), _sensitivity(result, stream)]
+    return "\n".join(parts)
+
+
+def _table(
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    stream: TextIO,
+    texts: int = 1,
+) -> str:
+    """``texts`` columns of text, then columns of numbers; those without a number are left out."""
+    from .tables import format_table
+
+    kept = [i for i in range(len(headings)) if i < texts or any(row[i] for row in rows)]
+    cells = align([[row[i] for i in kept] for row in rows], start=texts)
+    return f"{title}\n" + format_table([headings[i] for i in kept], cells, stream)
+
+
+def errors_db(errors: Errors) -> str:
+    """Decibels of a tensor; ``exact`` without noise, ``-inf`` without a signal."""
+    if errors["sqnr_db"] is None:
+        return "exact" if errors["noise"] == 0 else "-inf" if errors["signal"] == 0 else "nan"
+    return decibels(errors["sqnr_db"])
+
+
+def _noise_db(sqnr: float | None, noise: float | None) -> str:
+    if sqnr is None:
+        return "exact" if noise == 0 else "-inf"
+    return decibels(sqnr)
+
+
+def _accuracy(result: EvaluationResult, stream: TextIO) -> str:
+    rows = [
+        [
+            row["variant"],
+            percent(row["top1"]),
+            percent(row["top5"]),
+            percent(row["agreement"]),
+            "" if row["variant"] == "float" else errors_db(row["logits"]),
+        ]
+        for row in result["accuracy"]
+    ]
+    title = f"{result['network']}, {result['images']} images, {result['granularity']}"
+    headings = ("network", "top-1", "top-5", "same class as float", "logits SQNR dB")
+    return _table(title, headings, rows, stream)
+
+
+def _layers(result: EvaluationResult, stream: TextIO) -> str:
+    rows = [_layer(layer, stream.isatty()) for layer in result["layers"]]
+    headings = (
+        "layer",
+        "operation",
+        "fake-q. dB",
+        "integer dB",
+        "cosine",
+        "max error",
+        "saturated",
+        "codes",
+    )
+    return _table("Layers, against the floats", headings, rows, stream, texts=2)
+
+
+def _layer(layer: Layer, coloured: bool) -> list[str]:
+    integer, codes = layer["integer"], layer["codes"]
+    cosine = integer["cosine"]
+    return [
+        layer["name"],
+        layer["operation"],
+        errors_db(layer["fake_quantized"]),
+        shade(errors_db(integer), integer["sqnr_db"], coloured),
+        "nan" if cosine is None else f"{cosine:.6f}",
+        number(integer["max_error"]),
+        "" if codes is None else percent(codes["clipped"], 3),
+        "" if codes is None else f"{codes['used']} of 256",
+    ]
+
+
+def _attribution(result: EvaluationResult, stream: TextIO) -> str:
+    rows = [
+        [
+            part["part"],
+            percent(part["share"], 1),
+            "" if part["part"] == "multipliers" else _noise_db(part["sqnr_db"], part["noise"]),
+            _noise_db(part["without_db"], 0 if part["without_db"] is None else None),
+            percent(part["top1"]),
+            percent(part["agreement"]),
+        ]
+        for part in result["attribution"]
+    ]
+    title = f"What costs the logits' accuracy ({result['part_images']} images)"
+    headings = (
+        "part",
+        "of the noise",
+        "alone dB",
+        "all but it dB",
+        "top-1 alone",
+        "same class as float",
+    )
+    return _table(title, headings, rows, stream)
+
+
+def _sensitivity(result: EvaluationResult, stream: TextIO) -> str:
+    units = result["sensitivity"]
+    rows = [
+        [
+            unit["name"],
+            "+".join(unit["layers"]),
+            percent(unit["share"], 1),
+            _noise_db(unit["sqnr_db"], unit["noise"]),
+            "" if unit["top1_change"] is None else f"{unit['top1_change']:+.2f}",
+            percent(unit["agreement"]),
+        ]
+        for unit in units[:_SHOWN_UNITS]
+    ]
+    headings = ("output", "layers", "of the noise", "logits dB", "top-1", "same class as float")
+    title = "Each alone in int8, the costliest first"
+    if len(units) > _SHOWN_UNITS:
+        title += f" ({_SHOWN_UNITS} of {len(units)})"
+    return _table(title, headings, rows, stream, texts=2)
