@@ -142,7 +142,8 @@ def transposed(weights: Constant | QuantizedConstant) -> Constant | QuantizedCon
     """Weights of two dimensions the other way round."""
     if isinstance(weights, QuantizedConstant):
         return weights.transposed()
-    return Constant(weights.array.T, weights.name)
+    turned: Array = np.transpose(weights.array)
+    return Constant(turned, weights.name)
 
 
 @handler("Gemm")

@@ -209,7 +209,7 @@ class _Import:
         if codes is not None:
             layer.codes = codes
         found = handler(layer)
-        outputs: list[Output] = list(found) if isinstance(found, list | tuple) else [found]
+        outputs: Sequence[Output] = found if isinstance(found, Sequence) else [found]
         results = [
             as_tensor(output, name) for output, name in zip(outputs, node.outputs, strict=False)
         ]

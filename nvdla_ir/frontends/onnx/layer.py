@@ -61,8 +61,8 @@ class Assembly:
     _converted: dict[str, int] = field(factory=dict[str, int])
 
     def tensor(self, name: str) -> Tensor:
-        """Raises: KeyError where an unsupported node should have computed it; UnsupportedError where
-        it is an initializer without usable elements."""
+        """Raises: KeyError where an unsupported node should have computed it; UnsupportedError
+        where it is an initializer without usable elements."""
         found = self.tensors.get(name)
         if found is None:
             stored = self.model.tensors[name]

@@ -68,7 +68,8 @@ class QuantizedConstant:
     def transposed(self) -> QuantizedConstant:
         """Of two dimensions, the other way round."""
         axis = None if self.axis is None else 1 - self.axis
-        return QuantizedConstant(self.stored.T, self.scales, self.zero_points, axis, self.name)
+        turned: Array = np.transpose(self.stored)
+        return QuantizedConstant(turned, self.scales, self.zero_points, axis, self.name)
 
     def int8(self) -> tuple[NDArray[np.int8], QuantizedType] | None:
         """The integers as int8 with zero point 0, and their type; None where they are not 8 bits

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +138,7 @@ class StoredTensor:
             raise TensorError(
                 f"needs {wanted} bytes from byte {offset} of '{file}', which ends before that"
             )
-        return flat.reshape(shape) if sys.byteorder == "little" else flat.byteswap().reshape(shape)
+        return np.reshape(flat, shape)
 
     def _check_size(self, size: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         wanted = math.prod(shape) * dtype.itemsize
