@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections.abc import Iterable
 
 from nvdla_ir.arith.float32 import float32
 from nvdla_ir.calibration.entry import INT8_MAXIMUM, CalibrationEntry
@@ -18,6 +19,9 @@ from nvdla_ir.ir.location import FileLineCol
 
 _HEADER = re.compile(r"TRT-\d+-\w+")
 _BITS = re.compile(r"[0-9a-fA-F]{1,8}")
+
+WRITTEN_VERSION = 8601
+"""The version that written caches state, in TensorRT's digits: 8.6.1."""
 
 
 def read_entries(text: str, file: str, diagnostics: DiagnosticCollector) -> list[CalibrationEntry]:
@@ -61,6 +65,16 @@ def read_entries(text: str, file: str, diagnostics: DiagnosticCollector) -> list
     elif not entries and not diagnostics.errors:
         diagnostics.error(FileLineCol(file, 1, 1), "all scales of the calibration cache are zero")
     return list(entries.values())
+
+
+def write_entries(entries: Iterable[CalibrationEntry], algorithm: str) -> str:
+    """The entries' scales as the text of a cache; ``algorithm`` is a calibrator's name as TensorRT
+    spells it, such as ``EntropyCalibration2``. Offsets have no place in a cache."""
+    lines = [f"TRT-{WRITTEN_VERSION}-{algorithm}"]
+    for entry in entries:
+        (bits,) = struct.unpack(">I", struct.pack(">f", entry.scale))
+        lines.append(f"{entry.name}: {bits:x}")
+    return "\n".join(lines) + "\n"
 
 
 def _split(line: str) -> tuple[str, str, int] | None:

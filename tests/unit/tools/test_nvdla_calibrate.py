@@ -1,0 +1,491 @@
+"""nvdla-calibrate: tables, caches, resuming, wrong usage and faulty inputs."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from attrs import frozen
+
+from nvdla_ir.calibration.table import read_table
+from nvdla_ir.tools.nvdla_calibrate import main
+
+DIGITS = Path(__file__).resolve().parents[3] / "examples" / "digits"
+
+DOUBLE = """
+func.func @main(%x: tensor<1x3x4x4xf32> {nvdla_ir.name = "data"})
+    -> (tensor<1x3x4x4xf32> {nvdla_ir.name = "out"}) {
+  %d = nn.add %x, %x layers=["double"] -> tensor<1x3x4x4xf32>
+  %y = nn.relu %d layers=["relu"] -> tensor<1x3x4x4xf32>
+  func.return %y
+}
+"""
+PAIRS = """
+func.func @main(%x: tensor<2x3x4x4xf32> {nvdla_ir.name = "data"}) -> tensor<2x3x4x4xf32> {
+  %y = nn.relu %x layers=["relu"] -> tensor<2x3x4x4xf32>
+  func.return %y
+}
+"""
+TWO_INPUTS = """
+func.func @main(%x: tensor<1x2xf32> {nvdla_ir.name = "left"},
+    %y: tensor<1x2xf32> {nvdla_ir.name = "right"}) -> tensor<1x2xf32> {
+  %z = nn.add %x, %y layers=["sum"] -> tensor<1x2xf32>
+  func.return %z
+}
+"""
+PIXELS = """
+func.func @main(%x: tensor<1x3x4x4xui8> {nvdla_ir.name = "data"}) -> tensor<1x3x4x4xf32> {
+  %y = nn.normalize %x mean=[1.0, 2.0, 3.0] scale=0.5 layers=["data"] -> tensor<1x3x4x4xf32>
+  func.return %y
+}
+"""
+
+
+@frozen
+class Result:
+    """What one call said."""
+
+    status: int
+    output: str
+    errors: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Calls the tool in a directory with ``double.ir``, ``pairs.ir`` and twenty images of normal
+    numbers for them in ``images.npy``."""
+    monkeypatch.chdir(tmp_path)
+    Path("double.ir").write_text(DOUBLE)
+    Path("pairs.ir").write_text(PAIRS)
+    np.save("images.npy", images())
+
+    def call(*arguments: str, stdin: str = "") -> Result:
+        output, errors = io.StringIO(), io.StringIO()
+        if not any(argument.startswith("--jobs") for argument in arguments):
+            arguments = (*arguments, "--jobs=1")
+        status = main(arguments, io.StringIO(stdin), output, errors)
+        return Result(status, output.getvalue(), errors.getvalue())
+
+    return call
+
+
+def images(count: int = 20, seed: int = 1) -> Any:
+    return np.random.default_rng(seed).standard_normal((count, 3, 4, 4)).astype(np.float32)
+
+
+def scales(file: str = "c.json") -> dict[str, float]:
+    return {name: entry.scale for name, entry in read_table(file).items()}
+
+
+# -------------------------------------------------------------- tables
+
+
+def test_min_max_of_inputs_and_layers(run: Run) -> None:
+    result = run("double.ir", "--data", "images.npy", "--method", "minmax", "-o", "c.json")
+    assert result == Result(0, "", "")
+    peak, above = float(np.abs(images()).max()), float(images().max())
+    expected = {"data": peak / 127, "double": 2 * peak / 127, "relu": 2 * above / 127}
+    assert scales() == {name: float(np.float32(scale)) for name, scale in expected.items()}
+    entries = json.loads(Path("c.json").read_text())
+    assert all(e["min"] == e["max"] == e["offset"] == 0 for e in entries.values())
+
+
+@pytest.mark.parametrize("method", ["entropy", "percentile", "mse"])
+def test_other_methods_saturate_a_little(run: Run, method: str) -> None:
+    run("double.ir", "--data", "images.npy", "--method", "minmax", "-o", "peak.json")
+    assert run("double.ir", "--data", "images.npy", "--method", method, "-o", "c.json").status == 0
+    for name, scale in scales().items():
+        assert 0.4 < scale / scales("peak.json")[name] <= 1.0
+
+
+def test_entropy_is_what_is_taken(run: Run) -> None:
+    run("double.ir", "--data", "images.npy", "-o", "default.json")
+    run("double.ir", "--data", "images.npy", "--method=entropy", "-o", "entropy.json")
+    assert Path("default.json").read_text() == Path("entropy.json").read_text()
+
+
+def test_a_lower_percentile_is_a_smaller_range(run: Run) -> None:
+    for percentile in ("50", "99.5"):
+        file = f"{percentile}.json"
+        arguments = ("--method=percentile", f"--percentile={percentile}", "-o", file)
+        assert run("double.ir", "--data", "images.npy", *arguments).status == 0
+    assert all(scales("50.json")[name] < scale for name, scale in scales("99.5.json").items())
+
+
+def test_the_cache_has_the_same_scales(run: Run) -> None:
+    result = run("double.ir", "--data", "images.npy", "-o", "c.json", "--cache", "trt.txt")
+    assert result.status == 0
+    assert Path("trt.txt").read_text().startswith("TRT-8601-EntropyCalibration2\n")
+    assert scales("trt.txt") == scales("c.json")
+
+
+def test_streams(run: Run) -> None:
+    result = run("-", "--data", "images.npy", "-o", "c.json", stdin=DOUBLE)
+    assert (result.status, sorted(scales())) == (0, ["data", "double", "relu"])
+
+
+def test_pixels_are_normalized_by_the_network(run: Run) -> None:
+    Path("pixels.ir").write_text(PIXELS)
+    np.save("pixels.npy", np.full((2, 3, 4, 4), 255, np.uint8))
+    arguments = ("--data", "pixels.npy", "-o", "c.json")
+    assert run("pixels.ir", "--method=minmax", *arguments).status == 0
+    assert scales() == {"data": float(np.float32(127.0 / 127))}
+    result = run("pixels.ir", "--scale=0.5", *arguments)
+    assert (
+        result.status == 1 and "normalizes them itself: leave out mean and scale" in result.errors
+    )
+
+
+def test_several_inputs_come_from_an_archive_by_name(run: Run) -> None:
+    Path("two.ir").write_text(TWO_INPUTS)
+    left, right = images().reshape(-1, 2), 3 * images().reshape(-1, 2)
+    np.savez("two.npz", right=right, left=left)
+    arguments = ("--method=minmax", "-o", "c.json", "--data")
+    assert run("two.ir", *arguments, "two.npz").status == 0
+    peak = float(np.abs(images()).max())
+    expected = {"left": peak / 127, "right": 3 * peak / 127, "sum": 4 * peak / 127}
+    assert scales() == pytest.approx(expected, rel=1e-6)
+    assert (
+        "give their arrays by name in a .npz file" in run("two.ir", *arguments, "images.npy").errors
+    )
+
+
+def test_a_tensor_that_is_always_zero_is_warned_about(run: Run) -> None:
+    np.save("negative.npy", -np.abs(images()))
+    result = run("double.ir", "--data", "negative.npy", "-o", "c.json")
+    assert result.status == 0
+    assert result.errors == (
+        "warning: always zero in these images, given the range -1 to 1: 'relu'\n"
+    )
+    assert scales()["relu"] == float(np.float32(1 / 127))
+
+
+# -------------------------------------------------------------- the same table, however it is made
+
+
+@pytest.mark.parametrize("batch", ["1", "3", "100"])
+def test_the_batch_changes_nothing(run: Run, batch: str) -> None:
+    run("double.ir", "--data", "images.npy", "-o", "a.json")
+    run("double.ir", "--data", "images.npy", "-o", "b.json", "--batch", batch)
+    assert Path("a.json").read_text() == Path("b.json").read_text()
+
+
+def test_processes_change_nothing(run: Run) -> None:
+    # In processes of their own, which have one BLAS thread: sums depend on the number of threads.
+    command = [sys.executable, "-m", "nvdla_ir.tools.nvdla_calibrate", str(DIGITS / "lenet.ir")]
+    command += ["--data", str(DIGITS / "test_images.npz"), "--scale=0.003921569"]
+    for file, *arguments in (("a", "--jobs=1"), ("b", "--jobs=2", "--batch=9")):
+        subprocess.run([*command, "-o", file, *arguments], check=True)
+    assert Path("a").read_text() == Path("b").read_text()
+
+
+# -------------------------------------------------------------- resuming
+
+
+def test_another_method_needs_no_second_measurement(run: Run, monkeypatch: Any) -> None:
+    from nvdla_ir.calibration.measurement import Meter
+
+    data = ("double.ir", "--data", "images.npy", "--resume", "state.npz")
+    assert run(*data, "-o", "a.json").status == 0
+    run("double.ir", "--data", "images.npy", "--method=mse", "-o", "direct.json")
+    monkeypatch.setattr(Meter, "measure", None)
+    assert run(*data, "--method=mse", "-o", "b.json") == Result(0, "", "")
+    assert Path("b.json").read_text() == Path("direct.json").read_text()
+
+
+def test_an_interrupted_calibration_goes_on(run: Run, monkeypatch: Any) -> None:
+    from nvdla_ir.calibration.measurement import Meter
+
+    run("double.ir", "--data", "images.npy", "-o", "whole.json")
+    measured: list[int] = []
+    measure = Meter.measure
+
+    def interrupted(meter: Meter, groups: Any) -> Any:
+        measured.extend(group.number for group in groups)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return measure(meter, groups)
+
+    monkeypatch.setattr(Meter, "measure", interrupted)
+    arguments = ("double.ir", "--data", "images.npy", "--batch=1", "-o", "c.json")
+    assert run(*arguments).errors == "nvdla-calibrate: interrupted; nothing was written\n"
+    measured.clear()
+    resumed = (*arguments, "--resume=state.npz")
+    result = run(*resumed)
+    assert result.status == 1
+    assert result.errors == (
+        "nvdla-calibrate: interrupted; what is measured is in 'state.npz', to go on from\n"
+    )
+    assert not Path("c.json").exists()
+    measured[:] = [-1, -1, -1]
+    assert run(*resumed).status == 0
+    assert measured[3:] == [1, 2]
+    assert Path("c.json").read_text() == Path("whole.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("other.ir", "images.npy"), "is of another network; remove it to start"),
+        (("double.ir", "other.npy"), "is of other images, or the same ones prepared otherwise"),
+        (("double.ir", "images.npy", "--mean=1"), "the same ones prepared otherwise"),
+        (("other.ir", "other.npy"), "is of another network and other images"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(
+    run: Run, change: tuple[str, ...], message: str
+) -> None:
+    Path("other.ir").write_text(DOUBLE.replace("double", "twice"))
+    np.save("other.npy", images(seed=2))
+    arguments = ("--resume=state.npz", "-o", "c.json")
+    assert run("double.ir", "--data", "images.npy", *arguments).status == 0
+    Path("c.json").unlink()
+    model, data, *more = change
+    result = run(model, "--data", data, *more, *arguments)
+    assert result.status == 1 and message in result.errors
+    assert not Path("c.json").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY"])
+def test_what_is_no_state_is_refused_and_kept(run: Run, content: bytes) -> None:
+    Path("state.npz").write_bytes(content)
+    result = run("double.ir", "--data", "images.npy", "--resume=state.npz", "-o", "c.json")
+    assert result.status == 1
+    assert "'state.npz' is no state of a calibration, or is damaged" in result.errors
+    assert Path("state.npz").read_bytes() == content
+
+
+# -------------------------------------------------------------- faulty images
+
+
+def test_images_with_nan_are_all_named(run: Run) -> None:
+    faulty = images()
+    faulty[3, 0, 0, 0] = np.nan
+    faulty[17, 1, 2, 3] = -np.inf
+    faulty[17, 1, 2, 2] = np.nan
+    np.save("faulty.npy", faulty)
+    result = run("double.ir", "--data", "faulty.npy", "-o", "c.json")
+    assert result.status == 1
+    assert result.errors == (
+        "error: 2 of 20 images cannot be used; --skip-bad leaves them out\n"
+        "note: image 3 of 'faulty.npy' has 1 NaN or infinite numbers\n"
+        "note: image 17 of 'faulty.npy' has 2 NaN or infinite numbers\n"
+    )
+    skipped = run("double.ir", "--data", "faulty.npy", "-o", "c.json", "--skip-bad")
+    assert skipped.status == 0
+    assert skipped.errors.startswith("warning: 2 of 20 images cannot be used and are left out\n")
+    np.save("good.npy", np.delete(images(), (3, 17), axis=0))
+    run("double.ir", "--data", "good.npy", "-o", "good.json")
+    assert Path("c.json").read_text() == Path("good.json").read_text()
+
+
+def test_many_faults_are_counted(run: Run) -> None:
+    np.save("faulty.npy", np.full((20, 3, 4, 4), np.nan, np.float32))
+    result = run("double.ir", "--data", "faulty.npy", "-o", "c.json")
+    assert "20 of 20 images" in result.errors and result.errors.endswith("note: and 10 more\n")
+    skipped = run("double.ir", "--data", "faulty.npy", "-o", "c.json", "--skip-bad")
+    assert skipped.status == 1 and "there are 0 images" in skipped.errors
+
+
+def test_a_layer_that_overflows_is_named_with_the_image(run: Run) -> None:
+    large = images()
+    large[5] = 3e38
+    np.save("large.npy", large)
+    with np.errstate(over="ignore"):
+        result = run("double.ir", "--data", "large.npy", "-o", "c.json")
+    assert result.status == 1
+    assert "'double' has NaN or infinite numbers for image 5 of 'large.npy'" in result.errors
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((0, 3, 4, 4), np.float32), "holds no images"),
+        (np.zeros((5, 3, 4, 5), np.float32), "has shape 5x3x4x5, but 'data' takes 3x4x4 for each"),
+        (np.zeros((5, 4, 4, 3), np.float32), "transpose(0, 3, 1, 2) puts them where they belong"),
+        (np.zeros((5, 3, 4, 4), np.complex64), "holds complex64, which are no numbers"),
+        (np.zeros((), np.float32), "has shape scalar"),
+        (np.array([{}]), "Python objects"),
+    ],
+)
+def test_arrays_that_do_not_fit(run: Run, array: Any, message: str) -> None:
+    np.save("array.npy", array)
+    result = run("double.ir", "--data", "array.npy", "-o", "c.json")
+    assert result.status == 1 and message in result.errors
+    assert not Path("c.json").exists()
+
+
+def test_batches_must_be_filled(run: Run) -> None:
+    np.save("three.npy", images(3))
+    result = run("pairs.ir", "--data", "three.npy", "-o", "c.json")
+    assert "there are 3 images, but '@main' takes batches of 2" in result.errors
+    assert run("pairs.ir", "--data", "images.npy", "-o", "c.json").status == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is neither a .npy nor a .npz file, nor a folder of images"),
+        (b"\x93NUMPY\x01\x00", "cannot read 'x.npz': "),
+        (b"PK\x03\x04garbage", "the archive is damaged"),
+        (None, "there is no such file"),
+    ],
+)
+def test_files_that_are_no_data(run: Run, content: bytes | None, message: str) -> None:
+    if content is not None:
+        Path("x.npz").write_bytes(content)
+    result = run("double.ir", "--data", "x.npz", "-o", "c.json")
+    assert result.status == 1 and message in result.errors
+
+
+def test_truncated_members_of_archives(run: Run) -> None:
+    np.save("part.npy", images())
+    with zipfile.ZipFile("part.npz", "w") as archive:
+        archive.writestr("data.npy", Path("part.npy").read_bytes()[:-100])
+    result = run("double.ir", "--data", "part.npz", "-o", "c.json")
+    assert result.status == 1 and "the array ends too early" in result.errors
+
+
+def test_arrays_of_archives_are_found_by_name_or_by_shape(run: Run) -> None:
+    labels = np.arange(20)
+    np.savez_compressed("named.npz", data=images(), other=images(seed=2))
+    np.savez("fitting.npz", anything=images(), labels=labels)
+    np.savez("several.npz", one=images(), two=images(), labels=labels)
+    run("double.ir", "--data", "images.npy", "-o", "expected.json")
+    for spec in ("named.npz", "fitting.npz", "several.npz:two"):
+        assert run("double.ir", "--data", spec, "-o", "c.json").status == 0
+        assert Path("c.json").read_text() == Path("expected.json").read_text()
+    result = run("double.ir", "--data", "several.npz", "-o", "c.json")
+    assert "it holds 'one', 'two', 'labels': say which, as in 'file.npz:key'" in result.errors
+    result = run("double.ir", "--data", "several.npz:onee", "-o", "c.json")
+    assert "it has no array 'onee'; did you mean 'one'?" in result.errors
+
+
+def test_arrays_of_other_byte_order_and_in_columns(run: Run) -> None:
+    run("double.ir", "--data", "images.npy", "-o", "expected.json")
+    np.savez("big.npz", data=images().astype(">f4"))
+    np.savez("columns.npz", data=np.asfortranarray(images()))
+    for spec in ("big.npz", "columns.npz"):
+        assert run("double.ir", "--data", spec, "-o", "c.json").status == 0
+        assert Path("c.json").read_text() == Path("expected.json").read_text()
+
+
+# -------------------------------------------------------------- faulty networks
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ((' layers=["double"]', ""), "'nn.add' has no layer's name"),
+        (('"double"', '"relu"'), "two tensors are called 'relu'"),
+        (('"double"', '"data"'), "two tensors are called 'data'"),
+    ],
+)
+def test_names_that_a_table_needs(run: Run, change: tuple[str, str], message: str) -> None:
+    Path("faulty.ir").write_text(DOUBLE.replace(*change))
+    result = run("faulty.ir", "--data", "images.npy", "-o", "c.json")
+    assert result.status == 1 and message in result.errors
+
+
+def test_all_layers_without_names_are_told_at_once(run: Run) -> None:
+    without = DOUBLE.replace(' layers=["double"]', "").replace(' layers=["relu"]', "")
+    Path("faulty.ir").write_text(without)
+    result = run("faulty.ir", "--data", "images.npy", "-o", "c.json")
+    assert result.errors.count("has no layer's name") == 2
+
+
+def test_what_is_quantized_is_not_calibrated(run: Run) -> None:
+    Path("int8.ir").write_text(DOUBLE.replace("xf32>", "x!quant.uniform<i8:f32, 0.5>>"))
+    result = run("int8.ir", "--data", "images.npy", "-o", "c.json")
+    assert result.status == 1 and "calibrate the network in floats" in result.errors
+
+
+# -------------------------------------------------------------- wrong usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "x.npy", "-o", "c.json"), "one network is calibrated, but none is given"),
+        (("m.ir", "-o", "c.json"), "'--data' must say which images"),
+        (("m.ir", "--data", "x.npy"), "'-o' must say where the table goes"),
+        (
+            ("m.ir", "--data", "x.npy", "-o", "c", "--method=best"),
+            "'--method' takes 'entropy' or 'percentile' or 'mse' or 'minmax', not 'best'",
+        ),
+        (("m.ir", "--data", "x", "-o", "c", "--jobs=0"), "takes a number from 1 on, not '0'"),
+        (("m.ir", "--data", "x", "-o", "c", "--batch=0"), "takes a number from 1 on, not '0'"),
+        (("m.ir", "--data", "x", "-o", "c", "--percentile=9"), "means nothing to the method"),
+        (
+            ("m.ir", "--data", "x", "-o", "c", "--method=percentile", "--percentile=101"),
+            "above 0 and up to 100, not '101'",
+        ),
+        (("m.ir", "--data", "x", "-o", "c", "--scheduler=tcp://a:1"), "without '--engine=dask'"),
+        (("m.ir", "--data", "x", "-o", "c", "--mean=1,x"), "'--mean' takes numbers, not 'x'"),
+        (("m.ir", "--data", "x", "-o", "c", "--resize=big"), "'stretch', 'crop' or a number"),
+        (("m.ir", "--data", "x", "-o", "c", "--cache=c"), "'c' would be written twice"),
+        (("m.ir", "--data", "x", "-o", "c", "--labels=y.npy"), "belongs to '--evaluate'"),
+    ],
+)
+def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    result = run(*arguments)
+    assert (result.status, result.output) == (2, "")
+    assert message in result.errors
+
+
+def test_where_the_table_cannot_go_is_known_before_the_work(run: Run) -> None:
+    result = run("double.ir", "--data", "images.npy", "-o", "none/c.json")
+    assert result.status == 1 and "cannot write 'none/c.json'" in result.errors
+
+
+def test_help_and_version(run: Run) -> None:
+    assert "--method=METHOD" in run("--help").output
+    assert run("--version").output.startswith("nvdla-calibrate ")
+
+
+# -------------------------------------------------------------- the methods on trained networks
+
+
+@pytest.mark.parametrize("method", ["entropy", "percentile", "mse", "minmax"])
+@pytest.mark.parametrize("network", ["lenet", "resnet"])
+def test_int8_of_the_digits_is_as_good_as_floats(run: Run, network: str, method: str) -> None:
+    from nvdla_ir.interp.machine import Mode
+    from nvdla_ir.ir.location import FileLineCol
+    from nvdla_ir.passes.base import Session
+    from nvdla_ir.passes.pipeline import Pipeline
+    from nvdla_ir.passes.registry import PassRegistry
+    from nvdla_ir.text.pipeline_syntax import parse_pipeline
+
+    sys.path.insert(0, str(DIGITS))
+    import digits
+
+    data, labels = (array[1::2] for array in digits.test_set(network))
+    # Calibrated on other images than it is judged by.
+    np.save("some.npy", digits.test_set(network)[0][::6])
+    result = run(
+        str(DIGITS / f"{network}.ir"), "--data=some.npy", f"--method={method}", "-o", "c.json"
+    )
+    assert result == Result(0, "", "")
+    stage = digits.stage_named("float", network, "nv_small")
+    floats = digits.run(stage, data, Mode.FLOAT)
+    text = (
+        "import-calibration{file=c.json},fold-batch-norm,canonicalize,quantize-weights,"
+        "insert-converters"
+    )
+    registry = PassRegistry()
+    passes = [registry.create(s) for s in parse_pipeline(text, FileLineCol("<pipeline>", 1, 1))]
+    Pipeline(passes).run(stage.module, Session(stage.resources))
+    integers = digits.run(stage, data, Mode.INTEGER)
+    assert integers.top1(labels) >= floats.top1(labels) - 0.4
+    assert digits.sqnr(floats.logits, integers.logits) >= (33.0 if network == "resnet" else 34.0)

@@ -1,0 +1,163 @@
+"""What nvdla-calibrate does: images through a float network, a table out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from nvdla_ir.ir.diagnostics import DiagnosticCollector
+from nvdla_ir.version import __version__
+
+from .calibrate_options import DESCRIPTION, FLAGS, NAME, USAGE, Options, checked_options
+from .command_line import (
+    INPUT_AT_FAULT,
+    STANDARD_STREAM,
+    SUCCESS,
+    DiagnosticPrinter,
+    format_help,
+    parse_arguments,
+    read_input,
+    run_handled,
+    write_output,
+)
+
+if TYPE_CHECKING:
+    from nvdla_ir.calibration.calibrate import Job
+    from nvdla_ir.calibration.datasets import DataSet, InputShape
+    from nvdla_ir.calibration.engines import Engine
+    from nvdla_ir.calibration.measurement import Measurement, Meter
+    from nvdla_ir.calibration.methods import Method
+
+    from .calibrate_source import TextNetwork
+
+_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+_CACHE_ALGORITHMS = {
+    "entropy": "EntropyCalibration2",
+    "percentile": "LegacyCalibration",
+    "mse": "LegacyCalibration",
+    "minmax": "MinMaxCalibration",
+}
+"""TensorRT's calibrators that are nearest to the methods."""
+
+
+def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
+    """See ``nvdla_calibrate.main``."""
+    printer = DiagnosticPrinter(stderr)
+
+    def body() -> int:
+        arguments = parse_arguments(argv, FLAGS.get, lambda: FLAGS)
+        if arguments.has("help"):
+            write_output(format_help(USAGE, DESCRIPTION, FLAGS.values()), stdout)
+            return SUCCESS
+        if arguments.has("version"):
+            write_output(f"{NAME} {__version__}\n", stdout)
+            return SUCCESS
+        # Before numpy is loaded: one thread a process is quickest; --jobs uses the other cores.
+        for variable in _THREAD_VARIABLES:
+            os.environ.setdefault(variable, "1")
+        return _calibrate(checked_options(arguments), stdin, stdout, printer)
+
+    return run_handled(body, printer, NAME, stdout)
+
+
+def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: DiagnosticPrinter) -> int:
+    from nvdla_ir.calibration.calibrate import DEFAULT_BATCH, Job, table_of
+    from nvdla_ir.calibration.datasets import input_shapes
+    from nvdla_ir.calibration.measurement import Meter
+    from nvdla_ir.calibration.table import write_json
+    from nvdla_ir.calibration.tensorrt_cache import write_entries
+
+    from .array_files import check_writable, write_files
+
+    outputs = [file for file in (options.output, options.cache) if file is not None]
+    for file in (*outputs, options.state_file or STANDARD_STREAM):
+        check_writable(file)
+    source = _source(options, stdin, printer)
+    meter = Meter.open(source)
+    data = data_set(options, input_shapes(meter.func))
+    job = Job(
+        source,
+        meter,
+        data,
+        _engine(options, meter, data),
+        options.batch or DEFAULT_BATCH,
+        options.skip_bad,
+        None if options.state_file is None else Path(options.state_file),
+    )
+    try:
+        measurement = _measured(job, printer)
+    except KeyboardInterrupt:
+        if job.state_file is None:
+            raise
+        message = f"interrupted; what is measured is in '{job.state_file}'"
+        print(f"{NAME}: {message}, to go on from", file=printer.stderr)
+        return INPUT_AT_FAULT
+    diagnostics = DiagnosticCollector()
+    try:
+        table = table_of(measurement, _method(options), diagnostics)
+    finally:
+        printer.show(d for d in diagnostics.diagnostics if d not in diagnostics.errors)
+    contents = {options.output: write_json(table).encode()}
+    if options.cache is not None:
+        algorithm = _CACHE_ALGORITHMS[options.method]
+        contents[options.cache] = write_entries(table.entries, algorithm).encode()
+    write_files(contents, stdout)
+    return SUCCESS
+
+
+def _measured(job: Job, printer: DiagnosticPrinter) -> Measurement:
+    from nvdla_ir.calibration.calibrate import measure, usable_images
+
+    from .image_runs import ImageProgress
+
+    diagnostics = DiagnosticCollector()
+    with ImageProgress(job.data.count, printer.stderr) as progress:
+        usable = usable_images(job, diagnostics, progress.advance)
+    printer.show(diagnostics.diagnostics)
+    with ImageProgress(len(usable), printer.stderr) as progress:
+        return measure(job, usable, lambda _, images: progress.advance(images))
+
+
+def _source(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> TextNetwork:
+    from .calibrate_source import TextNetwork
+
+    file, text = read_input(options.model, stdin)
+    printer.texts[file] = text
+    directory = Path() if options.model == STANDARD_STREAM else Path(file).parent
+    # Workers may stand elsewhere.
+    return TextNetwork(text, file, directory.resolve())
+
+
+def data_set(options: Options, inputs: Sequence[InputShape]) -> DataSet:
+    """The images that ``--data`` names, prepared as the flags say. Raises: DiagnosticError"""
+    from nvdla_ir.calibration.array_data import ArrayImages
+    from nvdla_ir.calibration.datasets import Preparation
+    from nvdla_ir.calibration.image_folder import ImageFolder
+
+    preparation = Preparation(
+        options.mean, options.scale, options.layout, options.channels, options.resize
+    )
+    if Path(options.data).is_dir():
+        return ImageFolder(Path(options.data), inputs, preparation)
+    return ArrayImages(options.data, inputs, preparation)
+
+
+def _engine(options: Options, meter: Meter, data: DataSet) -> Engine:
+    from nvdla_ir.calibration.dask_engine import DaskEngine
+    from nvdla_ir.calibration.engines import InProcess, ProcessPool
+
+    if options.engine == "dask":
+        return DaskEngine(options.scheduler, options.jobs)
+    # More processes than groups of images have nothing to do.
+    jobs = min(options.jobs, -(-data.count // meter.group_size))
+    return ProcessPool(jobs) if jobs > 1 else InProcess(meter)
+
+
+def _method(options: Options) -> Method:
+    from nvdla_ir.calibration.methods import METHODS, Percentile
+
+    if options.percentile is not None:
+        return Percentile(options.percentile)
+    return METHODS[options.method]()
