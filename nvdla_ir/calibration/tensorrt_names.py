@@ -84,8 +84,9 @@ def rename_entries(
     the blob, or the layer of that name if no unnamed entry is; else, where as many layers are left
     between the entries before and behind as there are names, those in order.
 
-    Entries for which there is no layer are listed in one warning. They keep their names, or are left
-    out where a layer of that name has an entry.
+    Entries for which there is no layer are listed in one warning. They keep their names, or are
+    left out where a layer of that name has an entry. A table that has the layers' names comes back
+    as it is.
     """
     layers, inputs = _layers_of(module)
     found = _match(table.entries, layers, inputs)
@@ -140,7 +141,13 @@ def _match(
         if number < len(layers) and layers[number].is_of(unnamed[2]) and number not in taken:
             found[index] = number
             taken.add(number)
-    blobs = {layer.blob: i for i, layer in enumerate(layers) if layer.blob is not None}
+    # Where the last layer of a blob has an entry of its own name, the blob's name is a layer's.
+    stated = {entry.name for entry in entries}
+    blobs = {
+        layer.blob: i
+        for i, layer in enumerate(layers)
+        if layer.blob is not None and layer.name not in stated
+    }
     names = {layer.name: i for i, layer in enumerate(layers)}
     for known in (blobs, names):
         for index in named:
@@ -157,7 +164,8 @@ def _match_by_position(open_: Sequence[int], found: dict[int, int], count: int) 
     known = sorted(found)
     # The last layer of the entries up to each known one, and the first of those from it on.
     before = [-1, *accumulate((found[index] for index in known), max)]
-    behind = [*accumulate((found[index] for index in reversed(known)), min)][::-1] + [count]
+    from_the_end = [*accumulate((found[index] for index in reversed(known)), min)]
+    behind = [*reversed(from_the_end), count]
     runs: dict[tuple[int, int], list[int]] = {}
     for index in open_:
         place = bisect(known, index)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from attrs import define, field
@@ -160,5 +160,4 @@ class LayerContext:
 
 def _zeros(shape: Sequence[int]) -> NDArray[np.float32]:
     """Zeros that take no memory."""
-    zeros: Any = np.broadcast_to(np.float32(0), tuple(shape))
-    return zeros
+    return cast("NDArray[np.float32]", np.broadcast_to(np.float32(0), tuple(shape)))
