@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from attrs import evolve
+
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.version import __version__
 
@@ -57,18 +59,24 @@ def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> i
         # Before numpy is loaded: one thread a process is quickest; --jobs uses the other cores.
         for variable in _THREAD_VARIABLES:
             os.environ.setdefault(variable, "1")
-        return _execute(_load(options, stdin, printer), options, stdin, stdout, printer)
+        program = _load(options, options.program, stdin, printer)
+        if options.compare is None:
+            return _execute(program, options, stdin, stdout, printer)
+        from .compare_command import compare
+
+        second = _load(evolve(options, mode=None), options.compare, stdin, printer)
+        return compare(program, second, options, stdin, stdout, printer)
 
     return run_handled(body, printer, NAME, stdout)
 
 
-def _load(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> Program:
+def _load(options: Options, path: str, stdin: TextIO, printer: DiagnosticPrinter) -> Program:
     """Raises: DiagnosticError, UsageError"""
     from nvdla_ir.interp.machine import Mode
 
     from .loaded_program import Program
 
-    source = _source(options, stdin, printer)
+    source = _source(options, path, stdin, printer)
     if options.checks:
         from .memory_files import CheckedSource
 
@@ -79,14 +87,16 @@ def _load(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> Progra
     return program
 
 
-def _source(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> ProgramSource:
+def _source(
+    options: Options, path: str, stdin: TextIO, printer: DiagnosticPrinter
+) -> ProgramSource:
     from .program_sources import LoadableSource, TextSource, is_trace, read_model, trace_source
 
-    if is_trace(options.program):
+    if is_trace(path):
         if options.hardware_only:
             raise UsageError("'--hardware-only' is for loadables")
-        return trace_source(options.program, options.target)
-    file, content = read_model(options.program, stdin)
+        return trace_source(path, options.target)
+    file, content = read_model(path, stdin)
     if isinstance(content, bytes):
         return LoadableSource(
             content,
@@ -98,10 +108,10 @@ def _source(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> Prog
         )
     given = {"target": options.target is not None, "hardware-only": options.hardware_only}
     for flag, present in given.items():
-        if present:
+        if present and options.compare is None:
             raise UsageError(f"'--{flag}' is for traces and loadables; IR says what it is for")
     printer.texts[file] = content
-    directory = Path() if options.program == STANDARD_STREAM else Path(file).parent
+    directory = Path() if path == STANDARD_STREAM else Path(file).parent
     return TextSource(content, file, directory)
 
 

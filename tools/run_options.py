@@ -53,6 +53,13 @@ FLAGS = {
             "MODE",
             choices=("float", "fake-quantized", "integer"),
         ),
+        Flag(
+            "compare",
+            "print how far each layer of a second program, on any level, is from PROGRAM's on the "
+            "same inputs; --mode is PROGRAM's",
+            _RUNNING,
+            "PROGRAM",
+        ),
         Flag("jobs", "how many processes share the images; by default 1", _RUNNING, "N"),
         Flag(
             "target",
@@ -135,6 +142,7 @@ class Options:
     outputs: tuple[NamedFile, ...]
     labels: str | None
     mode: str | None
+    compare: str | None
     jobs: int
     target: str | None
     lenient: bool
@@ -174,6 +182,7 @@ def checked_options(arguments: Arguments) -> Options:
         outputs,
         arguments.value("labels"),
         arguments.value("mode"),
+        arguments.value("compare"),
         _job_count(arguments),
         arguments.value("target"),
         arguments.has("lenient"),
@@ -187,6 +196,9 @@ def checked_options(arguments: Arguments) -> Options:
     if options.jobs > 1 and options.needs_device:
         flags = ", ".join(options.needs_device)
         raise UsageError(f"{flags} look at the one device of this process: leave out '--jobs'")
+    if options.compare and (options.jobs > 1 or options.needs_device):
+        flags = ", ".join(options.needs_device) or "--jobs"
+        raise UsageError(f"'--compare' prints a table and nothing else: leave out {flags}")
     _check_files(options)
     return options
 
@@ -196,6 +208,7 @@ def _check_files(options: Options) -> None:
         options.program,
         *(item.file for item in (*options.inputs, *options.checks)),
         options.labels,
+        options.compare,
     ]
     if read.count(STANDARD_STREAM) > 1:
         raise UsageError("standard input can be read once only")

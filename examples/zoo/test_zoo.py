@@ -80,3 +80,42 @@ def test_the_script_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert len(onnx.load(tmp_path / "lenet.onnx").graph.node) == 14
     assert main([]) == 0
     assert "resnet50" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name for name in TOPOLOGIES if "yolo" not in name])
+def test_caffe_and_onnx_files_are_the_same_network(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("google.protobuf", reason="the package protobuf is not installed")
+    from zoo import write
+
+    from nvdla_ir.frontends.caffe import import_caffe
+    from nvdla_ir.frontends.onnx import import_onnx
+    from nvdla_ir.interp.machine import Machine
+    from nvdla_ir.ir.diagnostics import DiagnosticCollector
+    from nvdla_ir.ir.verifier import verify
+    from nvdla_ir.resources import ResourceStore
+
+    network = TOPOLOGIES[name](width=0.125)
+    write(network, tmp_path / "net.onnx")
+    write(network, tmp_path / "net.prototxt")
+    x = np.random.default_rng(1).standard_normal((1, *network.input_shape), np.float32)
+    outputs: list[np.ndarray] = []
+    for kind in ("onnx", "caffe"):
+        resources, diagnostics = ResourceStore(), DiagnosticCollector()
+        if kind == "onnx":
+            file = tmp_path / "net.onnx"
+            module = import_onnx(file, resources, shapes={}, diagnostics=diagnostics)
+        else:
+            files = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+            module = import_caffe(*files, resources, shapes={}, diagnostics=diagnostics)
+        verify(module)
+        assert not diagnostics.diagnostics
+        (output,) = Machine(resources).run(module.body.first_op, {"data": x}).values()
+        outputs.append(output)
+    np.testing.assert_allclose(outputs[0].ravel(), outputs[1].ravel(), atol=1e-5)
+
+
+def test_what_caffe_cannot_say_is_told(tmp_path: Path) -> None:
+    from zoo import write
+
+    with pytest.raises(ValueError, match="Caffe has no layer for 'pool6'"):
+        write(TOPOLOGIES["tiny_yolo_v2"](width=0.125), tmp_path / "yolo.prototxt")
