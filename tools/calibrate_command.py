@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, TextIO
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.version import __version__
 
-from .calibrate_options import DESCRIPTION, FLAGS, NAME, USAGE, Options, checked_options
+from .calibrate_options import (
+    DESCRIPTION,
+    FLAGS,
+    NAME,
+    USAGE,
+    Options,
+    check_evaluation,
+    checked_options,
+)
 from .command_line import (
     INPUT_AT_FAULT,
     STANDARD_STREAM,
@@ -57,6 +65,11 @@ def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> i
         # Before numpy is loaded: one thread a process is quickest; --jobs uses the other cores.
         for variable in _THREAD_VARIABLES:
             os.environ.setdefault(variable, "1")
+        if arguments.has("evaluate"):
+            from .evaluate_command import evaluate
+
+            check_evaluation(arguments)
+            return evaluate(arguments, stdin, stdout, printer)
         return _calibrate(checked_options(arguments), stdin, stdout, printer)
 
     return run_handled(body, printer, NAME, stdout)

@@ -112,13 +112,35 @@ FLAGS = {
         ),
         Flag("calib", "the calibration table to evaluate with", _EVALUATION, "FILE"),
         Flag("labels", "the class of each image", _EVALUATION, "FILE"),
+        Flag(
+            "granularity",
+            "one scale for each output channel of weights (the default), or one a tensor",
+            _EVALUATION,
+            "G",
+            choices=("per-channel", "per-tensor"),
+        ),
+        Flag(
+            "sensitivity-images",
+            "on how many images single layers are measured; by default 64",
+            _EVALUATION,
+            "N",
+        ),
         Flag("report", "where a page with plots goes", _EVALUATION, "FILE.html"),
         Flag("json", "where the figures go as JSON", _EVALUATION, "FILE"),
         Flag("help", "show this text", _GENERAL),
         Flag("version", "show the version", _GENERAL),
     )
 }
-_ONLY_EVALUATION = ("calib", "labels", "report", "json")
+_SHARED = ("data", "jobs", "batch")
+
+
+def check_evaluation(arguments: Arguments) -> None:
+    """Raises: UsageError for flags that mean nothing to an evaluation."""
+    for given in arguments.flags:
+        flag = given.flag
+        if flag.group != _EVALUATION and flag.name not in _SHARED:
+            dashes = "-" if len(flag.name) == 1 else "--"
+            raise UsageError(f"'{dashes}{flag.name}' means nothing to '--evaluate'")
 
 
 @frozen
@@ -149,9 +171,9 @@ def checked_options(arguments: Arguments) -> Options:
     if len(arguments.positionals) != 1:
         given = ", ".join(arguments.positionals) or "none"
         raise UsageError(f"one network is calibrated, but {given} is given: {USAGE}")
-    for name in _ONLY_EVALUATION:
-        if arguments.has(name):
-            raise UsageError(f"'--{name}' belongs to '--evaluate'")
+    for given in arguments.flags:
+        if given.flag.group == _EVALUATION:
+            raise UsageError(f"'--{given.flag.name}' belongs to '--evaluate'")
     data, output = arguments.value("data"), arguments.value("o")
     if data is None:
         raise UsageError("'--data' must say which images to calibrate with")

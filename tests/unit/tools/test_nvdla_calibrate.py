@@ -436,6 +436,7 @@ def test_what_is_quantized_is_not_calibrated(run: Run) -> None:
         (("m.ir", "--data", "x", "-o", "c", "--resize=big"), "'stretch', 'crop' or a number"),
         (("m.ir", "--data", "x", "-o", "c", "--cache=c"), "'c' would be written twice"),
         (("m.ir", "--data", "x", "-o", "c", "--labels=y.npy"), "belongs to '--evaluate'"),
+        (("m.ir", "--data", "x", "--evaluate", "-o", "c"), "'-o' means nothing to '--evaluate'"),
     ],
 )
 def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None:
@@ -447,6 +448,10 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None
 def test_where_the_table_cannot_go_is_known_before_the_work(run: Run) -> None:
     result = run("double.ir", "--data", "images.npy", "-o", "none/c.json")
     assert result.status == 1 and "cannot write 'none/c.json'" in result.errors
+
+
+def test_evaluation_is_reached(run: Run) -> None:
+    assert "'--evaluate' needs images" in run("--evaluate", "double.ir").errors
 
 
 def test_help_and_version(run: Run) -> None:
