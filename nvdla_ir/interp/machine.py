@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.arith.errors import OperandError
@@ -25,7 +25,7 @@ from nvdla_ir.interp.quantization import (
     is_quantized_tensor,
     round_to_grid,
 )
-from nvdla_ir.interp.registry import Kernel, Numbers, find_kernel
+from nvdla_ir.interp.registry import Fusion, Kernel, Numbers, find_fusion, find_kernel
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType
@@ -81,11 +81,13 @@ class Values:
 
 @frozen(eq=False)
 class _Step:
-    """One operation, its kernel, and the values that nobody reads afterwards."""
+    """One operation, or the last one of a chain computed at once; its kernel, what it reads, and
+    the values that nobody reads afterwards."""
 
     op: Operation
     kernel: Kernel
-    last_uses: tuple[Value, ...]
+    reads: tuple[Value, ...]
+    last_uses: tuple[Value, ...] = ()
 
 
 @frozen(eq=False)
@@ -104,7 +106,8 @@ class Machine:
 
     resources: the tensors that ``dense_resource<…>`` attributes refer to
     mode:      how quantized and calibrated tensors are computed
-    observer:  called after each operation with its results, constants excepted
+    observer:  called after each operation with its results, constants excepted; without one,
+               operations that reals can be computed with together are
     lenient:   whether the device goes on, with a remark, where a register program asks for what
                its hardware lacks or forbids
     state:     belongs to the kernels for the length of one run (a device, its memory); cleared
@@ -118,7 +121,9 @@ class Machine:
     lenient: bool = False
     state: dict[object, Any] = field(factory=dict[object, Any], init=False)
     cache: dict[object, Any] = field(factory=dict[object, Any], init=False)
-    _plans: dict[FuncOp, _Plan] = field(factory=dict[FuncOp, _Plan], init=False)
+    _plans: dict[tuple[FuncOp, bool], _Plan] = field(
+        factory=dict[tuple[FuncOp, bool], _Plan], init=False
+    )
 
     def run(self, func: FuncOp, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Execute ``func``; ``inputs`` and the outputs are named as ``func`` names them.
@@ -149,31 +154,35 @@ class Machine:
     # -------------------------------------------------------------- preparation
 
     def _plan(self, func: FuncOp) -> _Plan:
-        plan = self._plans.get(func)
+        # An observer wants to see each result, and so does what rounds each of them.
+        fused = self.observer is None and self.mode is Mode.FLOAT
+        plan = self._plans.get((func, fused))
         if plan is None:
-            plan = self._plans[func] = self._make_plan(func)
+            plan = self._plans[func, fused] = self._make_plan(func, fused)
         return plan
 
-    def _make_plan(self, func: FuncOp) -> _Plan:
+    def _make_plan(self, func: FuncOp, fused: bool) -> _Plan:
         diagnostics = DiagnosticCollector()
         returned = list(func.return_op.operands)
         _check_names(func, "inputs", map(func.argument_name, func.body.arguments), diagnostics)
         _check_names(func, "outputs", map(func.result_name, range(len(returned))), diagnostics)
         constants: dict[Value, Any] = {}
-        chosen: list[tuple[Operation, Kernel]] = []
+        chosen: list[_Step] = []
         for op in func.body.operations:
             if isinstance(op, ReturnOp):
                 continue
             kernel = self._kernel_for(op, diagnostics)
             if kernel is None:
                 continue
+            step = _Step(op, kernel, tuple(op.operands))
             if kernel.constant:
-                self._execute(_Step(op, kernel, ()), constants, observed=False)
+                self._execute(step, constants, observed=False)
             else:
-                chosen.append((op, kernel))
+                chosen.append(step)
         diagnostics.raise_if_errors()
+        steps = _with_chains(chosen, returned) if fused else chosen
         return _Plan(
-            constants, _with_last_uses(chosen, returned), returned, _any_batch(func, chosen)
+            constants, _with_last_uses(steps, returned), returned, _any_batch(func, chosen)
         )
 
     def _kernel_for(self, op: Operation, diagnostics: DiagnosticCollector) -> Kernel | None:
@@ -289,30 +298,63 @@ def _check_names(
         seen.add(name)
 
 
-def _with_last_uses(
-    chosen: Sequence[tuple[Operation, Kernel]], returned: Sequence[Value]
-) -> list[_Step]:
-    """Steps that free each value after the operation that reads it last."""
+def _with_chains(steps: Sequence[_Step], returned: Sequence[Value]) -> list[_Step]:
+    """The steps, those that can be computed with the one before as one, in place of the last."""
+    absorbed: set[Operation] = set()
+    chains: dict[Operation, _Step] = {}
+    for step in steps:
+        fusion = find_fusion(step.op)
+        if fusion is None or step.op in absorbed:
+            continue
+        chain = [step.op]
+        while True:
+            value = chain[-1].results[0]
+            follower = value.users[0] if value.has_one_use and value not in returned else None
+            if follower is None or follower in absorbed or not fusion.absorbs(chain, follower):
+                break
+            chain.append(follower)
+        if len(chain) > 1:
+            absorbed.update(chain)
+            chains[chain[-1]] = _chain_step(step, fusion, chain)
+    return [
+        chains.get(step.op, step) for step in steps if step.op in chains or step.op not in absorbed
+    ]
+
+
+def _chain_step(first: _Step, fusion: Fusion, chain: Sequence[Operation]) -> _Step:
+    inner = {op.results[0] for op in chain[:-1]}
+    reads = tuple(value for op in chain for value in op.operands if value not in inner)
+
+    def function(op: Operation, values: Values) -> Any:
+        return fusion.function(chain, values)
+
+    return _Step(chain[-1], evolve(first.kernel, function=function), reads)
+
+
+def _with_last_uses(steps: Sequence[_Step], returned: Sequence[Value]) -> list[_Step]:
+    """Steps that free each value after the one that reads it last."""
     read_later: set[Value] = set(returned)
-    steps: list[_Step] = []
-    for op, kernel in reversed(chosen):
+    freeing: list[_Step] = []
+    for step in reversed(steps):
         dead = tuple(
-            value for value in dict.fromkeys((*op.operands, *op.results)) if value not in read_later
+            value
+            for value in dict.fromkeys((*step.reads, *step.op.results))
+            if value not in read_later
         )
         read_later.update(dead)
-        steps.append(_Step(op, kernel, dead))
-    steps.reverse()
-    return steps
+        freeing.append(evolve(step, last_uses=dead))
+    freeing.reverse()
+    return freeing
 
 
-def _any_batch(func: FuncOp, chosen: Sequence[tuple[Operation, Kernel]]) -> bool:
+def _any_batch(func: FuncOp, steps: Sequence[_Step]) -> bool:
     leading = {
         argument.type.shape[0]
         if isinstance(argument.type, TensorType) and argument.type.shape
         else None
         for argument in func.body.arguments
     }
-    return leading == {1} and all(kernel.any_batch(op) for op, kernel in chosen)
+    return leading == {1} and all(step.kernel.any_batch(step.op) for step in steps)
 
 
 def _fits(shape: Sequence[int], type: TensorType, any_batch: bool) -> bool:

@@ -11,7 +11,7 @@ dialect; a user's kernels register themselves when their module is imported.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,6 +63,20 @@ class Kernel:
     constant: bool
 
 
+@frozen(eq=False)
+class Fusion:
+    """A way to compute an operation on reals together with those that follow it.
+
+    absorbs:  whether an operation may join the chain before it, whose result only it reads
+    function: takes the chain and the values it may read, returns what the last operation's result
+              is
+    """
+
+    absorbs: Callable[[Sequence[Operation], Operation], bool]
+    function: Callable[[Sequence[Operation], Values], Any]
+
+
+_fusions: dict[type[Operation], Fusion] = {}
 _kernels: dict[tuple[type[Operation], Numbers], Kernel] = {}
 
 
@@ -83,6 +97,23 @@ def kernel(
         return function
 
     return register
+
+
+def fusion(
+    op_class: type[Operation], *, absorbs: Callable[[Sequence[Operation], Operation], bool]
+) -> Callable[[FunctionT], FunctionT]:
+    """Make the decorated function the way to compute chains that start with an ``op_class``."""
+
+    def register(function: FunctionT) -> FunctionT:
+        _fusions[op_class] = Fusion(absorbs, function)
+        return function
+
+    return register
+
+
+def find_fusion(op: Operation) -> Fusion | None:
+    """How ``op`` is computed together with others, or None; its kernels are imported already."""
+    return _fusions.get(type(op))
 
 
 def find_kernel(op: Operation, numbers: Numbers) -> Kernel | None:

@@ -25,17 +25,16 @@ def along_channels(values: Array, rank: int) -> Array:
 
 @kernel(nn.ConvOp, any_batch=True)
 def convolution(op: nn.ConvOp, values: Values) -> Array:
-    output = windows.convolve(
-        values[op.input],
-        values[op.weight],
-        strides=op.strides,
-        pads=op.pads,
-        dilations=op.dilations,
-        groups=op.groups,
-    )
+    output = _products(op, values[op.input], values[op.weight])
     if op.bias is not None:
         output += along_channels(values[op.bias], 4)
     return output
+
+
+def _products(op: nn.ConvOp, x: Array, w: Array) -> Array:
+    return windows.convolve(
+        x, w, strides=op.strides, pads=op.pads, dilations=op.dilations, groups=op.groups
+    )
 
 
 @kernel(nn.ConvTransposeOp, any_batch=True)
@@ -64,28 +63,30 @@ def fully_connected(op: nn.FullyConnectedOp, values: Values) -> Array:
 
 
 @kernel(nn.BatchNormOp, any_batch=True)
-def batch_norm(op: nn.BatchNormOp, values: Values) -> Array:
-    x: Array = values[op.input]
-    # Factors in double precision, so that only their product with the input is rounded.
-    deviation = np.sqrt(values[op.variance].astype(np.float64) + op.epsilon)
-    factor = values[op.gamma] / deviation
-    summand = values[op.beta] - values[op.mean] * factor
-    return _affine(x, factor.astype(x.dtype), summand.astype(x.dtype))
-
-
 @kernel(nn.ScaleOp, any_batch=True)
-def scale(op: nn.ScaleOp, values: Values) -> Array:
-    return _affine(values[op.input], values[op.scale], values.get(op.bias))
+def affine(op: nn.BatchNormOp | nn.ScaleOp, values: Values) -> Array:
+    x: Array = values[op.input]
+    factor, summand = factor_and_summand(op, values)
+    output = x * along_channels(factor.astype(x.dtype, copy=False), x.ndim)
+    if summand is not None:
+        output += along_channels(summand.astype(x.dtype, copy=False), x.ndim)
+    return output
+
+
+def factor_and_summand(
+    op: nn.BatchNormOp | nn.ScaleOp, values: Values
+) -> tuple[Array, Array | None]:
+    """What a layer multiplies each channel by, and what it adds then."""
+    if isinstance(op, nn.ScaleOp):
+        return values[op.scale], values.get(op.bias)
+    # In double precision, so that only the factor's product with the input is rounded.
+    deviation = np.sqrt(values[op.variance].astype(np.float64) + op.epsilon)
+    factor: Array = values[op.gamma] / deviation
+    summand: Array = values[op.beta] - values[op.mean] * factor
+    return factor, summand
 
 
 @kernel(nn.BiasAddOp, any_batch=True)
 def bias_add(op: nn.BiasAddOp, values: Values) -> Array:
     x: Array = values[op.input]
     return x + along_channels(values[op.bias], x.ndim)
-
-
-def _affine(x: Array, factor: Array, summand: Array | None) -> Array:
-    output = x * along_channels(factor, x.ndim)
-    if summand is not None:
-        output += along_channels(summand, x.ndim)
-    return output

@@ -16,6 +16,9 @@ FloatArray = NDArray[np.floating[Any]]
 COLUMN_BYTES = 4 << 20
 """About the largest matrix of input windows that is built at once; larger ones leave the cache."""
 
+BLOCK_ELEMENTS = 1 << 15
+"""About how many numbers several elementwise steps go over before the next ones follow."""
+
 
 def pad(x: FloatArray, pads: Sequence[int], value: float) -> FloatArray:
     """``x`` with ``pads`` (top, left, bottom, right) rows and columns of ``value`` around it."""
@@ -83,16 +86,58 @@ def convolve(
     windows = window_view(pad(x, pads, 0.0), w.shape[2:], strides, dilations)
     if w.shape[1] == 1 and groups > 1:
         return _convolve_depthwise(windows, w)
-    images, outputs = len(x), windows.shape[4:]
+    outputs = windows.shape[4:]
     weights = w.reshape(groups, kernels // groups, -1)
-    result = np.empty((images, groups, kernels // groups, outputs[0] * outputs[1]), x.dtype)
-    taps = weights.shape[2]
-    step = max(1, COLUMN_BYTES // (groups * taps * result.shape[3] * x.itemsize))
-    for first in range(0, images, step):
-        chunk = windows[first : first + step]
-        columns = chunk.reshape(len(chunk), groups, taps, -1)
-        np.matmul(weights, columns, out=result[first : first + step])
-    return result.reshape(images, kernels, *outputs)
+    result = np.empty((len(x), groups, kernels // groups, outputs[0] * outputs[1]), x.dtype)
+    _multiply_columns(windows, weights, result)
+    return result.reshape(len(x), kernels, *outputs)
+
+
+def _multiply_columns(windows: FloatArray, weights: FloatArray, result: FloatArray) -> None:
+    """``result`` [N, G, K/G, OH*OW] becomes ``weights`` [G, K/G, taps] times the windows, copied
+    block by block into a matrix: several images, or some output rows of one."""
+    images, height, width = len(windows), windows.shape[4], windows.shape[5]
+    groups, taps = weights.shape[0], weights.shape[2]
+    step = COLUMN_BYTES // (groups * taps * width * result.itemsize)
+    if step >= height:
+        step //= height
+        for first in range(0, images, step):
+            chunk = windows[first : first + step]
+            columns = chunk.reshape(len(chunk), groups, taps, -1)
+            np.matmul(weights, columns, out=result[first : first + step])
+        return
+    step = max(1, step)
+    for image in range(images):
+        for first in range(0, height, step):
+            last = min(first + step, height)
+            columns = windows[image, ..., first:last, :].reshape(groups, taps, -1)
+            np.matmul(weights, columns, out=result[image, ..., first * width : last * width])
+
+
+def finish(
+    x: FloatArray,
+    summand: FloatArray | None,
+    addend: FloatArray | None,
+    minimum: float | None,
+    maximum: float | None,
+) -> None:
+    """Changes ``x`` [N, K, H, W] in place: a ``summand`` a channel is added, then ``addend`` (the
+    shape of ``x``, or that of one image), and the sum is clipped. Block by block, so that each
+    stays in the cache meanwhile."""
+    step = max(1, BLOCK_ELEMENTS // (x.shape[2] * x.shape[3]))
+    for image in range(len(x)):
+        other = None if addend is None else addend[image if len(addend) > 1 else 0]
+        for first in range(0, x.shape[1], step):
+            channels = slice(first, first + step)
+            part = x[image, channels]
+            if summand is not None:
+                part += summand[channels, None, None]
+            if other is not None:
+                part += other[channels]
+            if minimum is not None:
+                np.maximum(part, x.dtype.type(minimum), out=part)
+            if maximum is not None:
+                np.minimum(part, x.dtype.type(maximum), out=part)
 
 
 def _convolve_depthwise(windows: FloatArray, w: FloatArray) -> FloatArray:
@@ -166,8 +211,8 @@ def scatter(
     """
     images, channels, height, width = x.shape
     kernels, taps = w.shape[1], w.shape[2:]
-    grouped: NDArray[Any] = w.reshape((groups, channels // groups, kernels, *taps))
-    weights = grouped.transpose(3, 4, 0, 2, 1)
+    shape = (groups, channels // groups, kernels, int(taps[0]), int(taps[1]))
+    weights = np.transpose(np.reshape(w, shape), (3, 4, 0, 2, 1))
     top, left = pads[:2]
     reach = [
         (size - 1) * stride + (tap - 1) * dilation + 1
