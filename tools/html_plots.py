@@ -203,7 +203,10 @@ def saturation(result: EvaluationResult) -> str:
         clipped = lower.bar(
             range(len(kept)), [c["clipped"] for _, c in kept], color=WARN, width=0.75
         )
-        lower.set_ylim(0, max([c["clipped"] for _, c in kept], default=0.0) * 1.1 or 1.0)
+        most = max([c["clipped"] for _, c in kept], default=0.0)
+        lower.set_ylim(0, most * 1.1 or 1.0)
+        if not most:
+            lower.text(0.5, 0.5, "no value saturates", transform=lower.transAxes, ha="center")
         lower.set_ylabel("saturated, %")
         for kind, bars in (("used", used), ("clipped", clipped)):
             for index, (bar, (name, codes)) in enumerate(zip(bars, kept, strict=True)):

@@ -17,7 +17,7 @@ from nvdla_ir.interp.machine import Mode, default_mode
 from nvdla_ir.interp.quantization import element_of
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
-from nvdla_ir.ir.types import TensorType
+from nvdla_ir.ir.types import FloatType, TensorType
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.canonicalize import Canonicalize
 from nvdla_ir.passes.fold_batch_norm import FoldBatchNorm
@@ -116,15 +116,23 @@ class QuantizedNetwork:
 
 
 def logits_of(func: FuncOp) -> Value:
-    """What decides the class: the first output, or what goes into its softmax.
+    """What decides the class: the first output, or what goes into its softmax or argmax.
 
-    Raises: DiagnosticError where there is no output.
+    Raises: DiagnosticError where there is no output, or none that a layer computes in reals.
     """
     returned = func.return_op.operands
-    if not returned:
-        raise DiagnosticError.at(func.location, f"'@{func.sym_name}' has no output to evaluate")
-    producer = returned[0].defining_operation
-    return producer.input if isinstance(producer, nn.SoftmaxOp) else returned[0]
+    value = returned[0] if returned else None
+    while value is not None and isinstance(value.defining_operation, nn.SoftmaxOp | nn.ArgmaxOp):
+        value = value.defining_operation.input
+    producer = None if value is None else value.defining_operation
+    numbers = FloatType | CalibratedType | QuantizedType
+    if value is None or producer is None or not isinstance(element_of(value.type), numbers):
+        raise DiagnosticError.at(
+            func.location,
+            f"'@{func.sym_name}' has no first output of reals that a layer computes: there is "
+            "nothing to evaluate",
+        )
+    return value
 
 
 def named_values(func: FuncOp) -> dict[str, Value]:

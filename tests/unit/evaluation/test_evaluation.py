@@ -288,3 +288,25 @@ def test_labels_and_inputs_that_do_not_fit(tmp_path: Path) -> None:
     assert maps.evaluate({"data": images(2)}, None, parts=False).logits[INTEGER].hits.images == 0
     with pytest.raises(DiagnosticError, match="labels mean classes"):
         maps.evaluate({"data": images(2)}, np.array([0, 1]), parts=False)
+
+
+def test_the_logits_are_before_softmax_and_argmax(tmp_path: Path) -> None:
+    text = TWO_LAYERS.replace(
+        "  func.return %f",
+        '  %p = nn.softmax %f axis=1 layers=["prob"] -> tensor<1x3xf32>\n'
+        '  %a = nn.argmax %p axis=1 layers=["class"] -> tensor<1x1xi64>\n'
+        "  func.return %a",
+    ).replace("-> (tensor<1x3xf32>", "-> (tensor<1x1xi64>")
+    with_argmax = evaluated(network(tmp_path, text, weights(), SCALES), images())
+    without = evaluated(network(tmp_path, TWO_LAYERS, weights(), SCALES), images())
+    errors = (with_argmax.logits[INTEGER].errors, without.logits[INTEGER].errors)
+    assert errors[0].noise == pytest.approx(errors[1].noise)
+    assert with_argmax.logits[INTEGER].hits.images == 40
+
+
+def test_an_output_that_no_layer_computes(tmp_path: Path) -> None:
+    text = TWO_LAYERS.replace("func.return %f", "func.return %x").replace(
+        "-> (tensor<1x3xf32>", "-> (tensor<1x2x4x4xf32>"
+    )
+    with pytest.raises(DiagnosticError, match="there is nothing to evaluate"):
+        Evaluator(network(tmp_path, text, weights(), SCALES))
