@@ -93,7 +93,14 @@ class LayerContext:
             self._parts[name] = self._parts.get(name, 0) + 1
             if self._parts[name] > 1:
                 name = f"{name}{self._parts[name]}"
-        op = op_class.create(layers=(name,), location=self.builder.location, **fields)
+        # What is the default goes without saying.
+        attributes = op_class.definition.attributes
+        said = {
+            key: value
+            for key, value in fields.items()
+            if key not in attributes or value != attributes[key].default
+        }
+        op = op_class.create(layers=(name,), location=self.builder.location, **said)
         result = op.results[0]
         shape = nn.shape_of(result)
         faults = list(op.verify())

@@ -14,7 +14,7 @@ from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import LayerOp, layers_of
 from nvdla_ir.frontends.caffe.context import LayerContext, LayerError, UnsupportedError
 from nvdla_ir.frontends.caffe.handlers import KINDS, LEFT_OUT, SILENCE, LayerKind
-from nvdla_ir.frontends.caffe.inputs import DATA_TYPES, InputTensor, input_tensors
+from nvdla_ir.frontends.caffe.inputs import DATA_TYPES, InputTensor, image_tops, input_tensors
 from nvdla_ir.frontends.caffe.net import Layer, Net, read_net
 from nvdla_ir.frontends.caffe.weights import Weights, read_weights
 from nvdla_ir.ir.attributes import DictAttr, StringAttr, is_bare_identifier
@@ -84,6 +84,7 @@ class _Assembly:
     # Values that stand for results of layers at fault.
     _guessed: set[Value] = field(factory=set[Value])
     _unread: dict[str, None] = field(factory=dict[str, None])
+    _input_names: dict[str, None] = field(factory=dict[str, None])
     _names: set[str] = field(factory=set[str])
     _made_by: dict[str, str] = field(factory=dict[str, str])
 
@@ -94,14 +95,13 @@ class _Assembly:
         for layer in self.net.layers:
             self._add(layer)
         self.weights.warn_of_unused(self.diagnostics)
-        unknown = [name for name in self.shapes if name not in {i.name for i in self.inputs}]
-        for name in unknown:
-            known = [tensor.name for tensor in self.inputs]
-            self.diagnostics.error(
-                self.net.location,
-                f"a shape is given for '{name}', which is no input{did_you_mean(name, known)}",
-            )
-        if not self._unread:
+        for name in self.shapes:
+            if name not in self._input_names:
+                hint = did_you_mean(name, list(self._input_names))
+                self.diagnostics.error(
+                    self.net.location, f"a shape is given for '{name}', which is no input{hint}"
+                )
+        if not self._unread and not self.diagnostics.errors:
             self.diagnostics.error(self.net.location, "the network has no outputs")
         self.diagnostics.raise_if_errors()
         return self._module()
@@ -146,6 +146,10 @@ class _Assembly:
                 self._names.add(tensor.name)
             self.blobs[tensor.name] = value
             self._unread[tensor.name] = None
+        for name in image_tops(layer):
+            if name not in self.blobs:
+                self.blobs[name] = self._guess(TensorType((1, 1, 1, 1), F32))
+            self._input_names[name] = None
 
     def _add_operations(self, layer: Layer) -> None:
         kind = KINDS.get(layer.type)

@@ -31,6 +31,11 @@ others are labels."""
 _ALL_TOPS = ("Input", "DummyData")
 
 
+def image_tops(layer: Layer) -> tuple[str, ...]:
+    """The tops of a data layer that are no labels."""
+    return layer.tops if layer.type in _ALL_TOPS else layer.tops[:1]
+
+
 @frozen(eq=False)
 class InputTensor:
     """An input of the network. ``mean`` and ``scale`` are what a data layer does to its pixels."""
@@ -53,7 +58,7 @@ def input_tensors(
 
     Faults and remarks go to ``diagnostics``; an input at fault is left out.
     """
-    tops = layer.tops if layer.type in _ALL_TOPS else layer.tops[:1]
+    tops = image_tops(layer)
     if not tops:
         diagnostics.error(layer.location, f"layer '{layer.name}' has no tops")
     if layer.bottoms:
