@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects import nn
 from nvdla_ir.interp.machine import Values
+from nvdla_ir.interp.nn import blocks
 from nvdla_ir.interp.nn.weighted import along_channels
 from nvdla_ir.interp.registry import kernel
 
@@ -21,7 +22,7 @@ Array = NDArray[Any]
 
 @kernel(nn.ReluOp, any_batch=True)
 def relu(op: nn.ReluOp, values: Values) -> Array:
-    return np.maximum(values[op.input], 0)
+    return blocks.clipped(values[op.input], 0.0, None)
 
 
 @kernel(nn.LeakyReluOp, any_batch=True)
@@ -37,17 +38,15 @@ def prelu(op: nn.PReluOp, values: Values) -> Array:
 
 def _below_zero(x: Array, slope: float | Array) -> Array:
     """``x``, times ``slope`` where it is negative."""
-    return np.maximum(x, 0) + np.minimum(x, 0) * np.asarray(slope, x.dtype)
+    output: Array = np.minimum(x, 0)
+    output *= np.asarray(slope, x.dtype)
+    output += blocks.clipped(x, 0.0, None)
+    return output
 
 
 @kernel(nn.ClipOp, any_batch=True)
 def clip(op: nn.ClipOp, values: Values) -> Array:
-    x = np.array(values[op.input])
-    if op.minimum is not None:
-        np.maximum(x, x.dtype.type(op.minimum), out=x)
-    if op.maximum is not None:
-        np.minimum(x, x.dtype.type(op.maximum), out=x)
-    return x
+    return blocks.clipped(values[op.input], op.minimum, op.maximum)
 
 
 @kernel(nn.SigmoidOp, any_batch=True)

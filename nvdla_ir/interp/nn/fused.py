@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.interp.machine import Values
-from nvdla_ir.interp.nn import windows
+from nvdla_ir.interp.nn import blocks, windows
 from nvdla_ir.interp.nn.weighted import factor_and_summand
 from nvdla_ir.interp.quantization import dtype_of
 from nvdla_ir.interp.registry import fusion
@@ -82,7 +82,7 @@ def convolution_chain(chain: Sequence[Operation], values: Values) -> Array:
             minimum = 0.0
         elif isinstance(op, nn.ClipOp):
             minimum, maximum = op.minimum, op.maximum
-    windows.finish(output, folded.summand, addend, minimum, maximum)
+    blocks.finish(output, folded.summand, addend, minimum, maximum)
     return output
 
 

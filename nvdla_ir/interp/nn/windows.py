@@ -16,9 +16,6 @@ FloatArray = NDArray[np.floating[Any]]
 COLUMN_BYTES = 4 << 20
 """About the largest matrix of input windows that is built at once; larger ones leave the cache."""
 
-BLOCK_ELEMENTS = 1 << 15
-"""About how many numbers several elementwise steps go over before the next ones follow."""
-
 
 def pad(x: FloatArray, pads: Sequence[int], value: float) -> FloatArray:
     """``x`` with ``pads`` (top, left, bottom, right) rows and columns of ``value`` around it."""
@@ -112,32 +109,6 @@ def _multiply_columns(windows: FloatArray, weights: FloatArray, result: FloatArr
             last = min(first + step, height)
             columns = windows[image, ..., first:last, :].reshape(groups, taps, -1)
             np.matmul(weights, columns, out=result[image, ..., first * width : last * width])
-
-
-def finish(
-    x: FloatArray,
-    summand: FloatArray | None,
-    addend: FloatArray | None,
-    minimum: float | None,
-    maximum: float | None,
-) -> None:
-    """Changes ``x`` [N, K, H, W] in place: a ``summand`` a channel is added, then ``addend`` (the
-    shape of ``x``, or that of one image), and the sum is clipped. Block by block, so that each
-    stays in the cache meanwhile."""
-    step = max(1, BLOCK_ELEMENTS // (x.shape[2] * x.shape[3]))
-    for image in range(len(x)):
-        other = None if addend is None else addend[image if len(addend) > 1 else 0]
-        for first in range(0, x.shape[1], step):
-            channels = slice(first, first + step)
-            part = x[image, channels]
-            if summand is not None:
-                part += summand[channels, None, None]
-            if other is not None:
-                part += other[channels]
-            if minimum is not None:
-                np.maximum(part, x.dtype.type(minimum), out=part)
-            if maximum is not None:
-                np.minimum(part, x.dtype.type(maximum), out=part)
 
 
 def _convolve_depthwise(windows: FloatArray, w: FloatArray) -> FloatArray:

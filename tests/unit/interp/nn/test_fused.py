@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.interp.machine import Machine, Mode
-from nvdla_ir.interp.nn import fused, windows
+from nvdla_ir.interp.nn import blocks
 from nvdla_ir.ir.operation import Value
 
 Array = NDArray[Any]
@@ -93,14 +93,14 @@ LAYERS = (
     images=st.integers(1, 3),
     bias=st.booleans(),
     layers=st.lists(st.sampled_from(LAYERS), max_size=5),
-    block=st.sampled_from((1, 60, windows.BLOCK_ELEMENTS)),
+    block=st.sampled_from((1, 60, blocks.BLOCK_ELEMENTS)),
 )
 def test_chains(seed: int, images: int, bias: bool, layers: list[str], block: int) -> None:
     chain = Chain(seed, images, bias=bias)
     for layer in layers:
         chain.follow(layer)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "BLOCK_ELEMENTS", block)
+        patch.setattr(blocks, "BLOCK_ELEMENTS", block)
         (together,), (one_by_one,), seen = chain.both_ways(chain.value)
     assert len(seen) == 1 + len(layers)
     assert together.dtype == np.float32
@@ -110,13 +110,13 @@ def test_chains(seed: int, images: int, bias: bool, layers: list[str], block: in
 def test_a_residual_block_is_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two convolutions meet in an addition: it joins the first, the second is computed before."""
     lengths: list[int] = []
-    finish = windows.finish
+    finish = blocks.finish
 
     def counted(x: Array, *rest: Any) -> None:
         lengths.append(len(x))
         finish(x, *rest)
 
-    monkeypatch.setattr(fused.windows, "finish", counted)
+    monkeypatch.setattr(blocks, "finish", counted)
     chain = Chain(1, 2)
     chain.follow("batch_norm")
     left, source = chain.value, chain.block.arguments[0]
