@@ -19,8 +19,9 @@ _TOKEN = re.compile(
     | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
     | (?P<open>[{<])
     | (?P<close>[}>])
-    | (?P<word>[A-Za-z_][\w]*)
-    | (?P<other>[^\s\#,;:"'{}<>A-Za-z_]+|.)
+    | (?P<bracket>[\[\]])
+    | (?P<word>[A-Za-z_]\w*)
+    | (?P<other>[^\s\#,;:"'{}<>\[\]]+|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -55,8 +56,8 @@ def outline_of(text: str, file: str, descriptor: Any) -> Outline:
     stack: list[tuple[Any, str]] = [(descriptor, "the network")]
     entered: tuple[Any, str] = stack[0]
     line, line_start = 1, 0
-    # The token before a word tells whether it is a field's name or a value.
-    after_colon = False
+    # Words that are values stand behind a colon or in a list.
+    after_colon = in_list = False
     for match in _TOKEN.finditer(text):
         kind, token = match.lastgroup, match.group()
         if kind == "open":
@@ -66,7 +67,9 @@ def outline_of(text: str, file: str, descriptor: Any) -> Outline:
             if len(stack) > 1:
                 stack.pop()
             after_colon = False
-        elif kind == "word" and not after_colon:
+        elif kind == "bracket":
+            in_list, after_colon = token == "[", False
+        elif kind == "word" and not (after_colon or in_list):
             place = FileLineCol(file, line, match.start() - line_start + 1)
             message, inside = stack[-1]
             known = None if message is None else message.fields_by_name.get(token)
@@ -77,7 +80,7 @@ def outline_of(text: str, file: str, descriptor: Any) -> Outline:
             entered = (None if known is None else known.message_type, token)
         elif kind == "skip" and token == ":":
             after_colon = True
-        elif kind in ("word", "string", "other") and token not in "[]":
+        elif kind != "skip":
             after_colon = False
         breaks = token.count("\n")
         if breaks:

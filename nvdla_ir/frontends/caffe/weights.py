@@ -70,15 +70,16 @@ def read_weights(path: Path) -> Weights:
     """
     location = NameLoc(str(path))
     data = read_bytes(path)
+    size = len(data)
     message = message_class("WeightsNet")()
     try:
         message.ParseFromString(data)
     except protobuf("message").DecodeError:
         raise DiagnosticError.at(
             location,
-            f"is no caffemodel, or is cut off: its {len(data)} bytes are not one whole protobuf "
-            "message",
+            f"is no caffemodel, or is cut off: its {size} bytes are not one whole protobuf message",
         ) from None
+    del data
     layers: list[Any] = [*message.layer, *message.layers]
     if not layers:
         raise DiagnosticError.at(location, "is no caffemodel: it has no layers")

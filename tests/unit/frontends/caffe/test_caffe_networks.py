@@ -161,6 +161,29 @@ def test_unknown_fields_are_told_unless_they_do_not_matter(tmp_path: Path) -> No
     ]
 
 
+def test_every_spelling_of_the_text_is_followed(tmp_path: Path) -> None:
+    text = """name: "net" # layer { bogus: 1 }
+        layer: < name: "data", type: 'Input'; top: "da" "ta"
+          input_param: { shape { dim: [1, 2, 3] dim: 0x4 } } >
+        layer { name: "p" type: "Power" bottom: "data" top: "p"
+          power_param { scale: 1.5e-05 power: 1e+0 shift: -inf } bogus { a: [x, y] b < c: 1 > } }
+        layer { name: "q" type: "Concat" bottom: ["data", "data"] top: "q" }
+    """
+    path = tmp_path / "net.prototxt"
+    with pytest.raises(DiagnosticError) as caught:
+        import_files(tmp_path, text, caffemodel("net", TINY))
+    (error,) = caught.value.diagnostics
+    assert error.message == "layer 'p' has 'shift: -inf', but it must be finite"
+    assert error.location == FileLineCol(str(path), 4, 9)
+    imported = import_files(tmp_path, text.replace("-inf", "-2"), caffemodel("net", TINY))
+    assert imported.remarks[0] == "'bogus' in 'layer' is not known here and is passed over"
+    assert [d for d in imported.remarks if "is not known" in d] == imported.remarks[:1]
+    x = random(1, 1, 2, 3, 4)
+    outputs = imported.run(data=x)
+    np.testing.assert_allclose(outputs["p"], 1.5e-5 * x - 2, rtol=1e-5)
+    np.testing.assert_array_equal(outputs["q"], np.concatenate([x, x], 1))
+
+
 def test_weights_are_needed(tmp_path: Path) -> None:
     with pytest.raises(DiagnosticError, match=r"give the \.caffemodel file as well"):
         import_files(tmp_path, prototxt("net", TINY), None)
