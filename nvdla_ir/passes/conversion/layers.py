@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nvdla_ir.arith.fixed_point import fixed_point, round_half_away
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.quant import QuantizedType, UniformType, scales_of
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
@@ -127,8 +128,8 @@ def convert_add(conversion: FunctionConversion, op: nn.AddOp) -> None:
     if op.broadcasts:
         raise DiagnosticError.at(
             op.location,
-            f"{describe(op)} adds '{op.rhs.type}' to '{op.lhs.type}'; the hardware adds tensors of "
-            "equal shapes",
+            f"{describe(op)} adds shape {text_of(nn.shape_of(op.rhs))} to "
+            f"{text_of(nn.shape_of(op.lhs))}; the hardware adds equal shapes",
         )
     (left, left_type), (right, right_type) = (
         conversion.stored(value, op) for value in (op.lhs, op.rhs)
