@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 import numpy as np
-from attrs import define, field
+from attrs import define, field, frozen
 from numpy.typing import NDArray
 
 BINS = 2048
@@ -24,12 +24,75 @@ _BIN_BITS = 11
 LEAST_EXPONENT = -100
 """Ranges below 2^-100 are not told apart: float32 must hold the factor from values to bins."""
 
-_BLOCK = 1 << 15
+_BLOCK = 1 << 16
 """How many elements are counted at a time, so that they stay in the cache."""
 
 
 class NonFiniteError(ValueError):
     """A tensor has NaN or infinite elements."""
+
+
+@frozen(eq=False)
+class Counts:
+    """What one array holds, by sign and magnitude, in the least range that covers it.
+
+    bins: (4096,), int64; element 2048 + j counts the bin j of positive magnitudes, 2048 - j that of
+          negative ones, and 2048 the bin 0 of both
+    minimum, maximum: of the elements; +inf and -inf where there are none
+    """
+
+    exponent: int
+    bins: NDArray[np.int64]
+    minimum: float
+    maximum: float
+
+    def magnitudes(self) -> NDArray[np.int64]:
+        """Elements a bin of either sign, (2048,)."""
+        counts: NDArray[np.int64] = np.array(self.bins[BINS:])
+        counts[1:] += self.bins[BINS - 1 : 0 : -1]
+        return counts
+
+    def rectified(self) -> Counts | None:
+        """The counts of max(x, 0), exactly as ``count`` would find them; None where they are not
+        known, because the positive elements alone have a smaller range."""
+        if _exponent_above(max(self.maximum, 0.0)) != self.exponent:
+            return None
+        bins: NDArray[np.int64] = np.array(self.bins)
+        bins[:BINS] = 0
+        bins[BINS] += self.bins[:BINS].sum()
+        return Counts(self.exponent, bins, max(self.minimum, 0.0), max(self.maximum, 0.0))
+
+
+def count(values: NDArray[np.floating[Any]]) -> Counts:
+    """Count the elements of ``values`` (float32 or float64, any shape).
+
+    Raises: NonFiniteError where some are NaN or infinite.
+    """
+    total = np.zeros(2 * BINS, np.int64)
+    if not values.size:
+        return Counts(LEAST_EXPONENT, total, math.inf, -math.inf)
+    # In the order of memory, which needs no copy where the axes are merely permuted.
+    order: list[int] = np.argsort(values.strides)[::-1].tolist()
+    flat: NDArray[Any] = np.ravel(np.transpose(values, order))
+    low, high = float(flat.min()), float(flat.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise NonFiniteError
+    exponent = _exponent_above(max(-low, high))
+    factor = values.dtype.type(math.ldexp(1.0, _BIN_BITS - exponent))
+    size = min(_BLOCK, flat.size)
+    scaled, short = np.empty(size, values.dtype), np.empty(size, np.int32)
+    index = np.empty(size, np.intp)
+    for start in range(0, flat.size, _BLOCK):
+        block: NDArray[Any] = flat[start : start + _BLOCK]
+        if block.size < size:
+            scaled, short, index = scaled[: block.size], short[: block.size], index[: block.size]
+        np.multiply(block, factor, out=scaled)
+        # Cut off towards zero, for both signs alike; to int32 first: quicker than to int64.
+        np.copyto(short, scaled, casting="unsafe")
+        short += BINS
+        np.copyto(index, short)
+        total += np.bincount(index, minlength=2 * BINS)
+    return Counts(exponent, total, low, high)
 
 
 def _no_counts() -> NDArray[np.int64]:
@@ -71,35 +134,17 @@ class Histogram:
         return self.counts[: filled[-1] + 1 if len(filled) else 0]
 
     def add(self, values: NDArray[np.floating[Any]]) -> None:
-        """Count the elements of ``values`` (float32 or float64, any shape).
+        """Count the elements of ``values``, see ``count``.
 
         Raises: NonFiniteError, with nothing counted, where some are NaN or infinite.
         """
-        if not values.size:
-            return
-        low, high = float(values.min()), float(values.max())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise NonFiniteError
-        self._widen(low, high)
-        self.grow(_exponent_above(max(-low, high)))
-        factor = values.dtype.type(math.ldexp(1.0, _BIN_BITS - self.exponent))
-        flat = values.reshape(-1)
-        size = min(_BLOCK, flat.size)
-        magnitudes = np.empty(size, values.dtype)
-        narrow, bins = np.empty(size, np.int32), np.empty(size, np.intp)
-        for start in range(0, flat.size, _BLOCK):
-            block = flat[start : start + _BLOCK]
-            scaled, short, index = (
-                magnitudes[: block.size],
-                narrow[: block.size],
-                bins[: block.size],
-            )
-            np.abs(block, out=scaled)
-            np.multiply(scaled, factor, out=scaled)
-            # To int32 first: quicker than to int64 at once.
-            np.copyto(short, scaled, casting="unsafe")
-            np.copyto(index, short)
-            self.counts += np.bincount(index, minlength=BINS)
+        self.add_counts(count(values))
+
+    def add_counts(self, counted: Counts) -> None:
+        """Count what ``counted`` has counted."""
+        self._widen(counted.minimum, counted.maximum)
+        self.grow(counted.exponent)
+        self.counts += _merged_bins(counted.magnitudes(), self.exponent - counted.exponent)
 
     def merge(self, other: Histogram) -> None:
         """Count what ``other`` has counted; ``other`` stays as it is."""

@@ -13,11 +13,11 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from nvdla_ir.calibration.histogram import Histogram, NonFiniteError
+from nvdla_ir.calibration.histogram import Counts, Histogram, NonFiniteError, count
 from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe
-from nvdla_ir.dialects.nn import ConstantOp, ViewOp
+from nvdla_ir.dialects.nn import ConstantOp, ReluOp, ViewOp
 from nvdla_ir.dialects.quant import QuantizedType
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.interp.quantization import element_of
@@ -130,6 +130,8 @@ class Meter:
         self._machine = Machine(resources, Mode.FLOAT, self._observe)
         self._group: Group | None = None
         self._measured = Measurement()
+        # Of the inputs of ReLUs, by which these are counted, too.
+        self._counts: dict[Value, Counts] = {}
         # Threads of one process share the network.
         self._lock = Lock()
         self.group_size = _group_size(func, self._machine.takes_any_batch(func))
@@ -158,6 +160,7 @@ class Meter:
             self._measured = Measurement()
             for group in groups:
                 self._group = group
+                self._counts.clear()
                 for argument in self.func.body.arguments:
                     if argument in self._names:
                         self._add(argument, group.inputs[self.func.argument_name(argument)])
@@ -171,13 +174,17 @@ class Meter:
 
     def _add(self, value: Value, array: Array) -> None:
         name = self._names[value]
-        if array.dtype.kind != "f":
-            array = array.astype(np.float32)
-        histogram = self._measured.histograms.setdefault(name, Histogram())
-        try:
-            histogram.add(array)
-        except NonFiniteError:
-            raise self._not_finite(name, value, array) from None
+        op = value.defining_operation
+        known = self._counts.get(op.input) if isinstance(op, ReluOp) else None
+        counts = None if known is None else known.rectified()
+        if counts is None:
+            try:
+                counts = count(array if array.dtype.kind == "f" else array.astype(np.float32))
+            except NonFiniteError:
+                raise self._not_finite(name, value, array) from None
+        if any(isinstance(user, ReluOp) for user in value.users):
+            self._counts[value] = counts
+        self._measured.histograms.setdefault(name, Histogram()).add_counts(counts)
 
     def _not_finite(self, name: str, value: Value, array: Array) -> DiagnosticError:
         group = self._group

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nvdla_ir.calibration.histogram import BINS, LEAST_EXPONENT, Histogram, NonFiniteError
+from nvdla_ir.calibration.histogram import BINS, LEAST_EXPONENT, Histogram, NonFiniteError, count
 
 Reals = NDArray[np.floating[Any]]
 
@@ -102,6 +102,23 @@ def test_an_empty_array_changes_nothing() -> None:
 def test_the_range_is_the_least_power_of_two_above_the_peak() -> None:
     assert histogram_of(np.array([4.0], np.float32)).exponent == 3
     assert histogram_of(np.array([-3.999], np.float32)).exponent == 2
+
+
+@settings(max_examples=200)
+@given(st.lists(numbers, min_size=1, max_size=30), st.booleans())
+def test_a_relu_counted_from_its_input_is_as_counted_itself(
+    values: list[float], negative: bool
+) -> None:
+    array = np.array(values, np.float32)
+    array = -np.abs(array) if negative else array
+    known = count(array).rectified()
+    direct = histogram_of(np.maximum(array, 0))
+    if known is None:
+        assert direct.exponent < histogram_of(array).exponent
+    else:
+        derived = Histogram()
+        derived.add_counts(known)
+        assert state(derived) == state(direct)
 
 
 @pytest.mark.parametrize("fault", [math.nan, math.inf, -math.inf])
