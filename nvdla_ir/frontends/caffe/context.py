@@ -22,6 +22,7 @@ from nvdla_ir.ir.attributes import DenseElementsAttr
 from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import F32, TensorType
+from nvdla_ir.ir.verifier import input_faults
 from nvdla_ir.resources import ResourceStore
 
 MOST_ELEMENTS = 2**28
@@ -103,7 +104,7 @@ class LayerContext:
         op = op_class.create(layers=(name,), location=self.builder.location, **said)
         result = op.results[0]
         shape = nn.shape_of(result)
-        faults = list(op.verify())
+        faults = input_faults(op) or list(op.verify())
         if faults:
             raise LayerError(f"cannot be made: '{op.name}' {'; '.join(faults)}")
         if math.prod(shape) > MOST_ELEMENTS:

@@ -189,6 +189,33 @@ def test_weights_are_needed(tmp_path: Path) -> None:
         import_files(tmp_path, prototxt("net", TINY), None)
 
 
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        (slice(0, -3), "is no caffemodel, or is cut off"),
+        (slice(0, 0), "is no caffemodel: it has no layers"),
+    ],
+)
+def test_weights_that_are_cut_off(tmp_path: Path, cut: slice, message: str) -> None:
+    with pytest.raises(DiagnosticError, match=message):
+        import_files(tmp_path, prototxt("net", TINY), caffemodel("net", TINY)[cut])
+
+
+def test_weights_of_other_layers_are_told(tmp_path: Path) -> None:
+    imported = import_files(
+        tmp_path, prototxt("net", TINY), caffemodel("net", [*TINY, conv("other", "data", 3)])
+    )
+    assert imported.remarks == ["has weights for layers that the network has not: 'other'"]
+
+
+def test_two_layers_of_one_name(tmp_path: Path) -> None:
+    layers = [*TINY[:3], layer("relu", "TanH", "conv", "last")]
+    imported = import_layers(tmp_path, layers)
+    assert imported.layers()[1:] == [("nn.relu", ("relu",)), ("nn.tanh", ("relu.2",))]
+    message, *_ = errors_of(tmp_path, [*TINY[:2], CaffeLayer("conv", "TanH", ("conv",), ("x",))])
+    assert "is the second of this name, so that its weights are unclear" in message
+
+
 def test_everything_that_is_not_known_is_told_at_once(tmp_path: Path) -> None:
     layers = [
         data_layer(1, 3, 8, 8),
@@ -270,6 +297,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path, number: float) -> None:
         ([layer("a", "LRN", "data", lrn_param={"local_size": 4})], "must be odd"),
         ([layer("a", "Power", "data", power_param={"scale": "nan"})], "must be finite"),
         ([layer("a", "Clip", "data", clip_param={"min": 1})], "has no 'min' or no 'max'"),
+        ([layer("a", "ArgMax", "data"), layer("b", "ReLU", "a")], "layer 'b' cannot be made"),
         ([layer("a", "Input", "data", "x")], "has no shape in the network"),
     ],
 )
