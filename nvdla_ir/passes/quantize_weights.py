@@ -1,5 +1,8 @@
 """Turn the weights of convolutions and fully connected layers into int8."""
 
+# numpy's stubs leave parts of many overloads unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -33,11 +36,16 @@ LARGEST_WEIGHT = 127
 # none; and since all share the output's scale too, the coarser step is lost in that of the others.
 SMALLEST_RELATIVE_SCALE = 2.0**-7
 
+# Shares of the largest magnitude that are tried as the range of the least squared error. With 8
+# bits, saturating more than this does not pay.
+_CLIPPED_RANGES = tuple(1.0 - step / 64 for step in range(20))
+
 
 @frozen
 class QuantizeWeights(Pass):
-    """Quantize weights symmetrically: ``scale = max|w| / 127``, of the whole tensor or of each
-    output channel, rounded to nearest.
+    """Quantize weights symmetrically, the whole tensor or each output channel, rounded to nearest:
+    with ``scale = max|w| / 127``, or with ``scales=mse`` the smaller one, if any, at which rounding
+    and saturation together leave the least squared error.
 
     Before::
 
@@ -56,6 +64,12 @@ class QuantizeWeights(Pass):
         "per-channel",
         choices=("per-channel", "per-tensor"),
         help="one scale for each output channel, or one for the whole tensor",
+    )
+
+    scales: str = option(
+        "minmax",
+        choices=("minmax", "mse"),
+        help="cover the largest weight, or saturate where that makes the squared error less",
     )
 
     def run(self, module: ModuleOp, session: Session) -> None:
@@ -100,7 +114,9 @@ class QuantizeWeights(Pass):
                 constant.location,
                 f"the weights of {describe(op)} contain NaN or infinite numbers",
             )
-        stored, element = quantize(weights, self.granularity == "per-channel")
+        stored, element = quantize(
+            weights, self.granularity == "per-channel", least_squares=self.scales == "mse"
+        )
         session.count(self.name, "weights", weights.size)
         value = constant.value
         key = f"{getattr(value, 'key', constant.output.name_hint or 'weight')}.int8"
@@ -114,7 +130,7 @@ class QuantizeWeights(Pass):
 
 
 def quantize(
-    weights: NDArray[np.floating], per_channel: bool
+    weights: NDArray[np.floating], per_channel: bool, *, least_squares: bool = False
 ) -> tuple[NDArray[np.int8], UniformType | UniformPerAxisType]:
     """Stored integers (-127 to 127) and their type, for weights of shape (K, …).
 
@@ -123,17 +139,42 @@ def quantize(
     """
     import numpy as np
 
-    reals = weights.astype(np.float64)
+    rows = weights.astype(np.float64).reshape(len(weights) if per_channel else 1, -1)
+    scales = np.abs(rows).max(axis=1, initial=0.0) / LARGEST_WEIGHT
+    if least_squares:
+        scales = _least_squares(rows, scales)
+    if per_channel:
+        largest = float(scales.max(initial=0.0)) or 1.0
+        scales = np.maximum(scales, largest * SMALLEST_RELATIVE_SCALE)
+    else:
+        scales[scales == 0] = 1.0
+    stored = _round(rows / scales[:, None]).reshape(weights.shape)
     if not per_channel:
-        peak = float(np.abs(reals).max(initial=0.0))
-        scale = peak / LARGEST_WEIGHT or 1.0
-        return _round(reals / scale), uniform_i8(scale)
-    peaks = np.abs(reals).max(axis=tuple(range(1, reals.ndim)), initial=0.0)
-    scales = peaks / LARGEST_WEIGHT
-    largest = float(scales.max(initial=0.0)) or 1.0
-    scales = np.maximum(scales, largest * SMALLEST_RELATIVE_SCALE)
-    stored = _round(reals / scales.reshape((-1, *[1] * (reals.ndim - 1))))
+        return stored, uniform_i8(float(scales[0]))
     return stored, UniformPerAxisType(uniform_i8(1.0).storage, F32, 0, tuple(scales.tolist()))
+
+
+def _least_squares(rows: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each of ``rows`` the share of its scale that leaves the least squared error."""
+    import numpy as np
+
+    # Rows of zeros have no scale, and no error with any.
+    steps = np.where(scales > 0, scales, 1.0)[:, None]
+    best, least = scales, np.full(len(rows), np.inf)
+    # In units of the covering scale, in float32: this only compares.
+    reals = (rows / steps).astype(np.float32)
+    codes = np.empty_like(reals)
+    for share in _CLIPPED_RANGES:
+        np.divide(reals, share, out=codes)
+        np.rint(codes, out=codes)
+        np.clip(codes, -LARGEST_WEIGHT, LARGEST_WEIGHT, out=codes)
+        np.multiply(codes, share, out=codes)
+        np.subtract(codes, reals, out=codes)
+        errors = np.einsum("ij,ij->i", codes, codes)
+        # The first of equals, which is the largest, stays.
+        best = np.where(errors < least, scales * share, best)
+        least = np.minimum(errors, least)
+    return best
 
 
 def _round(values: NDArray[np.float64]) -> NDArray[np.int8]:

@@ -51,6 +51,40 @@ def test_each_weight_is_within_half_a_step(weights: Any, per_channel: bool) -> N
     assert np.all(errors <= scales * (0.5 + 1e-9))
 
 
+def squared_error(weights: Any, integers: Any, element: QuantizedType) -> float:
+    scales = np.array(
+        element.scales if isinstance(element, UniformPerAxisType) else [element.scale]
+    ).reshape(-1, 1, 1, 1)
+    return float(((integers * scales - weights.astype(np.float64)) ** 2).sum())
+
+
+@given(WEIGHTS, st.booleans())
+def test_least_squares_never_leave_more_error_than_the_largest_weight(
+    weights: Any, per_channel: bool
+) -> None:
+    covered = quantize(weights, per_channel)
+    clipped = quantize(weights, per_channel, least_squares=True)
+    small = np.abs(weights).max(axis=(1, 2, 3)) < np.abs(weights).max() / 32
+    if per_channel and small.any():
+        return  # the scales of small channels follow that of the largest
+    assert squared_error(weights, *clipped) <= squared_error(weights, *covered) * 1.0001 + 1e-12
+
+
+def test_least_squares_saturate_outliers() -> None:
+    weights = np.random.default_rng(0).uniform(-1, 1, (4, 4096, 3, 3)).astype(np.float32)
+    weights[:, 0, 0, 0] = 1.1
+    weights[2] = 0.0
+    weights[3] = 1.0
+    covered, clipped = (
+        quantize(weights, per_channel=True, least_squares=least) for least in (False, True)
+    )
+    assert squared_error(weights, *clipped) < 0.9 * squared_error(weights, *covered)
+    assert isinstance(clipped[1], UniformPerAxisType)
+    # What has no outlier keeps its range.
+    assert clipped[1].scales[3] == pytest.approx(1.0 / 127)
+    assert not clipped[0][2].any()
+
+
 @given(WEIGHTS)
 def test_the_largest_weight_of_each_channel_takes_127(weights: Any) -> None:
     integers, element = quantize(weights, per_channel=True)

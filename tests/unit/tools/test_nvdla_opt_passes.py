@@ -128,7 +128,7 @@ def test_the_dumped_pipeline_reads_back(tmp_path: Path) -> None:
     flags = [f"--import-calib={table}", "--quantize=per-tensor", "--dump-pass-pipeline"]
     first = opt(DIGITS / "lenet.ir", *flags)
     dumped = first.errors.splitlines()[1]
-    assert "quantize-weights{granularity=per-tensor}" in dumped
+    assert "quantize-weights{granularity=per-tensor scales=minmax}" in dumped
     second = opt(DIGITS / "lenet.ir", f"--pass-pipeline={dumped}", "--dump-pass-pipeline")
     assert first.status == second.status == 0
     assert second.errors == first.errors
@@ -142,16 +142,19 @@ def test_the_dumped_pipeline_reads_back(tmp_path: Path) -> None:
         (["--import-calib", "x.json"], "import-calibration{file=x.json}"),
         (
             ["--quantize"],
-            "fold-batch-norm,canonicalize,quantize-weights{granularity=per-channel},"
+            "fold-batch-norm,canonicalize,quantize-weights{granularity=per-channel scales=minmax},"
             "insert-converters",
         ),
         (
             ["--quantize=per-tensor"],
-            "fold-batch-norm,canonicalize,quantize-weights{granularity=per-tensor},"
+            "fold-batch-norm,canonicalize,quantize-weights{granularity=per-tensor scales=minmax},"
             "insert-converters",
         ),
-        (["--quantize-weights"], "quantize-weights{granularity=per-channel}"),
-        (["--quantize-weights=granularity=per-tensor"], "quantize-weights{granularity=per-tensor}"),
+        (["--quantize-weights"], "quantize-weights{granularity=per-channel scales=minmax}"),
+        (
+            ["--quantize-weights=granularity=per-tensor"],
+            "quantize-weights{granularity=per-tensor scales=minmax}",
+        ),
         (["--allocate-memory=base=0x40"], "allocate-memory{base=64}"),
         (["--allocate-memory={base=64}"], "allocate-memory{base=64}"),
     ],
