@@ -25,7 +25,7 @@ IMAGE = (1, 3, 224, 224)
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
 """Channels inside a block, blocks, stride of the first one."""
 CLASSES = 1000
-REPEATS = 5
+REPEATS = 9
 
 
 def rows() -> Iterator[Row]:
