@@ -13,8 +13,16 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import TextIO
 
 from nvdla_ir.calibration.table import CalibrationTable, TableFormat, parse_table, write_json
+from nvdla_ir.calibration.tensorrt_names import rename_entries
+from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import decode_utf8, read_text, write_atomically
-from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError, read_source, render
+from nvdla_ir.ir.diagnostics import (
+    Diagnostic,
+    DiagnosticCollector,
+    DiagnosticError,
+    read_source,
+    render,
+)
 from nvdla_ir.ir.location import FileLineCol
 from nvdla_ir.version import __version__
 
@@ -54,9 +62,9 @@ def _argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def convert(text: str, file: str) -> tuple[str, list[Diagnostic]]:
+def convert(text: str, file: str, module: ModuleOp | None = None) -> tuple[str, list[Diagnostic]]:
     """The NVDLA JSON table of a TensorRT cache, which ``file`` names in messages, and what there
-    is to say about it.
+    is to say about it. With the ``module`` of the network, names are those of its layers.
 
     Raises: DiagnosticError for a cache with faults, or what is no cache.
     """
@@ -64,7 +72,11 @@ def convert(text: str, file: str) -> tuple[str, list[Diagnostic]]:
     if table.format is not TableFormat.TENSORRT_CACHE:
         message = f"this is an {table.format.value} table already, not a TensorRT cache"
         raise DiagnosticError.at(FileLineCol(file, 1, 1), message)
-    return write_json(table), [*table.warnings, *_remarks_on_names(table)]
+    if module is None:
+        return write_json(table), [*table.warnings, *_remarks_on_names(table)]
+    collector = DiagnosticCollector()
+    renamed = rename_entries(table, module, collector)
+    return write_json(renamed), [*table.warnings, *collector.diagnostics]
 
 
 def _convert_files(cache: str, output: str, stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:

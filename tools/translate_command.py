@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import write_atomically, write_together
-from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
+from nvdla_ir.resources import ResourceStore
 from nvdla_ir.version import __version__
 
 from .command_line import (
@@ -27,9 +28,7 @@ from .command_line import (
     run_handled,
     write_output,
 )
-
-if TYPE_CHECKING:
-    from .program_sources import ProgramSource
+from .program_sources import OpenedProgram, TextSource
 
 _NAME = "nvdla-translate"
 _USAGE = f"{_NAME} --import-… SOURCE [-o FILE.ir]   or   {_NAME} --export-… FILE.ir -o …"
@@ -42,6 +41,13 @@ _IMPORT, _EXPORT, _OPTIONS, _GENERAL = "imports", "exports", "options", "general
 _FLAGS = {
     flag.name: flag
     for flag in (
+        Flag("import-onnx", "an ONNX model as a network of floats", _IMPORT, "FILE"),
+        Flag(
+            "import-caffe",
+            "a Caffe network, x.prototxt, with the weights of a second file, x.caffemodel",
+            _IMPORT,
+            "FILE",
+        ),
         Flag(
             "import-trace",
             "a register trace, x.cfg with its .dat files, x.txn, or the directory of one, as a "
@@ -69,6 +75,19 @@ _FLAGS = {
             "FILE",
         ),
         Flag("o", "where the result goes; by default standard output", _OPTIONS, "FILE"),
+        Flag(
+            "shape",
+            "the shape of an input of an imported network, where its file leaves it open: "
+            "data=1x3x224x224",
+            _OPTIONS,
+            "NAME=SHAPE",
+        ),
+        Flag(
+            "model",
+            "the network that a calibration cache is for: its layers' names replace TensorRT's",
+            _OPTIONS,
+            "FILE.ir",
+        ),
         Flag("target", "the hardware that a trace or loadable is for", _OPTIONS, "T"),
         Flag(
             "input",
@@ -97,10 +116,12 @@ class _Streams:
 
 @frozen(eq=False)
 class _Translation:
-    """``options`` are the flags that mean something to it besides -o."""
+    """``options`` are the flags that mean something to it besides -o, ``more_files`` how many
+    files it may take besides the flag's own."""
 
     run: Callable[[str, Arguments, _Streams], None]
     options: tuple[str, ...] = ()
+    more_files: int = 0
 
 
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
@@ -124,11 +145,12 @@ def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> i
 def _chosen(arguments: Arguments) -> tuple[GivenFlag, _Translation]:
     """The one translation that is asked for. Raises: UsageError"""
     chosen = [given for given in arguments.flags if given.flag.name in _TRANSLATIONS]
-    if len(chosen) != 1 or arguments.positionals:
-        known = ", ".join(f"--{name}" for name in _TRANSLATIONS)
-        extra = f"; '{arguments.positionals[0]}' belongs to none" if arguments.positionals else ""
-        raise UsageError(f"give one of {known}{extra}")
+    if len(chosen) != 1:
+        raise UsageError(f"give one of {', '.join(f'--{name}' for name in _TRANSLATIONS)}")
     translation = _TRANSLATIONS[chosen[0].flag.name]
+    if len(arguments.positionals) > translation.more_files:
+        extra = arguments.positionals[translation.more_files]
+        raise UsageError(f"'--{chosen[0].flag.name}' has no use for '{extra}'")
     for given in arguments.flags:
         flag = given.flag
         if flag.group == _OPTIONS and flag.name not in ("o", *translation.options):
@@ -139,10 +161,41 @@ def _chosen(arguments: Arguments) -> tuple[GivenFlag, _Translation]:
 # -------------------------------------------------------------- to IR
 
 
+def _import_onnx(path: str, arguments: Arguments, streams: _Streams) -> None:
+    from nvdla_ir.frontends.onnx import import_onnx
+
+    resources, diagnostics = ResourceStore(), DiagnosticCollector()
+    module = import_onnx(Path(path), resources, shapes=_shapes(arguments), diagnostics=diagnostics)
+    _write_ir(OpenedProgram(module, resources, tuple(diagnostics.diagnostics)), arguments, streams)
+
+
+def _import_caffe(path: str, arguments: Arguments, streams: _Streams) -> None:
+    from nvdla_ir.frontends.caffe import import_caffe
+
+    weights = Path(arguments.positionals[0]) if arguments.positionals else None
+    resources, diagnostics = ResourceStore(), DiagnosticCollector()
+    module = import_caffe(
+        Path(path), weights, resources, shapes=_shapes(arguments), diagnostics=diagnostics
+    )
+    _write_ir(OpenedProgram(module, resources, tuple(diagnostics.diagnostics)), arguments, streams)
+
+
+def _shapes(arguments: Arguments) -> dict[str, tuple[int, ...]]:
+    """The inputs' shapes that are given. Raises: UsageError"""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in arguments.values("shape"):
+        name, _, extents = text.rpartition("=")
+        sizes = extents.split("x")
+        if not name or not all(size.isdecimal() and int(size) for size in sizes):
+            raise UsageError(f"'--shape' takes NAME=SHAPE, as data=1x3x224x224, not '{text}'")
+        shapes[name] = tuple(map(int, sizes))
+    return shapes
+
+
 def _import_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     from .program_sources import trace_source
 
-    _write_ir(trace_source(path, arguments.value("target")), arguments, streams)
+    _write_ir(trace_source(path, arguments.value("target")).open(), arguments, streams)
 
 
 def _import_loadable(path: str, arguments: Arguments, streams: _Streams) -> None:
@@ -153,15 +206,14 @@ def _import_loadable(path: str, arguments: Arguments, streams: _Streams) -> None
     source = LoadableSource(
         data, path, arguments.value("target"), hardware_only=arguments.has("hardware-only")
     )
-    _write_ir(source, arguments, streams)
+    _write_ir(source.open(), arguments, streams)
 
 
-def _write_ir(source: ProgramSource, arguments: Arguments, streams: _Streams) -> None:
+def _write_ir(opened: OpenedProgram, arguments: Arguments, streams: _Streams) -> None:
     from nvdla_ir.text.printer import PrintOptions
 
     from .module_files import text_with_resources, write_module
 
-    opened = source.open()
     streams.printer.show(opened.remarks)
     options = PrintOptions(locations=arguments.has("mlir-print-debuginfo"))
     output = arguments.value("o") or STANDARD_STREAM
@@ -176,7 +228,9 @@ def _calibration(path: str, arguments: Arguments, streams: _Streams) -> None:
 
     file, text = read_input(path, streams.stdin)
     streams.printer.texts[file] = text
-    json, remarks = convert(text, file)
+    model = arguments.value("model")
+    module = None if model is None else _text_source(model, streams).open().module
+    json, remarks = convert(text, file, module)
     streams.printer.show(remarks)
     output = arguments.value("o") or STANDARD_STREAM
     if output == STANDARD_STREAM:
@@ -192,16 +246,12 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     from nvdla_ir.backends.trace import export_trace
 
     from .loaded_program import Program
-    from .program_sources import TextSource
     from .trace_inputs import trace_inputs
 
     directory = arguments.value("o")
     if directory is None or directory == STANDARD_STREAM:
         raise UsageError("a trace is several files: '-o DIRECTORY' must say where they go")
-    file, text = read_input(path, streams.stdin)
-    streams.printer.texts[file] = text
-    parent = Path() if path == STANDARD_STREAM else Path(file).parent
-    program = Program.load(TextSource(text, file, parent))
+    program = Program.load(_text_source(path, streams))
     inputs, remarks = trace_inputs(program, arguments.values("input"), streams.stdin)
     streams.printer.show(remarks)
     module = program.func.parent_op
@@ -210,6 +260,12 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     files = export_trace(module, program.machine.resources, inputs, name)
     _make_directory(Path(directory))
     write_together({Path(directory, file): data for file, data in files.items()})
+
+
+def _text_source(path: str, streams: _Streams) -> TextSource:
+    file, text = read_input(path, streams.stdin)
+    streams.printer.texts[file] = text
+    return TextSource(text, file, Path() if path == STANDARD_STREAM else Path(file).parent)
 
 
 def _make_directory(directory: Path) -> None:
@@ -223,10 +279,12 @@ def _make_directory(directory: Path) -> None:
 
 
 _TRANSLATIONS = {
+    "import-onnx": _Translation(_import_onnx, ("shape", "mlir-print-debuginfo")),
+    "import-caffe": _Translation(_import_caffe, ("shape", "mlir-print-debuginfo"), more_files=1),
     "import-trace": _Translation(_import_trace, ("target", "mlir-print-debuginfo")),
     "import-loadable": _Translation(
         _import_loadable, ("target", "hardware-only", "mlir-print-debuginfo")
     ),
-    "calib-txt-to-json": _Translation(_calibration),
+    "calib-txt-to-json": _Translation(_calibration, ("model",)),
     "export-trace": _Translation(_export_trace, ("input",)),
 }

@@ -19,13 +19,9 @@ from nvdla_ir.calibration.entry import CalibrationEntry
 from nvdla_ir.calibration.table import CalibrationTable
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.layer import BLOB_ATTRIBUTE, LayerOp
 from nvdla_ir.ir.attributes import StringAttr
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector
-
-BLOB_ATTRIBUTE = "nvdla_ir.blob"
-"""The attribute of an operation that says which blob it is the last to write, as the Caffe front
-end leaves it."""
 
 _UNNAMED = re.compile(r"\(Unnamed Layer\* (\d+)\) \[(.+)\]_output")
 

@@ -6,6 +6,10 @@ from nvdla_ir.ir.attribute_kinds import STRINGS
 from nvdla_ir.ir.definition import Op, optional_attribute
 from nvdla_ir.ir.operation import Operation
 
+BLOB_ATTRIBUTE = "nvdla_ir.blob"
+"""Of an operation that came from Caffe: the blob that it is the last to write, where that is not
+called as the layer is. Calibration caches of TensorRT use blobs' names."""
+
 
 class LayerOp(Op):
     """An operation that stands for one layer of the network, or for several fused ones.

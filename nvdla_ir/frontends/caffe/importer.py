@@ -11,7 +11,7 @@ from attrs import define, field
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
-from nvdla_ir.dialects.layer import LayerOp, layers_of
+from nvdla_ir.dialects.layer import BLOB_ATTRIBUTE, LayerOp, layers_of
 from nvdla_ir.frontends.caffe.context import LayerContext, LayerError, UnsupportedError
 from nvdla_ir.frontends.caffe.handlers import KINDS, LEFT_OUT, SILENCE, LayerKind
 from nvdla_ir.frontends.caffe.inputs import DATA_TYPES, InputTensor, image_tops, input_tensors
@@ -25,10 +25,6 @@ from nvdla_ir.ir.location import NameLoc
 from nvdla_ir.ir.operation import Block, BlockArgument, Region, Value
 from nvdla_ir.ir.types import F32, UI8, FunctionType, TensorType
 from nvdla_ir.resources import ResourceStore
-
-BLOB_ATTRIBUTE = "nvdla_ir.blob"
-"""The attribute of an operation that is the last to write a Caffe blob which is not called as its
-layer is: in-place layers write one blob after another."""
 
 
 def import_caffe(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nvdla_ir.calibration import tensorrt_names
 from nvdla_ir.calibration.entry import CalibrationEntry
 from nvdla_ir.calibration.table import CalibrationTable, read_table
 from nvdla_ir.calibration.tensorrt_names import rename_entries
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.frontends.caffe import import_caffe, importer
+from nvdla_ir.dialects.layer import BLOB_ATTRIBUTE
+from nvdla_ir.frontends.caffe import import_caffe
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.resources import ResourceStore
 
@@ -126,30 +126,26 @@ def test_the_vendors_cache_gives_the_vendors_table(network: ModuleOp, with_blobs
         pytest.skip("the vendor's calibration tables are not here")
     module = network
     attributes = [
-        (op, op.attributes[tensorrt_names.BLOB_ATTRIBUTE])
+        (op, op.attributes[BLOB_ATTRIBUTE])
         for op in module.walk()
-        if tensorrt_names.BLOB_ATTRIBUTE in op.attributes
+        if BLOB_ATTRIBUTE in op.attributes
     ]
     assert len(attributes) == 69
     if not with_blobs:
         for op, _ in attributes:
-            del op.attributes[tensorrt_names.BLOB_ATTRIBUTE]
+            del op.attributes[BLOB_ATTRIBUTE]
     diagnostics = DiagnosticCollector()
     try:
         table = rename_entries(read_table(SHARED / "resnet50.txt"), module, diagnostics)
     finally:
         for op, attribute in attributes:
-            op.attributes[tensorrt_names.BLOB_ATTRIBUTE] = attribute
+            op.attributes[BLOB_ATTRIBUTE] = attribute
     wanted = read_table(SHARED / "resnet50.json")
     assert diagnostics.diagnostics == []
     assert len(table) == 229
     assert [(e.name, e.scale, e.offset) for e in table.entries] == [
         (e.name, e.scale, e.offset) for e in wanted.entries
     ]
-
-
-def test_the_front_end_leaves_the_attribute_that_is_looked_for() -> None:
-    assert importer.BLOB_ATTRIBUTE == tensorrt_names.BLOB_ATTRIBUTE
 
 
 def test_what_cannot_be_mapped_is_listed(network: ModuleOp) -> None:

@@ -73,11 +73,29 @@ def test_a_calibration_cache_becomes_a_table() -> None:
     assert json.loads(printed.output) == table
 
 
+def test_a_cache_gets_the_names_of_the_model() -> None:
+    Path("cache.txt").write_text(
+        "TRT-5105-EntropyCalibration2\ndata: 3f800000\n"
+        "(Unnamed Layer* 0) [Activation]_output: 3c010a14\n"
+    )
+    Path("relu.ir").write_text(
+        'func.func @main(%x: tensor<1x2x1x1xf32> {nvdla_ir.name = "data"})\n'
+        "    -> tensor<1x2x1x1xf32> {\n"
+        '  %y = nn.relu %x layers=["relu1"] -> tensor<1x2x1x1xf32>\n  func.return %y\n}\n'
+    )
+    result = translate("--calib-txt-to-json", "cache.txt", "--model=relu.ir")
+    assert result.status == 0, result.errors
+    assert list(json.loads(result.output)) == ["data", "relu1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give one of --import-trace"),
-        (("x.ir",), "'x.ir' belongs to none"),
+        ((), "give one of --import-onnx"),
+        (("x.ir",), "give one of --import-onnx"),
+        (("--import-trace=a", "x.ir"), "'--import-trace' has no use for 'x.ir'"),
+        (("--import-caffe=a", "b", "c"), "'--import-caffe' has no use for 'c'"),
+        (("--import-onnx=a", "--shape=data=1x3xwide"), "'--shape' takes NAME=SHAPE"),
         (("--import-trace=a", "--export-trace=b"), "give one of"),
         (("--import-trace=conv_trace",), "'--target=T' must say which hardware it is for"),
         (("--export-trace=conv.ir",), "'-o DIRECTORY' must say where they go"),
