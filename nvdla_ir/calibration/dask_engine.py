@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from attrs import frozen
@@ -87,15 +89,16 @@ class DaskEngine:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         address: Any = self.scheduler
         if address is None:
-            address = stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=self.jobs,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL,
+            with _interrupts_ignored():
+                address = stack.enter_context(
+                    distributed.LocalCluster(
+                        n_workers=self.jobs,
+                        threads_per_worker=1,
+                        processes=True,
+                        dashboard_address=None,
+                        silence_logs=logging.CRITICAL,
+                    )
                 )
-            )
         try:
             return stack.enter_context(distributed.Client(address, timeout=_SECONDS_TO_CONNECT))
         except (OSError, TimeoutError, ValueError) as error:
@@ -103,6 +106,19 @@ class DaskEngine:
             raise DiagnosticError.at(
                 UNKNOWN, f"cannot reach the scheduler '{self.scheduler}': {reason}"
             ) from None
+
+
+@contextmanager
+def _interrupts_ignored() -> Generator[None, None, None]:
+    """Processes that are started meanwhile ignore Ctrl-C: this one stops them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _distributed() -> Any:

@@ -381,6 +381,31 @@ def test_arrays_of_other_byte_order_and_in_columns(run: Run) -> None:
         assert Path("c.json").read_text() == Path("expected.json").read_text()
 
 
+def test_folders_of_images_some_of_them_damaged(run: Run) -> None:
+    image_module: Any = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    folder = Path("folder")
+    folder.mkdir()
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 4, 4, 3), np.uint8)
+    for index, image in enumerate(pixels):
+        image_module.fromarray(image).save(folder / f"{index}.png")
+    arguments = ("double.ir", "--data", "folder", "--mean=100,110,120", "--scale=0.01", "-o")
+    assert run(*arguments, "c.json") == Result(0, "", "")
+    reals = (pixels.astype(np.float32) - np.float32([100, 110, 120])) * np.float32(0.01)
+    np.save("reals.npy", reals.transpose(0, 3, 1, 2))
+    run("double.ir", "--data", "reals.npy", "-o", "expected.json")
+    assert Path("c.json").read_text() == Path("expected.json").read_text()
+    for name in ("2.jpg", "9.png"):
+        (folder / name).write_bytes(b"no image")
+    faulty = run(*arguments, "d.json")
+    assert faulty.status == 1 and not Path("d.json").exists()
+    assert "error: 2 of 8 images cannot be used; --skip-bad leaves them out\n" in faulty.errors
+    assert "'folder/2.jpg' cannot be read" in faulty.errors
+    assert "'folder/9.png' cannot be read" in faulty.errors
+    skipped = run(*arguments, "d.json", "--skip-bad")
+    assert skipped.status == 0 and "2 of 8 images cannot be used and are" in skipped.errors
+    assert Path("d.json").read_text() == Path("expected.json").read_text()
+
+
 # -------------------------------------------------------------- faulty networks
 
 
@@ -409,6 +434,16 @@ def test_what_is_quantized_is_not_calibrated(run: Run) -> None:
     Path("int8.ir").write_text(DOUBLE.replace("xf32>", "x!quant.uniform<i8:f32, 0.5>>"))
     result = run("int8.ir", "--data", "images.npy", "-o", "c.json")
     assert result.status == 1 and "calibrate the network in floats" in result.errors
+
+
+def test_a_scheduler_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    monkeypatch.setattr("nvdla_ir.calibration.dask_engine._SECONDS_TO_CONNECT", 1)
+    dask = ("--engine=dask", "--scheduler=tcp://127.0.0.1:1")
+    result = run("double.ir", "--data", "images.npy", "-o", "c.json", *dask)
+    assert result.status == 1
+    assert "error: cannot reach the scheduler 'tcp://127.0.0.1:1': " in result.errors
+    assert not Path("c.json").exists()
 
 
 # -------------------------------------------------------------- wrong usage
