@@ -1,6 +1,6 @@
 """``make bench``: every benchmark, as a table and as JSON (benchmarks/results/latest.json).
 
-python benchmarks/run.py [text startup golden device accuracy]
+python benchmarks/run.py [text device calibration …]
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
-MODULES = ("startup", "text", "golden", "device", "accuracy")
+MODULES = (
+    "startup",
+    "text",
+    "golden",
+    "device",
+    "float_models",
+    "onnx_import",
+    "calibration",
+    "accuracy",
+)
 
 
 def main(names: list[str]) -> int:

@@ -13,6 +13,7 @@ def format_table(headings: Sequence[str], rows: Iterable[Sequence[str]], stream:
     on a terminal with lines and colours, elsewhere one line a row, however long."""
     from rich.box import SIMPLE
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     cells = [list(row) for row in rows]
@@ -22,7 +23,7 @@ def format_table(headings: Sequence[str], rows: Iterable[Sequence[str]], stream:
         numeric = all(not row[index] or row[index][0].isdigit() for row in cells)
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=not terminal)
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     width = None if terminal else _LONGEST_LINE
     console = Console(file=stream, force_terminal=terminal, width=width, highlight=False)
     with console.capture() as capture:
