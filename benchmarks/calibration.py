@@ -35,7 +35,7 @@ from nvdla_ir.resources import ResourceStore
 from nvdla_ir.text.pipeline_syntax import parse_pipeline
 from nvdla_ir.tools.nvdla_calibrate import main as nvdla_calibrate
 
-IMAGES = 3
+IMAGES = 6
 THRESHOLD_TENSORS = 54
 SQNR_TARGET = 33.0
 TOP1_TOLERANCE = 0.4
