@@ -189,17 +189,19 @@ def test_transposed_convolution(
     np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-5)
 
 
-def test_transposed_convolution_agrees_with_torch() -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_transposed_convolution_agrees_with_onnx_runtime(onnx_node: Any) -> None:
     x, w, bias = floats(1, 2, 4, 5, 6), floats(2, 4, 3, 3, 2), floats(3, 6)
-    expected = torch.nn.functional.conv_transpose2d(
-        *map(torch.from_numpy, (x, w, bias)),
-        stride=(2, 3),
-        padding=1,
-        output_padding=1,
-        groups=2,
-        dilation=(2, 1),
-    ).numpy()
+    expected = onnx_node(
+        "ConvTranspose",
+        x,
+        w,
+        bias,
+        strides=[2, 3],
+        pads=[1, 1, 1, 1],
+        output_padding=[1, 1],
+        group=2,
+        dilations=[2, 1],
+    )
     result = run_op(
         nn.ConvTransposeOp,
         {"input": x, "weight": w, "bias": bias},
@@ -228,8 +230,9 @@ def ceil_extension(size: int, kernel: int, stride: int, pad: int) -> int:
     ("size", "kernel", "stride", "pad"),
     [(6, 3, 2, 0), (7, 2, 2, 0), (7, 3, 2, 1), (8, 3, 2, 1), (9, 4, 3, 2), (5, 1, 3, 0)],
 )
-def test_ceil_mode(size: int, kernel: int, stride: int, pad: int, count_include_pad: bool) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+def test_ceil_mode(
+    onnx_node: Any, size: int, kernel: int, stride: int, pad: int, count_include_pad: bool
+) -> None:
     x = floats(size, 2, 3, size, size)
     extension = ceil_extension(size, kernel, stride, pad)
     attributes: dict[str, Any] = {
@@ -238,12 +241,14 @@ def test_ceil_mode(size: int, kernel: int, stride: int, pad: int, count_include_
         "pads": (pad,) * 4,
         "ceil_extension": (extension, extension),
     }
-    window = {"kernel_size": kernel, "stride": stride, "padding": pad, "ceil_mode": True}
-    pool = torch.nn.functional
-    expected = pool.max_pool2d(torch.from_numpy(x), **window).numpy()
-    assert_close(run_op(nn.MaxPoolOp, {"input": x}, attributes), expected)
-    window["count_include_pad"] = count_include_pad
-    expected = pool.avg_pool2d(torch.from_numpy(x), **window).numpy()
+    window = {
+        "kernel_shape": [kernel] * 2,
+        "strides": [stride] * 2,
+        "pads": [pad] * 4,
+        "ceil_mode": 1,
+    }
+    assert_close(run_op(nn.MaxPoolOp, {"input": x}, attributes), onnx_node("MaxPool", x, **window))
+    expected = onnx_node("AveragePool", x, count_include_pad=int(count_include_pad), **window)
     attributes["count_include_pad"] = count_include_pad
     assert_close(run_op(nn.AveragePoolOp, {"input": x}, attributes), expected)
 
