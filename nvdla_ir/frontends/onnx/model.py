@@ -121,19 +121,25 @@ def _skeleton(path: Path, location: Location) -> Skeleton:
             if not file.seek(0, 2):
                 raise DiagnosticError.at(location, "is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                view = memoryview(data)
-                try:
-                    return skeleton(view)
-                finally:
-                    view.release()
+                found = _mapped_skeleton(data)
     except (OSError, ValueError) as error:
-        if isinstance(error, WireError):
-            raise DiagnosticError.at(
-                location,
-                f"is no ONNX model, or is cut off: {error} (at byte {error.offset})",
-            ) from error
         reason = getattr(error, "strerror", None) or error
         raise DiagnosticError.at(location, f"cannot be read: {reason}") from error
+    if isinstance(found, str):
+        raise DiagnosticError.at(location, found)
+    return found
+
+
+def _mapped_skeleton(data: mmap.mmap) -> Skeleton | str:
+    """The skeleton, or why there is none. A raised error would keep views of the map, which could
+    then not be closed."""
+    with memoryview(data) as view:
+        try:
+            return skeleton(view)
+        except WireError as error:
+            reason = f"is no ONNX model, or is cut off: {error} (at byte {error.offset})"
+            error.__traceback__ = None
+    return reason
 
 
 @frozen(eq=False)

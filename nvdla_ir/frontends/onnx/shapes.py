@@ -99,10 +99,14 @@ def stand_in_shapes(
             del value.type.tensor_type.shape.dim[:]
             for extent in shape:
                 value.type.tensor_type.shape.dim.add().dim_value = extent
+    # Of a domain that is not imported nothing is known, but that must not end the inference.
+    imported = {entry.domain for entry in copy.opset_import}
+    for domain in sorted({node.domain for node in copy.graph.node} - imported):
+        copy.opset_import.add(domain=domain, version=1)
     try:
         inferred = onnx.shape_inference.infer_shapes(copy)
-    except (RuntimeError, ValueError, TypeError):
-        return {}
+    except (RuntimeError, ValueError, TypeError, onnx.shape_inference.InferenceError):
+        return {}  # what keeps it from being inferred is told by the importer
     found: dict[str, tuple[int, ...]] = {}
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         dims = value.type.tensor_type.shape.dim
