@@ -199,14 +199,15 @@ class Epilogue:
         """The bias as it should come out of ``factors``, in units of ``unit``.
 
         One that the output can hold comes out exact, whatever the factors' rounding. A larger one
-        must be cancelled by the rest of the sum, so it is off by as much as that.
+        must be cancelled by the rest of the sum, so it is off by as much as that; where the factor
+        has vanished there is no rest.
         """
         if self.source.bias is None:
             return [0.0] * max(len(factors), len(self.pipeline.zero_points))
         span = INT8_SPAN * self.output.scale
         pairs = same_length(self.pipeline.scales, factors)
         return [
-            real / unit if abs(real) <= span or not scale else real / scale * factor
+            real / unit if abs(real) <= span or not factor else real / scale * factor
             for real, (scale, factor) in same_length(self.source.bias.tolist(), pairs)
         ]
 

@@ -21,6 +21,12 @@ onnx = pytest.importorskip("onnx", reason="the package 'onnx' is not installed")
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
+def runtime_version() -> tuple[int, ...]:
+    """ONNX Runtime's: major and minor."""
+    runtime = pytest.importorskip("onnxruntime", reason="'onnxruntime' is not installed")
+    return tuple(int(part) for part in runtime.__version__.split(".")[:2])
+
+
 def model(
     nodes: Sequence[Any],
     inputs: Mapping[str, Sequence[int | str | None] | None],

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import check_against_runtime, model, node, onnx
+from onnx_models import check_against_runtime, model, node, onnx, runtime_version
 
 CASES = 8
 OPSETS = (7, 9, 11, 13, 17, 21, 23)
@@ -325,6 +325,8 @@ def test_pooling(op_type: str, seed: int, tmp_path: Path) -> None:
         attributes["strides"] = [min(pair) for pair in pairs]
     elif seed % 2:
         attributes["ceil_mode"] = 1
+        if op_type == "AveragePool" and runtime_version() < (1, 24):
+            pytest.skip("this ONNX Runtime divides incomplete windows otherwise than ONNX says")
     if op_type == "AveragePool":
         attributes["count_include_pad"] = int(rng.integers(0, 2))
     nodes = [node(op_type, ["x"], ["y"], kernel_shape=kernel, **attributes)]
