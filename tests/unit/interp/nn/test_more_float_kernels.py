@@ -248,6 +248,9 @@ def test_ceil_mode(
         "ceil_mode": 1,
     }
     assert_close(run_op(nn.MaxPoolOp, {"input": x}, attributes), onnx_node("MaxPool", x, **window))
+    version = pytest.importorskip("onnxruntime").__version__.split(".")
+    if [int(part) for part in version[:2]] < [1, 24]:
+        pytest.skip("this ONNX Runtime divides incomplete windows otherwise than ONNX says")
     expected = onnx_node("AveragePool", x, count_include_pad=int(count_include_pad), **window)
     attributes["count_include_pad"] = count_include_pad
     assert_close(run_op(nn.AveragePoolOp, {"input": x}, attributes), expected)
