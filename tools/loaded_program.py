@@ -57,7 +57,7 @@ def _entry_function(module: ModuleOp) -> FuncOp:
 
 
 def _check_mode(func: FuncOp, mode: Mode) -> None:
-    if mode is Mode.FLOAT or default_mode(func) is Mode.INTEGER:
+    if mode is Mode.FLOAT or default_mode(func) is not Mode.FLOAT:
         return
     if mode is Mode.FAKE_QUANTIZED and _has_calibrated(func):
         return

@@ -92,7 +92,7 @@ class QuantizedNetwork:
         """
         session = Session(resources, diagnostics or DiagnosticCollector())
         func = _function(module, entry)
-        if default_mode(func) is Mode.INTEGER:
+        if default_mode(func) is not Mode.FLOAT:
             raise DiagnosticError.at(
                 func.location,
                 f"'@{func.sym_name}' is quantized already: an evaluation starts from the floats "

@@ -48,13 +48,22 @@ class Mode(Enum):
 
 
 def default_mode(func: FuncOp) -> Mode:
-    """Integer where anything in ``func`` is quantized or needs stored integers, else float."""
+    """Integer where anything in ``func`` is quantized or needs stored integers, else float.
+
+    Where there are calibrated tensors beside the quantized ones, their ranges are part of what the
+    network computes (a quantized model from elsewhere may leave its ReLUs to them), but nothing
+    rounds to them yet: fake-quantized.
+    """
+    stored = calibrated = False
     for op in func.body.operations:
-        if any(is_quantized_tensor(value.type) for value in (*op.operands, *op.results)):
-            return Mode.INTEGER
+        for value in (*op.operands, *op.results):
+            stored = stored or is_quantized_tensor(value.type)
+            calibrated = calibrated or isinstance(element_of(value.type), CalibratedType)
         if find_kernel(op, Numbers.REAL) is None and find_kernel(op, Numbers.STORED) is not None:
             return Mode.INTEGER
-    return Mode.FLOAT
+    if stored and calibrated:
+        return Mode.FAKE_QUANTIZED
+    return Mode.INTEGER if stored else Mode.FLOAT
 
 
 class Values:

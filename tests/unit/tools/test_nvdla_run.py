@@ -544,3 +544,20 @@ def test_progress_is_shown_for_long_work_on_a_terminal(monkeypatch: pytest.Monke
             progress.advance(3)
         assert ("3/4" in stream.getvalue()) == shown
         assert ("images/s" in stream.getvalue()) == shown
+
+
+def test_ranges_beside_quantized_weights_are_part_of_the_network(run: Run) -> None:
+    """As in quantized models whose ReLUs are left to the range that follows."""
+    Path("half.ir").write_text(
+        """
+        func.func @main(%x: tensor<1x1x1x2xf32>) -> tensor<1x1x1x2xf32> {
+          %w = nn.constant value=dense<2> : tensor<1x1x1x1xi8> -> tensor<1x1x1x1x!quant.uniform<i8:f32, 0.5>>
+          %c = nn.conv %x, %w layers=["c"] -> tensor<1x1x1x2x!quant.calibrated<f32<0.0:2.55>>>
+          %y = nn.max_pool %c kernel=[1, 1] -> tensor<1x1x1x2xf32>
+          func.return %y
+        }
+        """
+    )
+    save("x.npy", [[[[-1.0, 1.0]]]])
+    assert run("half.ir", "--input=x=x.npy", "--output=y=y.npy").errors == ""
+    np.testing.assert_allclose(np.load("y.npy").ravel(), [0, 1], atol=0.01)
