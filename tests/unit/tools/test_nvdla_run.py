@@ -551,7 +551,8 @@ def test_ranges_beside_quantized_weights_are_part_of_the_network(run: Run) -> No
     Path("half.ir").write_text(
         """
         func.func @main(%x: tensor<1x1x1x2xf32>) -> tensor<1x1x1x2xf32> {
-          %w = nn.constant value=dense<2> : tensor<1x1x1x1xi8> -> tensor<1x1x1x1x!quant.uniform<i8:f32, 0.5>>
+          %w = nn.constant value=dense<2> : tensor<1x1x1x1xi8>
+              -> tensor<1x1x1x1x!quant.uniform<i8:f32, 0.5>>
           %c = nn.conv %x, %w layers=["c"] -> tensor<1x1x1x2x!quant.calibrated<f32<0.0:2.55>>>
           %y = nn.max_pool %c kernel=[1, 1] -> tensor<1x1x1x2xf32>
           func.return %y
