@@ -51,20 +51,28 @@ def test_parameters_are_as_many_as_published(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_onnx_runtime_computes_what_the_shapes_say(name: str) -> None:
+def test_imported_networks_compute_what_onnx_runtime_does(name: str, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    from onnx_writer import onnx_model
+    from zoo import write
 
-    network = TOPOLOGIES[name](width=0.125)
-    model = onnx_model(network)
-    onnx.checker.check_model(model, full_check=True)
-    session = runtime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    from nvdla_ir.frontends.onnx import import_onnx
+    from nvdla_ir.interp.machine import Machine
+    from nvdla_ir.ir.diagnostics import DiagnosticCollector
+    from nvdla_ir.resources import ResourceStore
+
+    network, file = TOPOLOGIES[name](width=0.125), tmp_path / "net.onnx"
+    write(network, file)
+    onnx.checker.check_model(str(file), full_check=True)
+    session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).standard_normal((1, *network.input_shape), np.float32)
-    outputs = session.run(None, {"data": x})
-    assert [output.shape[1:] for output in outputs] == OUTPUTS[name]
-    assert all(np.isfinite(output).all() and output.std() > 1e-5 for output in outputs)
+    expected = session.run(None, {"data": x})
+    assert [output.shape[1:] for output in expected] == OUTPUTS[name]
+    resources = ResourceStore()
+    module = import_onnx(file, resources, shapes={}, diagnostics=DiagnosticCollector())
+    found = Machine(resources).run(module.body.first_op, {"data": x})
+    for output, reference in zip(found.values(), expected, strict=True):
+        assert reference.std() > 1e-5
+        np.testing.assert_allclose(output, reference, atol=1e-4 * np.abs(reference).max())
 
 
 def test_weights_depend_on_seed_and_layer_alone() -> None:
