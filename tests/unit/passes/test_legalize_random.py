@@ -145,6 +145,7 @@ def configurations(draw: Any) -> str:
 @settings(
     max_examples=60,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(text=layers(), configuration=configurations(), kind=st.sampled_from(["random", "ends"]))
