@@ -411,7 +411,7 @@ def test_each_element_is_within_one_unit(name: str, symmetric: bool, granularity
                 raise AssertionError(f"{kind} inputs, {weight_kind} weights, {stretch}") from error
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 # A factor that vanishes beside the others, with a bias beyond the output's range.
 @example("scale", 0, "normal", "normal", False, 0.125, "per-channel")
 @given(
