@@ -11,6 +11,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from nvdla_ir.evaluation.statistics import places_of
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 
@@ -53,9 +54,7 @@ def count_hits(scores: NDArray[Any], labels: NDArray[Any]) -> list[Hits]:
         raise _fault(
             f"labels span {labels.min()} to {labels.max()}, but there are {classes} classes"
         )
-    own = flat[np.arange(images), labels][:, None]
-    earlier = np.arange(classes)[None, :] < labels[:, None]
-    places = np.count_nonzero((flat > own) | ((flat == own) & earlier), axis=1)
+    places = places_of(flat, labels)
     return [
         Hits(limit, int(np.count_nonzero(places < limit)), images)
         for limit in (1, 5)

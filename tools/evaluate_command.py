@@ -168,7 +168,7 @@ def _evaluate(
     variants, more = evaluator.runs
     parts = [
         (part, None if labels is None else labels[start : start + size])
-        for start, part in zip(range(0, images, size), split(inputs, size), strict=True)
+        for start, part in zip(range(0, images, size), split(func, inputs, size), strict=True)
     ]
     measured = -(-min(options.sensitivity_images, images) // size)
     total = images * variants + min(measured * size, images) * more

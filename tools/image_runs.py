@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.evaluation.batches import LARGEST_BATCH, batch_of, image_count, split
 from nvdla_ir.interp.machine import Mode
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.types import TensorType
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 
-LARGEST_BATCH = 32
-"""How many images are computed at a time, at most."""
 LARGEST_TENSOR = 1 << 21
 """About how many elements of one tensor are computed at a time: more leave the cache."""
 SECONDS_WITHOUT_PROGRESS = 2.0
@@ -99,48 +98,6 @@ class ImageProgress:
         return bar
 
 
-def image_count(func: FuncOp, inputs: Mapping[str, Array]) -> int:
-    """How many images ``inputs`` hold along their leading axes.
-
-    Raises: DiagnosticError where they disagree, or do not fill the function's batches.
-    """
-    rows = _rows_of_image(func)
-    lengths = {name: len(array) // rows[name] for name, array in inputs.items() if array.ndim}
-    count = next(iter(lengths.values()), 1)
-    for name, length in lengths.items():
-        if length != count:
-            raise DiagnosticError.at(
-                func.location,
-                f"input '{name}' has {length} images, but '{next(iter(lengths))}' has {count}",
-            )
-    batch = batch_of(func)
-    if count % batch:
-        raise DiagnosticError.at(
-            func.location,
-            f"there are {count} images, but '@{func.sym_name}' takes batches of {batch}",
-        )
-    return count
-
-
-def batch_of(func: FuncOp) -> int:
-    """How many images the function takes at once: the leading extent of its inputs; 1 where they
-    have one dimension, since then all of an input is one image."""
-    for argument in func.body.arguments:
-        if isinstance(argument.type, TensorType) and len(argument.type.shape) > 1:
-            return argument.type.shape[0] or 1
-    return 1
-
-
-def _rows_of_image(func: FuncOp) -> dict[str, int]:
-    """How long one image is along the leading axis of each input."""
-    batch = batch_of(func)
-    return {
-        func.argument_name(argument): max((argument.type.shape[0] or 1) // batch, 1)
-        for argument in func.body.arguments
-        if isinstance(argument.type, TensorType) and argument.type.shape
-    }
-
-
 def run_images(
     program: Program, inputs: Arrays, jobs: int, progress: ImageProgress
 ) -> dict[str, Array]:
@@ -151,17 +108,9 @@ def run_images(
     """
     count = image_count(program.func, inputs)
     size = _images_at_a_time(program, count, jobs)
-    starts = range(0, count, size)
-    rows = _rows_of_image(program.func)
-    parts = (
-        {
-            name: array[start * rows[name] : (start + size) * rows[name]] if array.ndim else array
-            for name, array in inputs.items()
-        }
-        for start in starts
-    )
+    parts = split(program.func, inputs, size)
     runs: list[Arrays] = []
-    for outputs in _outputs(program, parts, min(jobs, len(starts))):
+    for outputs in _outputs(program, parts, min(jobs, -(-count // size))):
         runs.append(outputs)
         progress.advance(min(size, count - size * (len(runs) - 1)))
     return _stacked(program.func, runs)

@@ -125,10 +125,11 @@ def _execute(
     stdout: TextIO,
     printer: DiagnosticPrinter,
 ) -> int:
+    from nvdla_ir.evaluation.batches import image_count
     from nvdla_ir.interp.boundary import bytes_of_array, output_array
 
     from .array_files import check_writable, encoded, write_files
-    from .image_runs import ImageProgress, image_count, run_images
+    from .image_runs import ImageProgress, run_images
 
     func = program.func
     results = {

@@ -59,7 +59,8 @@ def image_count(func: FuncOp, inputs: Mapping[str, Array]) -> int:
     Raises: DiagnosticError where there are none, where the inputs disagree, or do not fill the
     function's batches.
     """
-    lengths = {name: len(array) for name, array in inputs.items() if array.ndim}
+    rows = _rows_of_image(func)
+    lengths = {name: len(array) // rows[name] for name, array in inputs.items() if array.ndim}
     count = next(iter(lengths.values()), 1)
     for name, length in lengths.items():
         if length != count:
@@ -77,18 +78,34 @@ def image_count(func: FuncOp, inputs: Mapping[str, Array]) -> int:
 
 
 def batch_of(func: FuncOp) -> int:
-    """How many images the function takes at once: the leading extent of its inputs."""
+    """How many images the function takes at once: the leading extent of its inputs; 1 where they
+    have one dimension, since then all of an input is one image."""
     for argument in func.body.arguments:
-        if isinstance(argument.type, TensorType) and argument.type.shape:
+        if isinstance(argument.type, TensorType) and len(argument.type.shape) > 1:
             return argument.type.shape[0] or 1
     return 1
 
 
-def split(inputs: Mapping[str, Array], size: int) -> Iterator[Arrays]:
-    """``inputs``, ``size`` images at a time."""
-    count = max((len(array) for array in inputs.values()), default=0)
-    for start in range(0, count, size):
-        yield {name: array[start : start + size] for name, array in inputs.items()}
+def _rows_of_image(func: FuncOp) -> dict[str, int]:
+    """How long one image is along the leading axis of each input."""
+    batch = batch_of(func)
+    return {
+        func.argument_name(argument): max((argument.type.shape[0] or 1) // batch, 1)
+        for argument in func.body.arguments
+        if isinstance(argument.type, TensorType) and argument.type.shape
+    }
+
+
+def split(func: FuncOp, inputs: Mapping[str, Array], size: int) -> Iterator[Arrays]:
+    """``inputs`` of ``func``, and what else there is one of an image, ``size`` images at a time.
+    A scalar is the same for all."""
+    rows = {name: _rows_of_image(func).get(name, 1) for name in inputs}
+    lengths = [len(array) // rows[name] for name, array in inputs.items() if array.ndim]
+    for start in range(0, max(lengths, default=1), size):
+        yield {
+            name: array[start * rows[name] : (start + size) * rows[name]] if array.ndim else array
+            for name, array in inputs.items()
+        }
 
 
 def images_at_a_time(funcs: Sequence[FuncOp], largest: int = LARGEST_BATCH) -> int:

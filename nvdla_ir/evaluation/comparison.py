@@ -209,10 +209,10 @@ def compare(
     size = comparison.images_at_a_time
     if batch is not None and size != batch_of(first.func):
         size = min(size, batch)
-    for part in split(given, size):
+    for part in split(first.func, given, size):
         comparison.add(part)
         if advance is not None:
-            advance(max(len(array) for array in part.values()))
+            advance(max((len(array) for array in part.values()), default=1))
     return comparison.result()
 
 

@@ -154,8 +154,8 @@ class Recorder:
         """
         if self.takes_any_batch or not inputs:
             return self.run(inputs)
-        size = batch_of(self.executable.func)
-        return Recording.joined([self.run(part) for part in split(inputs, size)])
+        func = self.executable.func
+        return Recording.joined([self.run(p) for p in split(func, inputs, batch_of(func))])
 
     def run(self, inputs: Mapping[str, Array]) -> Recording:
         """One run; ``inputs`` are as the machine takes them. Raises: DiagnosticError"""

@@ -186,6 +186,14 @@ class RangeCounts:
         return self.clipped / self.elements if self.elements else 0.0
 
 
+def places_of(scores: Array, labels: Array) -> Array:
+    """How many classes come before the label of each image: ``scores`` [N, classes], ``labels``
+    [N]. Of equal scores the one of the lower class comes first."""
+    own: Array = np.take_along_axis(scores, labels.reshape(-1, 1), axis=1)
+    earlier = np.arange(scores.shape[1]) < labels.reshape(-1, 1)
+    return np.count_nonzero((scores > own) | ((scores == own) & earlier), axis=1)
+
+
 @define(eq=False)
 class HitCounts:
     """How often a classifier is right.
@@ -205,15 +213,13 @@ class HitCounts:
 
     def add(self, scores: Array, reference: Array, labels: Array | None) -> None:
         """Add scores [N, classes], those of the reference, and the labels [N] where there are
-        any. Of equal scores the one of the lower class comes first."""
+        any."""
         self.images += len(scores)
         self.classes = scores.shape[1]
         self.agreeing += int(np.count_nonzero(scores.argmax(1) == reference.argmax(1)))
         if labels is None:
             return
-        own: Array = np.take_along_axis(scores, labels.reshape(-1, 1), axis=1)
-        earlier = np.arange(scores.shape[1]) < labels.reshape(-1, 1)
-        places = np.count_nonzero((scores > own) | ((scores == own) & earlier), axis=1)
+        places = places_of(scores, labels)
         self.labelled += len(scores)
         self.top1 += int(np.count_nonzero(places < 1))
         self.top5 += int(np.count_nonzero(places < 5))

@@ -58,7 +58,7 @@ def evaluated(
 ) -> Evaluation:
     evaluator, found = Evaluator(made), Evaluation()
     start = 0
-    for part in split({"data": images}, size):
+    for part in split(made.reals.func, {"data": images}, size):
         count = len(part["data"])
         own = None if labels is None else labels[start : start + count]
         found.merge(evaluator.evaluate(part, own, parts=True))
@@ -242,7 +242,9 @@ def test_digits(name: str, size: int, count: int) -> None:
         stage.module, stage.resources, calibration=digits.HERE / f"{name}.calib.json"
     )
     evaluator, found = Evaluator(made), Evaluation()
-    for number, part in enumerate(split({"data": test[:count], "labels": labels}, size)):
+    for number, part in enumerate(
+        split(made.reals.func, {"data": test[:count], "labels": labels}, size)
+    ):
         if number * size < count:
             own = part.pop("labels")[: len(part["data"])]
             found.merge(evaluator.evaluate(part, own, parts=number == 0))
