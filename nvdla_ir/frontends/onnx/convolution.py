@@ -69,8 +69,14 @@ def _kernel(layer: Layer, weights: Constant | QuantizedConstant) -> tuple[int, i
 def conv(layer: Layer) -> Value:
     weights = weights_of(layer, 1, 4)
     image = layer.image()
+    return convolution(layer, image, weights, bias_value(layer, 2, weights.shape[0]))
+
+
+def convolution(
+    layer: Layer, image: Value, weights: Constant | QuantizedConstant, bias: Value | None
+) -> Value:
+    """The convolution that the attributes of ``layer`` ask for."""
     found = windows(layer, nn.shape_of(image)[2:], _kernel(layer, weights))
-    bias = bias_value(layer, 2, weights.shape[0])
     return layer.emit(
         nn.ConvOp,
         input=image,

@@ -17,7 +17,7 @@ import numpy as np
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.quant import CalibratedType, QuantizeCastOp
 from nvdla_ir.frontends.onnx.constants import normalized
-from nvdla_ir.frontends.onnx.convolution import fully_connected, transposed, weight_value
+from nvdla_ir.frontends.onnx.convolution import convolution, fully_connected, transposed
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
 from nvdla_ir.frontends.onnx.layer import Layer, handler
 from nvdla_ir.frontends.onnx.operands import (
@@ -29,7 +29,6 @@ from nvdla_ir.frontends.onnx.operands import (
     RawInput,
     Tensor,
 )
-from nvdla_ir.frontends.onnx.windows import pair, windows
 from nvdla_ir.ir.operation import Value
 
 _CONTRIBUTED = "com.microsoft"
@@ -201,10 +200,6 @@ def qlinear_conv(layer: Layer) -> Codes:
     if len(nn.shape_of(value)) != 4 or len(layer.required(3).shape) != 4:
         raise UnsupportedError("only NCHW is supported")
     weights = _weights(layer, 3, 0)
-    kernel = weights.shape[2], weights.shape[3]
-    if layer.has("kernel_shape") and pair(layer, "kernel_shape") != kernel:
-        raise UnsupportedError("attribute 'kernel_shape' is not that of the weights")
-    found = windows(layer, nn.shape_of(value)[2:], kernel)
     bias: Value | None = None
     stored = layer.constant(8, "the bias")
     if stored is not None:
@@ -212,17 +207,7 @@ def qlinear_conv(layer: Layer) -> Codes:
         # A bias is integers of the product of both scales.
         unit = np.float64(np.float32(scale)) * weights.scales.astype(np.float64)
         bias = layer.constant_value((stored * unit).astype(np.float32), layer.input_name(8))
-    result = layer.emit(
-        nn.ConvOp,
-        input=value,
-        weight=weight_value(layer, weights, 0),
-        bias=bias,
-        strides=found.strides,
-        pads=found.pads,
-        dilations=found.dilations,
-        groups=layer.integer("group", 1),
-    )
-    return _quantized(layer, result, 6)
+    return _quantized(layer, convolution(layer, value, weights, bias), 6)
 
 
 @handler("QLinearMatMul")
