@@ -9,7 +9,7 @@ from attrs import define, field
 
 from nvdla_ir.dialects.csb import PRIMARY, SECONDARY
 from nvdla_ir.files import read_text
-from nvdla_ir.frontends.trace.commands import Argument, Command, lex, read_number
+from nvdla_ir.frontends.trace.commands import Argument, Command, lex
 from nvdla_ir.frontends.trace.data import Run, read_packets
 from nvdla_ir.frontends.trace.faults import Faults
 from nvdla_ir.frontends.trace.files import data_file
@@ -323,29 +323,16 @@ class _Reader:
         return memory
 
     def _word(self, command: Command, index: int) -> int:
-        return self._number(command, index, WORD_MASK, "registers have 32 bits")
+        return command.number(index, WORD_MASK, "registers have 32 bits")
 
     def _address(self, command: Command, index: int) -> int:
         bits = self.configuration.address_bits
         rule = f"addresses of {self.configuration.name} have {bits} bits"
-        return self._number(command, index, (1 << bits) - 1, rule)
+        return command.number(index, (1 << bits) - 1, rule)
 
     def _size(self, command: Command, index: int) -> int:
         rule = f"a region may have {_MAXIMUM_REGION_BYTES:#x} bytes"
-        return self._number(command, index, _MAXIMUM_REGION_BYTES, rule)
-
-    def _number(self, command: Command, index: int, maximum: int, rule: str) -> int:
-        argument = command.arguments[index]
-        number = read_number(argument.text)
-        if number is None:
-            raise DiagnosticError.at(
-                command.location_of(argument), f"expected a number, found '{argument.text}'"
-            )
-        if number > maximum:
-            raise DiagnosticError.at(
-                command.location_of(argument), f"{argument.text} is too large: {rule}"
-            )
-        return number
+        return command.number(index, _MAXIMUM_REGION_BYTES, rule)
 
 
 _COMMANDS: dict[str, tuple[str, tuple[int, ...], Callable[[_Reader, Command], None]]] = {

@@ -11,6 +11,7 @@ import re
 from attrs import field, frozen
 
 from nvdla_ir.frontends.trace.faults import Faults, place
+from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import FileLineCol
 
 _COMMAND = re.compile(
@@ -60,6 +61,21 @@ class Command:
     def location_of(self, argument: Argument) -> FileLineCol:
         """Where one of its arguments starts."""
         return place(self.file, self.line, argument.column)
+
+    def number(self, index: int, maximum: int, rule: str) -> int:
+        """The number that is argument ``index``; ``rule`` says why it is at most ``maximum``.
+
+        Raises: DiagnosticError at the argument for what is no number, or too large.
+        """
+        argument = self.arguments[index]
+        number = read_number(argument.text)
+        if number is None:
+            message = f"expected a number, found '{argument.text}'"
+        elif number > maximum:
+            message = f"{argument.text} is too large: {rule}"
+        else:
+            return number
+        raise DiagnosticError.at(self.location_of(argument), message)
 
 
 def read_number(text: str) -> int | None:

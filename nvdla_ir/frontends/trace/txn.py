@@ -13,7 +13,7 @@ from attrs import define, field
 
 from nvdla_ir.dialects.csb import PRIMARY, SECONDARY
 from nvdla_ir.files import read_text
-from nvdla_ir.frontends.trace.commands import Argument, Command, read_number
+from nvdla_ir.frontends.trace.commands import Argument, Command
 from nvdla_ir.frontends.trace.data import Bytes, read_hexadecimal_bytes
 from nvdla_ir.frontends.trace.faults import Faults
 from nvdla_ir.frontends.trace.files import data_file
@@ -146,15 +146,4 @@ class _Reader:
         return found
 
     def _number(self, command: Command, index: int, maximum: int) -> int:
-        argument = command.arguments[index]
-        number = read_number(argument.text)
-        if number is None:
-            raise DiagnosticError.at(
-                command.location_of(argument), f"expected a number, found '{argument.text}'"
-            )
-        if number > maximum:
-            raise DiagnosticError.at(
-                command.location_of(argument),
-                f"{argument.text} is too large: it must be at most {maximum:#x}",
-            )
-        return number
+        return command.number(index, maximum, f"it must be at most {maximum:#x}")
