@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
-from nvdla_ir.version import __version__
 
 from .calibrate_options import (
     DESCRIPTION,
@@ -24,11 +22,11 @@ from .command_line import (
     STANDARD_STREAM,
     SUCCESS,
     DiagnosticPrinter,
-    format_help,
+    informed,
     parse_arguments,
     read_input,
     run_handled,
-    write_output,
+    use_one_thread,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
     from .calibrate_source import TextNetwork
 
-_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 _CACHE_ALGORITHMS = {
     "entropy": "EntropyCalibration2",
     "percentile": "LegacyCalibration",
@@ -51,20 +48,14 @@ _CACHE_ALGORITHMS = {
 
 
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
-    """See ``nvdla_calibrate.main``."""
+    """See ``EntryPoint``."""
     printer = DiagnosticPrinter(stderr)
 
     def body() -> int:
         arguments = parse_arguments(argv, FLAGS.get, lambda: FLAGS)
-        if arguments.has("help"):
-            write_output(format_help(USAGE, DESCRIPTION, FLAGS.values()), stdout)
+        if informed(arguments, NAME, USAGE, DESCRIPTION, FLAGS.values(), stdout):
             return SUCCESS
-        if arguments.has("version"):
-            write_output(f"{NAME} {__version__}\n", stdout)
-            return SUCCESS
-        # Before numpy is loaded: one thread a process is quickest; --jobs uses the other cores.
-        for variable in _THREAD_VARIABLES:
-            os.environ.setdefault(variable, "1")
+        use_one_thread()
         if arguments.has("evaluate"):
             from .evaluate_command import evaluate
 

@@ -12,6 +12,7 @@ from nvdla_ir.files import decode_utf8, read_text
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError, read_source, render
 from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
+from nvdla_ir.version import __version__
 
 SUCCESS, INPUT_AT_FAULT, WRONG_USAGE = 0, 1, 2
 """Exit codes of all commands."""
@@ -195,6 +196,31 @@ def _described(term: str, text: str, width: int) -> list[str]:
         return [head, *(" " * _HELP_COLUMN + row for row in wrapped)]
     first, *others = wrapped or [""]
     return [head.ljust(_HELP_COLUMN) + first, *(" " * _HELP_COLUMN + row for row in others)]
+
+
+def informed(
+    arguments: Arguments,
+    command: str,
+    usage: str,
+    description: str,
+    flags: Iterable[Flag],
+    stdout: TextIO,
+) -> bool:
+    """Whether the command line only asks for ``--help`` or ``--version``, which is then printed."""
+    if arguments.has("help"):
+        write_output(format_help(usage, description, flags), stdout)
+    elif arguments.has("version"):
+        write_output(f"{command} {__version__}\n", stdout)
+    else:
+        return False
+    return True
+
+
+def use_one_thread() -> None:
+    """Keep numpy, which must not be loaded yet, to one thread a process unless the user wants
+    more: that is quickest, and ``--jobs`` uses the other cores."""
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
 
 
 # -------------------------------------------------------------- streams

@@ -1,27 +1,10 @@
 """nvdla-run: execute a program, on any level of the IR, a register trace or a loadable."""
 
-from __future__ import annotations
-
 import sys
 
-from .entry import start
+from .entry import EntryPoint
 
-TYPE_CHECKING = False  # see entry.py
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import TextIO
-
-
-def main(
-    argv: Sequence[str] | None = None,
-    stdin: TextIO | None = None,
-    stdout: TextIO | None = None,
-    stderr: TextIO | None = None,
-) -> int:
-    """Returns: 0 on success, 1 if an input is at fault (diagnostics on ``stderr``), 2 for wrong
-    usage."""
-    return start("nvdla-run", "run_command", argv, stdin, stdout, stderr)
-
+main = EntryPoint("nvdla-run", "run_command")
 
 if __name__ == "__main__":
     sys.exit(main())

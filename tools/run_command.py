@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 from attrs import evolve
 
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
-from nvdla_ir.version import __version__
 
 from .command_line import (
     INPUT_AT_FAULT,
@@ -21,9 +19,10 @@ from .command_line import (
     SUCCESS,
     DiagnosticPrinter,
     UsageError,
-    format_help,
+    informed,
     parse_arguments,
     run_handled,
+    use_one_thread,
     write_output,
 )
 from .run_options import DESCRIPTION, FLAGS, NAME, USAGE, Options, checked_options
@@ -39,26 +38,19 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 _SHOWN_CLASSES = 10
 
 
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
-    """See ``nvdla_run.main``."""
+    """See ``EntryPoint``."""
     printer = DiagnosticPrinter(stderr)
 
     def body() -> int:
         arguments = parse_arguments(argv, FLAGS.get, lambda: FLAGS)
-        if arguments.has("help"):
-            write_output(format_help(USAGE, DESCRIPTION, FLAGS.values()), stdout)
-            return SUCCESS
-        if arguments.has("version"):
-            write_output(f"{NAME} {__version__}\n", stdout)
+        if informed(arguments, NAME, USAGE, DESCRIPTION, FLAGS.values(), stdout):
             return SUCCESS
         options = checked_options(arguments)
-        # Before numpy is loaded: one thread a process is quickest; --jobs uses the other cores.
-        for variable in _THREAD_VARIABLES:
-            os.environ.setdefault(variable, "1")
+        use_one_thread()
         program = _load(options, options.program, stdin, printer)
         if options.compare is None:
             return _execute(program, options, stdin, stdout, printer)

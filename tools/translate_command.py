@@ -12,7 +12,6 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import write_atomically, write_together
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.resources import ResourceStore
-from nvdla_ir.version import __version__
 
 from .command_line import (
     STANDARD_STREAM,
@@ -22,7 +21,7 @@ from .command_line import (
     Flag,
     GivenFlag,
     UsageError,
-    format_help,
+    informed,
     parse_arguments,
     read_input,
     run_handled,
@@ -125,16 +124,12 @@ class _Translation:
 
 
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
-    """See ``nvdla_translate.main``."""
+    """See ``EntryPoint``."""
     streams = _Streams(stdin, stdout, DiagnosticPrinter(stderr))
 
     def body() -> int:
         arguments = parse_arguments(argv, _FLAGS.get, lambda: _FLAGS)
-        if arguments.has("help"):
-            write_output(format_help(_USAGE, _DESCRIPTION, _FLAGS.values()), stdout)
-        elif arguments.has("version"):
-            write_output(f"{_NAME} {__version__}\n", stdout)
-        else:
+        if not informed(arguments, _NAME, _USAGE, _DESCRIPTION, _FLAGS.values(), stdout):
             given, translation = _chosen(arguments)
             translation.run(given.value or "", arguments, streams)
         return SUCCESS
