@@ -33,13 +33,33 @@ def depthwise_convolution(context: LayerContext) -> list[Value]:
 
 
 def _convolution(context: LayerContext, p: Any, channels: int, groups: int) -> Value:
-    kernels, kernel = _kernels(context, p, groups), _pair(p, "kernel_size", "kernel", None)
-    if channels % groups:
-        raise LayerError(f"has {groups} groups, which do not divide its {channels} channels")
-    weight = context.blob("weights", (kernels, channels // groups, *kernel))
+    kernels = _kernels(context, p, channels, groups)
+    shape = kernels, channels // groups
+    return _weighted(context, p, nn.ConvOp, shape, kernels, groups)
+
+
+def deconvolution(context: LayerContext) -> list[Value]:
+    p = context.parameters("convolution_param")
+    _, channels, _, _ = context.require_image()
+    groups: int = p.group
+    kernels = _kernels(context, p, channels, groups)
+    shape = channels, kernels // groups
+    return [_weighted(context, p, nn.ConvTransposeOp, shape, kernels, groups)]
+
+
+def _weighted(
+    context: LayerContext,
+    p: Any,
+    op_class: type[nn.ConvOp | nn.ConvTransposeOp],
+    shape: tuple[int, int],
+    kernels: int,
+    groups: int,
+) -> Value:
+    """A layer of windows whose weights have ``shape`` before height and width."""
+    weight = context.blob("weights", (*shape, *_pair(p, "kernel_size", "kernel", None)))
     bias = context.blob("biases", (kernels,)) if p.bias_term else None
     return context.create(
-        nn.ConvOp,
+        op_class,
         input=context.input,
         weight=context.constant("weight", weight),
         bias=None if bias is None else context.constant("bias", bias),
@@ -50,30 +70,7 @@ def _convolution(context: LayerContext, p: Any, channels: int, groups: int) -> V
     )
 
 
-def deconvolution(context: LayerContext) -> list[Value]:
-    p = context.parameters("convolution_param")
-    _, channels, _, _ = context.require_image()
-    groups: int = p.group
-    kernels, kernel = _kernels(context, p, groups), _pair(p, "kernel_size", "kernel", None)
-    if channels % groups:
-        raise LayerError(f"has {groups} groups, which do not divide its {channels} channels")
-    weight = context.blob("weights", (channels, kernels // groups, *kernel))
-    bias = context.blob("biases", (kernels,)) if p.bias_term else None
-    return [
-        context.create(
-            nn.ConvTransposeOp,
-            input=context.input,
-            weight=context.constant("weight", weight),
-            bias=None if bias is None else context.constant("bias", bias),
-            strides=_pair(p, "stride", "stride", 1),
-            pads=_pads(p),
-            dilations=_pair(p, "dilation", None, 1),
-            groups=groups,
-        )
-    ]
-
-
-def _kernels(context: LayerContext, p: Any, groups: int) -> int:
+def _kernels(context: LayerContext, p: Any, channels: int, groups: int) -> int:
     """How many kernels there are, once the layer's plain numbers make sense."""
     if context.axis(p.axis) != 1:
         raise UnsupportedError(f"has 'axis: {p.axis}'; channels are axis 1 here")
@@ -82,6 +79,8 @@ def _kernels(context: LayerContext, p: Any, groups: int) -> int:
         raise LayerError("has no 'num_output'")
     if groups < 1 or kernels % groups:
         raise LayerError(f"has {groups} groups, which do not divide its {kernels} outputs")
+    if channels % groups:
+        raise LayerError(f"has {groups} groups, which do not divide its {channels} channels")
     return kernels
 
 
