@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TextIO
 
 from attrs import define, field, frozen
@@ -226,11 +227,25 @@ def use_one_thread() -> None:
 # -------------------------------------------------------------- streams
 
 
+_IMPORTED = {".onnx": "onnx", ".caffemodel": "caffe", ".prototxt": "caffe"}
+"""What ``nvdla-translate`` makes IR of, by the end of its name."""
+
+
+def refuse_foreign(path: str) -> None:
+    """Raises: DiagnosticError for a file that is a network, but none in IR."""
+    format = _IMPORTED.get(Path(path).suffix)
+    if format is not None:
+        raise DiagnosticError.at(
+            UNKNOWN, f"'{path}' is no IR: 'nvdla-translate --import-{format}' makes IR of it"
+        )
+
+
 def read_input(path: str, stdin: TextIO) -> tuple[str, str]:
     """The name in messages and the text of the input ``path``; ``-`` is ``stdin``.
 
-    Raises: DiagnosticError where it cannot be read or is not UTF-8.
+    Raises: DiagnosticError where it cannot be read, is not UTF-8 or not IR.
     """
+    refuse_foreign(path)
     if path != STANDARD_STREAM:
         return path, read_text(path)
     binary = getattr(stdin, "buffer", None)

@@ -13,7 +13,7 @@ from nvdla_ir.files import decode_utf8, read_bytes
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector
 from nvdla_ir.resources import ResourceStore
 
-from .command_line import STANDARD_INPUT_NAME, STANDARD_STREAM, UsageError
+from .command_line import STANDARD_INPUT_NAME, STANDARD_STREAM, UsageError, refuse_foreign
 from .module_files import load_module
 
 TRACE_SUFFIXES = (".cfg", ".txn")
@@ -138,6 +138,7 @@ def read_model(path: str, stdin: TextIO) -> tuple[str, bytes | str]:
 
     Raises: DiagnosticError where it cannot be read, or is text but not UTF-8.
     """
+    refuse_foreign(path)
     if path != STANDARD_STREAM:
         data = read_bytes(path)
         return path, data if is_loadable(data, path) else decode_utf8(data, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from device_programs import in_directory, opt, run, translate
+from device_programs import Command, in_directory, opt, run, translate
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +138,15 @@ def test_faults_of_the_input(arguments: tuple[str, ...], message: str) -> None:
 def test_help_and_version() -> None:
     assert translate("--help").output.startswith("usage: nvdla-translate --import-…")
     assert translate("--version").output.startswith("nvdla-translate ")
+
+
+@pytest.mark.parametrize(("name", "flag"), [("m.onnx", "onnx"), ("m.prototxt", "caffe")])
+@pytest.mark.parametrize("command", [opt, run])
+def test_a_network_that_is_not_ir_is_told_how_it_becomes_ir(
+    command: Command, name: str, flag: str
+) -> None:
+    Path(name).write_bytes(b"\x08\xcc")
+    result = command(name)
+    assert result.status == 1
+    expected = f"error: '{name}' is no IR: 'nvdla-translate --import-{flag}' makes IR of it\n"
+    assert result.errors == expected
