@@ -26,6 +26,7 @@ from nvdla_ir.hw.suggestion import nearest
 
 _DATA = Path(__file__).with_name("configurations")
 _PRECISIONS = ("int8", "int16", "fp16")
+_V1_WEIGHT_UNIT_BYTES = 128
 
 
 class ConfigurationError(ValueError):
@@ -315,6 +316,12 @@ def _inconsistencies(hw: HardwareConfiguration) -> list[str]:
     # v1 has 4-bit bank fields (convolution.md section 7)
     if hw.register_map == "v1" and hw.cbuf.banks > 16:
         faults.append(f"cbuf.banks = {hw.cbuf.banks}: must be at most 16 with register_map = 'v1'")
+    # v1's WEIGHT_BYTES counts 128 bytes, and must be whole entries (sections 7 and 8.3)
+    if hw.register_map == "v1" and hw.cbuf.entry_bytes != _V1_WEIGHT_UNIT_BYTES:
+        faults.append(
+            f"cbuf.entry_bytes = {hw.cbuf.entry_bytes}: must be {_V1_WEIGHT_UNIT_BYTES} with "
+            "register_map = 'v1', whose WEIGHT_BYTES counts such entries"
+        )
     if hw.sdp.has_lut and not hw.sdp.has_ew:
         faults.append("sdp.has_lut = true: needs sdp.has_ew = true, the LUT is part of that stage")
     if "int8" not in hw.precisions:

@@ -118,9 +118,11 @@ def _weight_fields(trace: Trace, layer: Layer, stream: list[int]) -> dict[str, i
         "WEIGHT_FORMAT": int(layer.compressed),
     }
 
+    # whole entries of the buffer, section 8.3
+    fetched = align(len(stream), trace.hw.cbuf.entry_bytes)
     if layer.misc.get("WEIGHT_REUSE"):
         # They stay in the buffer: the address is nobody's.
-        return fields | {"WEIGHT_BYTES": align(len(stream), 128), "WEIGHT_ADDR_LOW": 0x4000}
+        return fields | {"WEIGHT_BYTES": fetched, "WEIGHT_ADDR_LOW": 0x4000}
 
     def store(name: str, data: list[int], unit: int) -> None:
         base = trace.allocate(align(len(data), unit), memory)
@@ -129,7 +131,7 @@ def _weight_fields(trace: Trace, layer: Layer, stream: list[int]) -> dict[str, i
 
     if not layer.compressed:
         store("WEIGHT", stream, 128)
-        return fields | {"WEIGHT_BYTES": align(len(stream), 128)}
+        return fields | {"WEIGHT_BYTES": fetched}
     kept = [byte for byte in stream if byte]
     mask = [0] * ceil_div(len(stream), 8)
     for place, byte in enumerate(stream):

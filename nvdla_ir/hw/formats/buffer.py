@@ -56,6 +56,16 @@ def winograd_entries_per_slice(
     return columns * ceil_div(extended_channels, hw.cbuf.entry_bytes // _WINOGRAD_TILE)
 
 
+def fetched_weight_bytes(hw: HardwareConfiguration, kernels: int, kernel_bytes: int) -> int:
+    """Return the register value WEIGHT_BYTES of uncompressed weights (section 8.3).
+
+    Whole entries, and no more: CDMA moves on by what it fetched, CSC by the entries that it read.
+    Where the two differ, the weights of the next convolution are read from the wrong place.
+    """
+    require_positive("weights", kernels=kernels, kernel_bytes=kernel_bytes)
+    return align_up(kernels * kernel_bytes, hw.cbuf.entry_bytes)
+
+
 @frozen
 class ConvolutionFootprint:
     """What one convolution puts into CBUF.
@@ -125,7 +135,7 @@ def allocate_banks(
     group_kernels = min(footprint.kernels, hw.atomic_k)
     one = _group_banks(hw, group_kernels * footprint.kernel_bytes)
     # the surface's own rounding may ask for a bank more than the group's rule does, or less
-    surface = align_up(footprint.kernels * footprint.kernel_bytes, hw.cbuf.entry_bytes)
+    surface = fetched_weight_bytes(hw, footprint.kernels, footprint.kernel_bytes)
     everything = max(ceil_div(surface, hw.cbuf.bank_bytes), one)
     options = (
         BankAllocation(data, everything, "all"),

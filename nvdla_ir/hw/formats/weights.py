@@ -1,7 +1,8 @@
 """Convolution weights in memory, INT8 (convolution.md sections 2.4, 2.5 and 2.8).
 
 Weights are arrays ``[K, C, R, S]``: kernels, channels, rows, columns. A surface is the stream of
-their bytes in fetch order, zero-padded to ``alignment`` (128 bytes in every configuration).
+their bytes in fetch order, zero-padded to ``alignment`` (128 bytes in every configuration). How
+many of them the hardware is told to fetch is another matter: ``buffer.fetched_weight_bytes``.
 ``kernels_per_group`` is ``atomic_k`` and ``channels_per_block`` is ``atomic_c`` of a configuration.
 """
 
@@ -28,8 +29,8 @@ _Shape = tuple[int, int, int, int]
 _Unpacker = Callable[[NDArray[np.int8], tuple[int, ...]], NDArray[np.int8]]
 
 
-def weight_bytes(shape: _Shape, alignment: int = WEIGHT_ALIGNMENT) -> int:
-    """Return the register value WEIGHT_BYTES of uncompressed weights ``[K, C, R, S]``."""
+def weight_surface_bytes(shape: _Shape, alignment: int = WEIGHT_ALIGNMENT) -> int:
+    """Return the bytes of a surface of uncompressed weights ``[K, C, R, S]`` in memory."""
     return align_up(int(np.prod(shape)), alignment)
 
 

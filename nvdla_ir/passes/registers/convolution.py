@@ -16,11 +16,11 @@ from nvdla_ir.hw.formats.buffer import (
     RowPiece,
     allocate_banks,
     entries_per_slice,
+    fetched_weight_bytes,
     image_entries_per_slice,
     split_rows,
 )
 from nvdla_ir.hw.formats.sizes import LayoutError, align_up
-from nvdla_ir.hw.formats.weights import weight_bytes
 from nvdla_ir.interp.quantization import dtype_of, element_of
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.registers.fields import Fields, address_fields
@@ -156,7 +156,7 @@ class Convolution:
 
     @property
     def _weight_bytes(self) -> int:
-        return weight_bytes((self.kernels, self.kernel_bytes, 1, 1), self.hw.weight_alignment)
+        return fetched_weight_bytes(self.hw, self.kernels, self.kernel_bytes)
 
     def _shared(self) -> Fields:
         """What CDMA and CSC must both be told."""

@@ -30,7 +30,7 @@ from nvdla_ir.hw.formats.feature import FeatureLayout
 from nvdla_ir.hw.formats.image import ImageLayout
 from nvdla_ir.hw.formats.operands import DataUse, OperandLayout
 from nvdla_ir.hw.formats.sizes import LayoutError, align_up
-from nvdla_ir.hw.formats.weights import pack_image_weights, pack_weights, weight_bytes
+from nvdla_ir.hw.formats.weights import pack_image_weights, pack_weights, weight_surface_bytes
 from nvdla_ir.hw.pixels import PIXEL_FORMATS, PixelFormat
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
@@ -223,7 +223,7 @@ class WeightLayout:
     def size_bytes(self, hw: HardwareConfiguration) -> int:
         """Bytes in memory, the padding at the end included."""
         kernels, channels, rows, columns = self.shape
-        return weight_bytes((kernels, channels, rows, columns), hw.weight_alignment)
+        return weight_surface_bytes((kernels, channels, rows, columns), hw.weight_alignment)
 
     def pack(self, array: NDArray[Any], hw: HardwareConfiguration) -> NDArray[np.int8]:
         """The bytes of weights of this shape."""

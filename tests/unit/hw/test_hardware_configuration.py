@@ -168,6 +168,7 @@ def test_missing_keys_are_all_named(tmp_path: Path) -> None:
         ('base = "nv_large"\natomic_k = 16\n', "atomic_k = 16: must be a multiple"),
         ('base = "nv_small"\natomic_c = 16\n', "atomic_c = 16: must not exceed"),
         ('base = "nv_small"\nregister_map = "v1"\n', "cbuf.banks = 32: must be at most 16"),
+        ('base = "nv_full"\n[cbuf]\nentry_bytes = 64\n', "entry_bytes = 64: must be 128 with"),
         ('base = "nv_small"\n[sdp]\nhas_lut = true\n', "sdp.has_lut = true: needs sdp.has_ew"),
         ('base = "nv_full"\nprecisions = ["int16"]\n', "precisions = ['int16']: must contain"),
         ('base = "nv_full"\nprecisions = ["int8"]\n', "T_R10, T_R12"),

@@ -16,6 +16,7 @@ from nvdla_ir.hw.formats.buffer import (
     ConvolutionFootprint,
     allocate_banks,
     entries_per_slice,
+    fetched_weight_bytes,
     image_entries_per_slice,
     split_rows,
     winograd_entries_per_slice,
@@ -48,6 +49,24 @@ configurations = st.sampled_from([load_configuration(name) for name in names()])
 )
 def test_entries_per_slice_by_hand(name: str, width: int, channels: int, expected: int) -> None:
     assert entries_per_slice(load_configuration(name), width, channels) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nv_small", (24, 32, 2352, 24000, 480)),
+        ("nv_small_256", (32, 32, 2368, 24000, 480)),
+        ("nv_medium_512", (32, 32, 2368, 24000, 480)),
+        ("nv_large", (64, 64, 2368, 24000, 512)),
+        ("nv_large_b", (64, 64, 2368, 24000, 512)),
+        ("nv_full", (128, 128, 2432, 24064, 512)),
+    ],
+)
+def test_fetched_weights_are_whole_entries(name: str, expected: tuple[int, ...]) -> None:
+    """Section 8.3: the last three as the vendor's compiler writes them."""
+    hw = load_configuration(name)
+    layers = ((3, 8), (4, 8), (6, 392), (16, 1500), (10, 48))
+    assert tuple(fetched_weight_bytes(hw, *layer) for layer in layers) == expected
 
 
 @given(configurations, st.integers(1, 200), st.integers(1, 600))

@@ -20,7 +20,7 @@ from nvdla_ir.hw.formats.weights import (
     unpack_image_weights,
     unpack_weights,
     unpack_winograd_weights,
-    weight_bytes,
+    weight_surface_bytes,
 )
 
 shapes = st.tuples(*(st.integers(1, n) for n in (20, 20, 4, 4)))
@@ -56,7 +56,7 @@ def test_direct_weights(shape: tuple[int, ...], group: int, block: int, seed: in
     ]
     surface = pack_weights(weights, group, block)
     assert surface.tolist() == padded(expected)
-    assert len(surface) == weight_bytes((kernels, channels, rows, columns))
+    assert len(surface) == weight_surface_bytes((kernels, channels, rows, columns))
     restored = unpack_weights(surface, (kernels, channels, rows, columns), group, block)
     assert np.array_equal(restored, weights)
 

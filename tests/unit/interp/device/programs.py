@@ -9,7 +9,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.hw.configuration import load_configuration
-from nvdla_ir.hw.formats.buffer import entries_per_slice
+from nvdla_ir.hw.formats.buffer import entries_per_slice, fetched_weight_bytes
 from nvdla_ir.hw.formats.feature import FeatureLayout
 from nvdla_ir.hw.formats.sizes import ceil_div
 from nvdla_ir.hw.formats.weights import pack_weights
@@ -113,7 +113,7 @@ class Convolution:
             DATA_BANK=data_banks - 1,
             WEIGHT_BANK=hardware.cbuf.banks - data_banks - 1,
             WEIGHT_KERNEL=kernels - 1,
-            WEIGHT_BYTES=len(surface),
+            WEIGHT_BYTES=fetched_weight_bytes(hardware, kernels, self.w[0].size),
             PAD_TOP=self.pad[0],
             PAD_LEFT=self.pad[1],
             **misc,

@@ -56,7 +56,7 @@ def test_the_record_of_a_convolution() -> None:
     }  # fmt: skip
     assert record.multiplications == 5 * 4 * 4 * 10 * 3 * 2
     assert record.reads == (
-        MemoryLines("weights", "primary", WEIGHTS, 384),
+        MemoryLines("weights", "primary", WEIGHTS, 304),
         MemoryCube("convolution input", "primary", INPUT, 10, 7, 6, 48, 336, _ATOM),
     )
     # The stride of a single surface plays no part.
