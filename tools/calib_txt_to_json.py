@@ -20,10 +20,10 @@ from nvdla_ir.ir.diagnostics import (
     Diagnostic,
     DiagnosticCollector,
     DiagnosticError,
-    read_source,
     render,
 )
 from nvdla_ir.ir.location import FileLineCol
+from nvdla_ir.source_lines import SourceLines
 from nvdla_ir.version import __version__
 
 _STANDARD_INPUT = "<stdin>"
@@ -80,19 +80,16 @@ def convert(text: str, file: str, module: ModuleOp | None = None) -> tuple[str, 
 
 
 def _convert_files(cache: str, output: str, stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
-    texts: dict[str, str] = {}
-
-    def source(file: str) -> str | None:
-        return texts[file] if file in texts else read_source(file)
+    sources = SourceLines()
 
     def report(diagnostics: Sequence[Diagnostic]) -> None:
         for diagnostic in diagnostics:
-            print(render(diagnostic, source), file=stderr)
+            print(render(diagnostic, sources.line), file=stderr)
 
     try:
         file = _STANDARD_INPUT if cache == "-" else cache
         text = _read_stream(stdin) if cache == "-" else read_text(cache)
-        texts[file] = text
+        sources.texts[file] = text
         json, remarks = convert(text, file)
         report(remarks)
         if output == "-":

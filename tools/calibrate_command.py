@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
+from nvdla_ir.source_lines import SourceLines
 
 from .calibrate_options import (
     DESCRIPTION,
@@ -49,7 +50,7 @@ _CACHE_ALGORITHMS = {
 
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     """See ``EntryPoint``."""
-    printer = DiagnosticPrinter(stderr)
+    printer = DiagnosticPrinter(stderr, SourceLines.of_command(argv))
 
     def body() -> int:
         arguments = parse_arguments(argv, FLAGS.get, lambda: FLAGS)

@@ -10,9 +10,10 @@ from typing import TextIO
 from attrs import define, field, frozen
 
 from nvdla_ir.files import decode_utf8, read_text
-from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError, read_source, render
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError, Severity, render
 from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
+from nvdla_ir.source_lines import SourceLines
 from nvdla_ir.version import __version__
 
 SUCCESS, INPUT_AT_FAULT, WRONG_USAGE = 0, 1, 2
@@ -279,27 +280,40 @@ def write_output(text: str, stdout: TextIO) -> None:
 # -------------------------------------------------------------- diagnostics
 
 
+# Who has more to mend looks at the first ones first.
+_MOST_DIAGNOSTICS = 100
+
+
 @frozen(eq=False)
 class DiagnosticPrinter:
     """Shows diagnostics with the source lines they are about, coloured on a terminal.
 
-    texts: what was read from other places than files, by the name it has in locations
+    sources: the lines that may be shown: of the command's inputs, and of nothing else
     """
 
     stderr: TextIO
-    texts: dict[str, str] = field(factory=dict[str, str])
+    sources: SourceLines = field(factory=SourceLines)
 
-    def source(self, file: str) -> str | None:
-        text = self.texts.get(file)
-        return read_source(file) if text is None else text
+    @property
+    def texts(self) -> dict[str, str]:
+        """What the command has read, by the name it has in locations."""
+        return self.sources.texts
 
     def show(self, diagnostics: Iterable[Diagnostic]) -> None:
-        for diagnostic in diagnostics:
-            text = render(diagnostic, self.source)
-            if self.stderr.isatty():
-                _print_coloured(text, self.stderr)
-            else:
-                print(text, file=self.stderr)
+        told = list(diagnostics)
+        for diagnostic in told[:_MOST_DIAGNOSTICS]:
+            self._show(render(diagnostic, self.sources.line))
+        left = told[_MOST_DIAGNOSTICS:]
+        if left:
+            failed = any(diagnostic.severity is Severity.ERROR for diagnostic in left)
+            severity = Severity.ERROR if failed else Severity.REMARK
+            self._show(f"{severity.value}: {len(left)} more messages are not shown")
+
+    def _show(self, text: str) -> None:
+        if self.stderr.isatty():
+            _print_coloured(text, self.stderr)
+        else:
+            print(text, file=self.stderr)
 
 
 def run_handled(

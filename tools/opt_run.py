@@ -18,6 +18,7 @@ from nvdla_ir.ir.dialect import Context
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.pipeline import Instrumentation, Pipeline
+from nvdla_ir.source_lines import SourceLines
 from nvdla_ir.text.pipeline_syntax import parse_pipeline
 from nvdla_ir.text.printer import PrintOptions, print_operation
 from nvdla_ir.version import __version__
@@ -62,7 +63,8 @@ _REPRODUCER_NAME = "<reproducer>"
 
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     """Read the command line ``argv`` and do what it says; returns the exit code."""
-    printer = DiagnosticPrinter(stderr, {COMMAND_LINE_NAME: command_line_text(argv)})
+    printer = DiagnosticPrinter(stderr, SourceLines.of_command(argv))
+    printer.texts[COMMAND_LINE_NAME] = command_line_text(argv)
     return run_handled(
         lambda: _run(argv, stdin, stdout, stderr, printer), printer, "nvdla-opt", stdout
     )
@@ -175,8 +177,7 @@ class _Job:
         """Returns the exit code. Raises: DiagnosticError where the input cannot be read or the
         output cannot be written."""
         file, text = read_input(self.options.input, stdin)
-        if file == STANDARD_INPUT_NAME:
-            self.printer.texts[file] = text
+        self.printer.texts[file] = text
         if not self.options.split:
             _check_not_empty(text, file)
         failed = False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from attrs import evolve
 
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
+from nvdla_ir.source_lines import SourceLines
 
 from .command_line import (
     INPUT_AT_FAULT,
@@ -43,7 +44,7 @@ _SHOWN_CLASSES = 10
 
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     """See ``EntryPoint``."""
-    printer = DiagnosticPrinter(stderr)
+    printer = DiagnosticPrinter(stderr, SourceLines.of_command(argv))
 
     def body() -> int:
         arguments = parse_arguments(argv, FLAGS.get, lambda: FLAGS)

@@ -12,6 +12,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import write_atomically, write_together
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.resources import ResourceStore
+from nvdla_ir.source_lines import SourceLines
 
 from .command_line import (
     STANDARD_STREAM,
@@ -125,7 +126,8 @@ class _Translation:
 
 def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     """See ``EntryPoint``."""
-    streams = _Streams(stdin, stdout, DiagnosticPrinter(stderr))
+    printer = DiagnosticPrinter(stderr, SourceLines.of_command(argv))
+    streams = _Streams(stdin, stdout, printer)
 
     def body() -> int:
         arguments = parse_arguments(argv, _FLAGS.get, lambda: _FLAGS)

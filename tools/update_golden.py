@@ -14,6 +14,7 @@ from typing import TextIO
 from nvdla_ir.files import read_text, write_atomically
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
+from nvdla_ir.source_lines import SourceLines
 from nvdla_ir.testing.golden import is_generated, updated
 from nvdla_ir.testing.runner import RunLineError
 from nvdla_ir.version import __version__
@@ -47,7 +48,7 @@ def main(
         try:
             changed = _update(file, captures, arguments.check, sink)
         except DiagnosticError as error:
-            DiagnosticPrinter(log).show(error.diagnostics)
+            DiagnosticPrinter(log, SourceLines([file])).show(error.diagnostics)
             status = INPUT_AT_FAULT
         except RunLineError as error:
             print(error, file=log)

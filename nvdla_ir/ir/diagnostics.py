@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import Enum
-from pathlib import Path
 
 from attrs import define, field, frozen
 
@@ -92,41 +91,38 @@ class DiagnosticCollector:
             raise DiagnosticError(*errors)
 
 
-SourceLookup = Callable[[str], "str | None"]
+# The line of that number, from 1, of a file; None where it is not to be shown.
+LineLookup = Callable[[str, int], "str | None"]
 
 
-def read_source(file: str) -> str | None:
-    """The text of ``file`` for showing a line of it, or None where it cannot be read."""
-    try:
-        return Path(file).read_text(encoding="utf-8", errors="replace")
-    except (OSError, ValueError):
-        return None
+def _no_line(file: str, line: int) -> str | None:
+    return None
 
 
-def render(diagnostic: Diagnostic, source: SourceLookup = read_source) -> str:
-    """``diagnostic`` as text of one or more lines, without a trailing line feed."""
+def render(diagnostic: Diagnostic, line_of: LineLookup = _no_line) -> str:
+    """``diagnostic`` as text of one or more lines, without a trailing line feed.
+
+    Files are not opened for it: a location can name any, since the IR's text states it.
+    """
     position = diagnostic.location.file_position()
     prefix = f"{position.file}:{position.line}:{position.column}: " if position is not None else ""
     if not prefix and diagnostic.location != UNKNOWN:
         prefix = f"loc({diagnostic.location}): "
     lines = [f"{prefix}{diagnostic.severity.value}: {diagnostic.message}"]
     if position is not None:
-        text = source(position.file)
-        if text is not None:
-            lines += _excerpt(text, position.line, position.column)
-    lines += [render(note, source) for note in diagnostic.notes]
+        row = line_of(position.file, position.line)
+        if row is not None:
+            lines += _excerpt(row, position.column)
+    lines += [render(note, line_of) for note in diagnostic.notes]
     return "\n".join(lines)
 
 
 _WIDTH = 160
 
 
-def _excerpt(text: str, line: int, column: int) -> list[str]:
+def _excerpt(row: str, column: int) -> list[str]:
     """The source line and a caret below its column; long lines are cut around the column."""
-    rows = text.split("\n")
-    if not 1 <= line <= len(rows):
-        return []
-    row = rows[line - 1].rstrip("\r")
+    row = row.rstrip("\r")
     if not row.strip():
         return []
     start = max(0, column - 1 - _WIDTH // 2) if len(row) > _WIDTH else 0

@@ -78,7 +78,7 @@ class LitFile(pytest.File):
         try:
             script = parse_script(text, _shown(self.path, self.config))
         except DiagnosticError as error:
-            raise self.CollectError(_rendered(error)) from None
+            raise self.CollectError(_rendered(error, self.path)) from None
         if script.run_lines:
             yield LitItem.from_parent(self, name="RUN", script=script)
 
@@ -116,7 +116,7 @@ class LitItem(pytest.Item):
         if isinstance(excinfo.value, RunLineError):
             return str(excinfo.value)
         if isinstance(excinfo.value, DiagnosticError):
-            return _rendered(excinfo.value)
+            return _rendered(excinfo.value, self.path)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int, str]:
@@ -151,7 +151,9 @@ def _shown(file: Path, config: pytest.Config) -> str:
     return os.path.relpath(file, folder) if file.anchor == folder.anchor else str(file)
 
 
-def _rendered(error: Any) -> str:
+def _rendered(error: Any, file: Path) -> str:
     from nvdla_ir.ir.diagnostics import render
+    from nvdla_ir.source_lines import SourceLines
 
-    return "\n".join(render(diagnostic) for diagnostic in error.diagnostics)
+    sources = SourceLines([str(file)])
+    return "\n".join(render(diagnostic, sources.line) for diagnostic in error.diagnostics)

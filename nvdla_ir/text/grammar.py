@@ -1,45 +1,43 @@
-"""Composes the grammar from the core and the dialects' fragments, and keeps the tables Lark
-makes of it in a cache file: building them takes some 100 ms, loading them 10."""
+"""Composes the grammar from the core and the dialects' fragments, and makes a parser of it."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import lark
 
 from nvdla_ir.ir.dialect import Context
+from nvdla_ir.text import tables
 
 _DIRECTORY = Path(importlib.import_module("nvdla_ir.grammar").__file__ or "").parent
 
 STARTS = ["file", "leaf_type", "leaf_attribute", "leaf_location", "leaf_resources"]
 
-# Angle brackets nest at most five deep in a flat token. Unrolled, so that a text without its
-# closing bracket fails in linear time.
-_FLAT = r"[^<>]*"
+# Flat tokens are regular expressions that fail, where they fail, in linear time and without a
+# stack: a repetition begins with what the one inside it cannot begin with.
+_STRING = r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"'
+# Brackets of either kind nest this deep inside a flat token.
+DEEPEST_BRACKETS = 5
 
 
 def _nested(depth: int) -> str:
-    inner = f"<{_FLAT}>" if depth == 1 else _nested(depth - 1)
-    return f"<{_FLAT}(?:{inner}{_FLAT})*>" if depth > 1 else inner
-
-
-_NESTED = f"(?:{_nested(5)})?"
+    """What stands in angle brackets: strings, ``->``, others in angle brackets."""
+    inner = f"|{_nested(depth - 1)}" if depth > 1 else ""
+    return rf'<[^<>"]*(?:(?:{_STRING}|(?<=-)>{inner})[^<>"]*)*(?<!-)>'
 
 
 def _parenthesized(depth: int) -> str:
     inner = f"|{_parenthesized(depth - 1)}" if depth > 1 else ""
-    return rf'\((?:[^()"]|"(?:[^"\\\n]|\\.)*"{inner})*\)'
+    return rf'\([^()"]*(?:(?:{_STRING}{inner})[^()"]*)*\)'
 
 
-# Locations nest at most five deep.
-_LOCATION = _parenthesized(5)
+_NESTED = f"(?:{_nested(DEEPEST_BRACKETS)})?"
+_PARENTHESIZED = _parenthesized(DEEPEST_BRACKETS)
 _TYPE = rf"!?[A-Za-z_][\w.$]*{_NESTED}"
+_NUMBER = r"[-+]?(?:0x[0-9A-Fa-f]+|\d+(?:\.\d*(?:[eE][-+]?\d+)?)?)"
 
 
 _RULE = re.compile(r"^([a-z]\w*)\s*:|->\s*([a-z]\w*)", re.MULTILINE)
@@ -76,9 +74,11 @@ def compose(fragments: Mapping[str, str]) -> str:
     parts.append(f"statement: {' | '.join(statements) or 'WORD'}")
     composed = "\n".join(parts)
     for placeholder, pattern in (
+        ("@STRING@", _STRING),
         ("@NESTED@", _NESTED),
+        ("@PARENTHESIZED@", _PARENTHESIZED),
         ("@TYPE@", _TYPE),
-        ("@LOCATION@", _LOCATION),
+        ("@NUMBER@", _NUMBER),
     ):
         composed = composed.replace(placeholder, pattern)
     return composed
@@ -86,9 +86,13 @@ def compose(fragments: Mapping[str, str]) -> str:
 
 def build(fragments: Mapping[str, str], callbacks: object) -> lark.Lark:
     """A parser for the core and the given fragments that calls ``callbacks.<rule>(children)`` as
-    it goes."""
+    it goes: from the package's tables, or anew where they are of other fragments."""
     text = compose(fragments)
-    cache_file = _cache_file(text)
+    return tables.load(text, callbacks) or build_anew(text, callbacks)
+
+
+def build_anew(text: str, callbacks: object) -> lark.Lark:
+    """A parser for the whole grammar ``text``."""
     return lark.Lark(
         text,
         start=STARTS,
@@ -97,18 +101,4 @@ def build(fragments: Mapping[str, str], callbacks: object) -> lark.Lark:
         transformer=callbacks,  # pyright: ignore[reportArgumentType]
         maybe_placeholders=True,
         propagate_positions=False,
-        cache=str(cache_file) if cache_file is not None else False,
     )
-
-
-def _cache_file(text: str) -> Path | None:
-    """Where the tables for ``text`` are kept; None where no place can be written."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    directory = (Path(root) if root else Path.home() / ".cache") / "nvdla-ir"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):
-        return None
-    version = f"{sys.version_info.major}.{sys.version_info.minor}-{lark.__version__}"
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return directory / f"grammar-{version}-{digest}.pickle"

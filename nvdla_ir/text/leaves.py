@@ -208,8 +208,6 @@ class LeafCallbacks:
     def _check_opaque(self, text: lark.Token, what: str) -> None:
         namespace, _, rest = text[1:].partition(".")
         name = re.split(r"[<\s]", rest, maxsplit=1)[0]
-        if text.count('"') % 2:
-            raise LeafError(f"unterminated string in '{text}'", _offset(text))
         dialect = self._context.dialect(namespace)
         if dialect is not None:
             types = (rule.partition("_type_")[2] for rule in dialect.type_parsers)

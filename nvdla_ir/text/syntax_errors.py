@@ -10,6 +10,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput
 
 from nvdla_ir.ir.diagnostics import Diagnostic
 from nvdla_ir.ir.location import FileLineCol
+from nvdla_ir.text.grammar import DEEPEST_BRACKETS
 
 _TERMINALS = {
     "$END": "the end of the file",
@@ -55,6 +56,9 @@ _TERMINALS = {
     "COLON": "':'",
     "ATTRIBUTES": "'attributes'",
 }
+_UNBALANCED = (
+    f": no '>' belongs to it; strings must end, brackets nest at most {DEEPEST_BRACKETS} deep"
+)
 _AT_MOST = 4
 _BESIDE_OPERATIONS = {"OP_NAME", "$END", "RBRACE", "BLOCK_LABEL"}
 
@@ -67,6 +71,8 @@ def syntax_error(error: UnexpectedInput, parser: lark.Lark, text: str, file: str
         found = _quoted_rest(text, position)
         if text[position] == '"':
             return Diagnostic.error(place, "unterminated string: it must end on its line")
+        if text[position] == "<":
+            return Diagnostic.error(place, f"unexpected '<'{_UNBALANCED}")
         return Diagnostic.error(place, f"unexpected {found}{_expectation(error.allowed, parser)}")
     if isinstance(error, UnexpectedToken):
         token = cast(lark.Token, cast(Any, error).token)
@@ -79,6 +85,8 @@ def syntax_error(error: UnexpectedInput, parser: lark.Lark, text: str, file: str
         place = FileLineCol(file, error.line, error.column)
         if token.startswith('"') and _is_unterminated(token):
             return Diagnostic.error(place, "unterminated string: it must end on its line")
+        if token.startswith("<") and token.type != "STRING":
+            expected = _UNBALANCED
         return Diagnostic.error(place, f"unexpected '{_shortened(token)}'{expected}")
     assert isinstance(error, UnexpectedEOF)
     return Diagnostic.error(FileLineCol(file, 1, 1), "unexpected end of the text")

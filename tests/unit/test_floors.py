@@ -28,6 +28,7 @@ FLOORS: dict[str, float] = {
     "ir": 1,
     # Files and their failures as diagnostics: everyone above ir may use them.
     "files": 1.5,
+    "source_lines": 1.5,
     "text": 2,
     # Tensors in files, for dialects and those above.
     "resources": 2.5,
@@ -62,7 +63,7 @@ NAMES = {
 
 LIBRARIES = {
     "attrs": set(FLOORS) - {"version"},
-    "numpy": set(FLOORS) - {"version", "ir", "files", "text", "testing"},
+    "numpy": set(FLOORS) - {"version", "ir", "files", "source_lines", "text", "testing"},
     "lark": {"text"},
     "safetensors": {"resources", "calibration", "frontends", "tools"},
     "rich": {"tools"},

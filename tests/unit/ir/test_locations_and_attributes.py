@@ -36,6 +36,7 @@ from nvdla_ir.ir.location import (
     fuse_locations,
 )
 from nvdla_ir.ir.types import F32, I1, I8, I32, UI8, FloatType, FunctionType, TensorType
+from nvdla_ir.source_lines import SourceLines
 
 HERE = FileLineCol("dir/net.ir", 3, 7)
 
@@ -170,10 +171,9 @@ SOURCE = "first\n\tsecond line\n" + "x" * 300
     ],
 )
 def test_diagnostics_show_the_line(location: Location, lines: list[str]) -> None:
-    def source(file: str) -> str | None:
-        return SOURCE if file == "f" else None
-
-    rendered = render(Diagnostic.error(location, "bad"), source).splitlines()
+    sources = SourceLines()
+    sources.texts["f"] = SOURCE
+    rendered = render(Diagnostic.error(location, "bad"), sources.line).splitlines()
     assert [line[:160] for line in rendered] == [line[:160] for line in lines]
 
 

@@ -154,7 +154,10 @@ CONSTANT = "%x = nn.constant value=dense<1.0> : tensor<2xf32>\n"
             "the result types of 'nn.conv' cannot be inferred: a stride must be at least 1, not 0",
         ),
         # strings
-        ('"nn.x"() {a = |!t.x<"y>} : () -> ()', "unterminated string in '!t.x<\"y>'"),
+        (
+            '"nn.x"() {a = !t.x|<"y>} : () -> ()',
+            "unexpected '<': no '>' belongs to it; strings must end, brackets nest at most 5 deep",
+        ),
         ('%x = nn.constant value=|"abc', "unterminated string: it must end on its line"),
         ('%x = nn.constant value=|"abc\n"', "unterminated string: it must end on its line"),
         ('"nn.x|', None),
