@@ -6,7 +6,7 @@ from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.dialects.quant import CalibratedType
+from nvdla_ir.dialects.quant import GridType
 from nvdla_ir.interp.machine import Machine, Mode, default_mode
 from nvdla_ir.interp.quantization import element_of
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
@@ -74,8 +74,8 @@ def _check_mode(func: FuncOp, mode: Mode) -> None:
 
 def _has_calibrated(func: FuncOp) -> bool:
     values = [*func.body.arguments]
-    return any(isinstance(element_of(v.type), CalibratedType) for v in values) or any(
-        isinstance(element_of(result.type), CalibratedType)
+    return any(isinstance(element_of(v.type), GridType) for v in values) or any(
+        isinstance(element_of(result.type), GridType)
         for op in func.body.operations
         for result in op.results
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.quant import CalibratedType
+from nvdla_ir.dialects.quant import CalibratedType, GridType
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import F32, FloatType, TensorType
 
@@ -11,10 +11,10 @@ _ANY_RANGE = CalibratedType(F32, -1.0, 1.0)
 
 
 def float_element(value: Value) -> FloatType | None:
-    """The float type in which the elements of ``value`` are expressed, calibrated or not; None
-    where they are integers."""
+    """The float type in which the elements of ``value`` are expressed, on a grid or not; None where
+    they are integers."""
     element = value.type.element if isinstance(value.type, TensorType) else None
-    if isinstance(element, CalibratedType):
+    if isinstance(element, GridType):
         element = element.expressed
     return element if isinstance(element, FloatType) else None
 

@@ -12,9 +12,10 @@ from typing import Any
 from attrs import Factory, field, frozen
 
 from nvdla_ir.arith.float32 import float32
+from nvdla_ir.ir.attribute_kinds import BOOL
 from nvdla_ir.ir.attributes import format_float
 from nvdla_ir.ir.constraints import FLOAT_TENSOR, tensor_of
-from nvdla_ir.ir.definition import Op, operand, result
+from nvdla_ir.ir.definition import Op, attribute, operand, result
 from nvdla_ir.ir.dialect import Dialect
 from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
 from nvdla_ir.ir.traits import Pure
@@ -28,9 +29,23 @@ _FEWEST_DIGITS = 6
 _MOST_DIGITS = 17
 
 
+class GridType(DialectType):
+    """Base of the types of reals that have a code of 8 bits each: what integers will compute."""
+
+    __slots__ = ()
+    expressed: Type
+
+    def quantized(self) -> UniformType:
+        """The int8 type of the codes."""
+        raise NotImplementedError
+
+
 @frozen(cache_hash=True)
-class CalibratedType(DialectType):
+class CalibratedType(GridType):
     """``!quant.calibrated<f32<-3.2:3.2>>``: reals that were seen in a range.
+
+    That is an observation, not a limit: layers may be computed together without rounding or
+    saturation at the range. What limits is an ``nn.fake_quantized`` type.
 
     The range is what the int8 codes of the tensor stand for, so scale and zero point follow from
     it alone (quantization.md section 1):
@@ -225,8 +240,12 @@ def scales_of(type: QuantizedType) -> tuple[float, ...]:
     return (type.scale,)
 
 
-def is_calibrated(element: Type) -> bool:
-    return isinstance(element, CalibratedType)
+def zero_points_of(type: QuantizedType) -> tuple[int, ...]:
+    """One zero point, or one a slice."""
+    if isinstance(type, UniformPerAxisType):
+        return type.zero_points
+    assert isinstance(type, UniformType)
+    return (type.zero_point,)
 
 
 def is_quantized(element: Type) -> bool:
@@ -248,8 +267,8 @@ def per_axis_faults(type: TensorType) -> Iterable[str]:
 
 QUANTIZED_TENSOR = tensor_of("quantized integers", is_quantized)
 REAL_TENSOR = tensor_of(
-    "floats or calibrated floats",
-    lambda element: isinstance(element, FloatType | CalibratedType),
+    "floats, calibrated or fake-quantized floats",
+    lambda element: isinstance(element, FloatType | GridType),
 )
 
 
@@ -267,11 +286,16 @@ class _CastOp(Op):
 
 
 class QuantizeCastOp(_CastOp):
-    """``quant.qcast``: reals to stored integers, rounding to nearest, saturating."""
+    """``quant.qcast``: reals to stored integers, rounding to nearest, saturating.
+
+    ties_to_even: whether halves are rounded to even, as a model of ONNX wants it (which it then
+                  is in every mode), not away from zero, as the hardware does
+    """
 
     name = "quant.qcast"
     traits = (Pure(),)
     input = operand(REAL_TENSOR)
+    ties_to_even = attribute(BOOL, default=False)
     output = result(QUANTIZED_TENSOR)
 
     @classmethod

@@ -11,7 +11,7 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, layers_of
-from nvdla_ir.dialects.quant import CalibratedType, QuantizedType
+from nvdla_ir.dialects.quant import GridType, QuantizedType
 from nvdla_ir.evaluation.recording import Executable, output_name
 from nvdla_ir.interp.machine import Mode, default_mode
 from nvdla_ir.interp.quantization import element_of
@@ -101,7 +101,7 @@ class QuantizedNetwork:
         passes = [] if calibration is None else [ImportCalibration(file=str(calibration))]
         Pipeline([*passes, FoldBatchNorm(), Canonicalize()]).run(module, session)
         func = _function(module, entry)
-        if not any(isinstance(element_of(value.type), CalibratedType) for value in _values(func)):
+        if not any(isinstance(element_of(value.type), GridType) for value in _values(func)):
             raise DiagnosticError.at(
                 func.location,
                 f"'@{func.sym_name}' has no calibrated ranges: give a table with --calib",
@@ -125,7 +125,7 @@ def logits_of(func: FuncOp) -> Value:
     while value is not None and isinstance(value.defining_operation, nn.SoftmaxOp | nn.ArgmaxOp):
         value = value.defining_operation.input
     producer = None if value is None else value.defining_operation
-    numbers = FloatType | CalibratedType | QuantizedType
+    numbers = FloatType | GridType | QuantizedType
     if value is None or producer is None or not isinstance(element_of(value.type), numbers):
         raise DiagnosticError.at(
             func.location,

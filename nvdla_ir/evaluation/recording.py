@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.quant import CalibratedType, QuantizeCastOp, QuantizedType
+from nvdla_ir.dialects.quant import GridType, QuantizeCastOp, QuantizedType
 from nvdla_ir.evaluation.batches import batch_of, split
-from nvdla_ir.interp.machine import Machine, Mode
-from nvdla_ir.interp.quantization import dequantize, element_of, round_to_grid
+from nvdla_ir.interp.machine import Machine, Mode, settled
+from nvdla_ir.interp.quantization import dequantize, element_of
 from nvdla_ir.ir.operation import BlockArgument, Operation, Value
 from nvdla_ir.ir.types import FloatType
 from nvdla_ir.resources import ResourceStore
@@ -173,12 +173,8 @@ class Recorder:
         array = inputs.get(name)
         if array is None:
             return  # the machine says so
-        element = element_of(argument.type)
-        if self.executable.mode is Mode.FAKE_QUANTIZED and isinstance(
-            element, CalibratedType | QuantizedType
-        ):
-            array = round_to_grid(array, element)
-        output = self._output(array, element, "argument")
+        array = settled(array, argument.type, self.executable.mode)
+        output = self._output(array, element_of(argument.type), "argument")
         if output is not None and (self.wanted is None or name in self.wanted):
             self._recording.add(name, output)
 
@@ -203,7 +199,7 @@ class Recorder:
         if isinstance(element, QuantizedType):
             stored = self.executable.mode is Mode.INTEGER
             return LayerOutput(array, element if stored else None, stored, operation)
-        if isinstance(element, FloatType | CalibratedType):
+        if isinstance(element, FloatType | GridType):
             return LayerOutput(array, None, stored=False, operation=operation)
         return None
 

@@ -17,7 +17,8 @@ from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import text_of
-from nvdla_ir.dialects.quant import CalibratedType, QuantizedType
+from nvdla_ir.dialects.nn.types import FakeQuantizedType, is_fake_quantized
+from nvdla_ir.dialects.quant import GridType, QuantizedType
 from nvdla_ir.interp.quantization import (
     dequantize,
     dtype_of,
@@ -28,7 +29,7 @@ from nvdla_ir.interp.quantization import (
 from nvdla_ir.interp.registry import Fusion, Kernel, Numbers, find_fusion, find_kernel
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
-from nvdla_ir.ir.types import TensorType
+from nvdla_ir.ir.types import TensorType, Type
 from nvdla_ir.resources import ResourceStore
 
 Array = NDArray[Any]
@@ -36,7 +37,8 @@ Observer = Callable[[Operation, Sequence[Any]], None]
 
 
 class Mode(Enum):
-    """How quantized and calibrated tensors are computed."""
+    """How quantized and calibrated tensors are computed. Fake-quantized ones, where the network
+    itself rounds, are rounded in each mode."""
 
     FLOAT = "float"
     """As reals, without rounding; quantized constants are dequantized."""
@@ -50,20 +52,32 @@ class Mode(Enum):
 def default_mode(func: FuncOp) -> Mode:
     """Integer where anything in ``func`` is quantized or needs stored integers, else float.
 
-    Where there are calibrated tensors beside the quantized ones, their ranges are part of what the
-    network computes (a quantized model from elsewhere may leave its ReLUs to them), but nothing
-    rounds to them yet: fake-quantized.
+    Where there are reals on a grid beside the quantized tensors, or reals that the network itself
+    rounds, conversion to integers is still to come: fake-quantized.
     """
-    stored = calibrated = False
+    stored = on_grid = False
     for op in func.body.operations:
         for value in (*op.operands, *op.results):
-            stored = stored or is_quantized_tensor(value.type)
-            calibrated = calibrated or isinstance(element_of(value.type), CalibratedType)
+            stored = stored or is_quantized_tensor(value.type) or is_fake_quantized(value.type)
+            on_grid = on_grid or isinstance(element_of(value.type), GridType)
         if find_kernel(op, Numbers.REAL) is None and find_kernel(op, Numbers.STORED) is not None:
             return Mode.INTEGER
-    if stored and calibrated:
+    if stored and on_grid:
         return Mode.FAKE_QUANTIZED
     return Mode.INTEGER if stored else Mode.FLOAT
+
+
+def settled(result: Any, type: Type, mode: Mode) -> Any:
+    """``result``, a tensor of ``type``, as ``mode`` wants it: rounded to its grid or as it is."""
+    element = element_of(type)
+    if isinstance(element, FakeQuantizedType):
+        return round_to_grid(result, element)
+    if mode is Mode.FAKE_QUANTIZED and (
+        isinstance(element, GridType)
+        or (isinstance(element, QuantizedType) and element.storage.width == 8)
+    ):
+        return round_to_grid(result, element)
+    return result
 
 
 class Values:
@@ -229,22 +243,11 @@ class Machine:
             ) from error
         results = list(output) if len(op.results) > 1 else [output] * len(op.results)
         for value, result in zip(op.results, results, strict=True):
-            environment[value] = self._settled(value, result)
+            environment[value] = settled(result, value.type, self.mode)
         if observed and self.observer is not None:
             self.observer(op, [environment[value] for value in op.results])
         for value in step.last_uses:
             del environment[value]
-
-    def _settled(self, value: Value, result: Any) -> Any:
-        """A result as the mode wants it: rounded to its type's grid or as it is."""
-        if self.mode is not Mode.FAKE_QUANTIZED:
-            return result
-        element = element_of(value.type)
-        if isinstance(element, CalibratedType) or (
-            isinstance(element, QuantizedType) and element.storage.width == 8
-        ):
-            return round_to_grid(result, element)
-        return result
 
     # -------------------------------------------------------------- inputs
 
@@ -284,8 +287,8 @@ class Machine:
                 if fault is not None:
                     diagnostics.error(func.location, f"input '{name}' {fault}")
                 else:
-                    environment[argument] = self._settled(
-                        argument, array.astype(expected, copy=False)
+                    environment[argument] = settled(
+                        array.astype(expected, copy=False), type, self.mode
                     )
         if len({array.shape[0] for array in environment.values() if array.ndim}) > 1 and any_batch:
             diagnostics.error(func.location, "the inputs have different numbers of images")
@@ -318,7 +321,8 @@ def _with_chains(steps: Sequence[_Step], returned: Sequence[Value]) -> list[_Ste
         chain = [step.op]
         while True:
             value = chain[-1].results[0]
-            follower = value.users[0] if value.has_one_use and value not in returned else None
+            ends = value in returned or is_fake_quantized(value.type)
+            follower = value.users[0] if value.has_one_use and not ends else None
             if follower is None or follower in absorbed or not fusion.absorbs(chain, follower):
                 break
             chain.append(follower)

@@ -1,7 +1,7 @@
 """Between reals and the integers that quantized tensors are stored as.
 
 ``real = scale * (stored - zero_point)``; rounding is to nearest, half away from zero, as the
-hardware's is.
+hardware's is, or half to even, as ONNX has it.
 """
 
 # numpy's stubs leave parts of many overloads unknown.
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvdla_ir.dialects.nn.types import FakeQuantizedType
 from nvdla_ir.dialects.quant import (
     CalibratedType,
+    GridType,
     QuantizedType,
     UniformPerAxisType,
     UniformType,
@@ -37,12 +39,12 @@ def is_quantized_tensor(type: Type) -> bool:
 
 
 def dtype_of(element: Type) -> np.dtype[Any]:
-    """How numpy holds elements of this type: quantized ones as stored, calibrated ones as floats.
+    """How numpy holds elements of this type: quantized ones as stored, those on a grid as floats.
 
     float32 stands for f16 and bf16, too: layers are computed with at least its precision.
     Raises: ValueError for types that numpy cannot hold.
     """
-    if isinstance(element, CalibratedType):
+    if isinstance(element, GridType):
         element = element.expressed
     if isinstance(element, FloatType):
         return np.dtype(np.float64 if element.name == "f64" else np.float32)
@@ -91,35 +93,43 @@ def dequantize(stored: NDArray[Any], element: QuantizedType) -> RealArray:
     return reals
 
 
-def quantize(reals: NDArray[Any], element: QuantizedType) -> NDArray[Any]:
+def quantize(
+    reals: NDArray[Any], element: QuantizedType, *, ties_to_even: bool = False
+) -> NDArray[Any]:
     """The integers of type ``element`` nearest to ``reals``, saturated to its storage."""
-    return _codes(reals, element, *element.storage_range).astype(dtype_of(element))
+    codes = _codes(reals, element, *element.storage_range, ties_to_even=ties_to_even)
+    return codes.astype(dtype_of(element))
 
 
-def round_to_grid(reals: NDArray[Any], element: QuantizedType | CalibratedType) -> RealArray:
+def round_to_grid(
+    reals: NDArray[Any], element: QuantizedType | GridType, *, ties_to_even: bool = False
+) -> RealArray:
     """``reals`` each replaced by the nearest one that an int8 code stands for.
 
     A symmetric calibrated range reaches from code -127 to 127, as calibration tables define it;
-    quantized types have all codes of their storage.
+    other types have all codes of their storage. Those of fake-quantized types round halves to even
+    in any case.
     """
-    if isinstance(element, CalibratedType):
-        low, high = element.quantized().storage_range
-        if element.minimum == -element.maximum:
-            low = _LOWEST_SYMMETRIC_CODE
-        element = element.quantized()
-    else:
-        low, high = element.storage_range
-    codes = _codes(reals, element, low, high)
+    stored = element.quantized() if isinstance(element, GridType) else element
+    low, high = stored.storage_range
+    if isinstance(element, CalibratedType) and element.minimum == -element.maximum:
+        low = _LOWEST_SYMMETRIC_CODE
+    ties_to_even = ties_to_even or isinstance(element, FakeQuantizedType)
+    element = stored
+    codes = _codes(reals, element, low, high, ties_to_even=ties_to_even)
     scale, zero_point = scale_and_zero_point(element, codes.ndim, codes.dtype)
     codes -= zero_point
     codes *= scale
     return codes
 
 
-def _codes(reals: NDArray[Any], element: QuantizedType, low: int, high: int) -> RealArray:
+def _codes(
+    reals: NDArray[Any], element: QuantizedType, low: int, high: int, *, ties_to_even: bool
+) -> RealArray:
     """The codes ``low`` to ``high`` nearest to ``reals``, as floats of their precision."""
     dtype = np.dtype(reals.dtype if reals.dtype.kind == "f" else np.float64)
     scale, zero_point = scale_and_zero_point(element, reals.ndim, dtype)
-    codes = round_half_away(np.asarray(reals / scale, dtype))
+    codes = np.asarray(reals / scale, dtype)
+    codes = np.rint(codes, out=codes) if ties_to_even else round_half_away(codes)
     codes += zero_point
     return np.clip(codes, low, high, out=codes)

@@ -17,6 +17,7 @@ from nvdla_ir.dialects.nn import (
     ConvOp,
     FullyConnectedOp,
     ScaleOp,
+    is_fake_quantized,
 )
 from nvdla_ir.ir.attributes import DenseElementsAttr, DenseResourceAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
@@ -65,7 +66,8 @@ class FoldBatchNorm(Pass):
     the chain, its calibrated range included.
 
     A chain whose layer's output is used elsewhere too, or that follows another operation, becomes
-    one ``nn.scale``; ``nn.batch_norm`` is gone afterwards.
+    one ``nn.scale``; ``nn.batch_norm`` is gone afterwards. Nothing is folded across a
+    fake-quantized tensor, whose rounding and saturation are part of the network.
     """
 
     name = "fold-batch-norm"
@@ -225,9 +227,11 @@ class _Constants:
 
 def _chain_from(value: Value) -> list[Affine]:
     """The scaling and shifting operations that follow one another, each the only user of what
-    comes before."""
+    comes before. What is rounded and saturated between ends the chain."""
     chain: list[Affine] = []
-    while value.has_one_use and float_element(value) is not None:
+    while (
+        value.has_one_use and float_element(value) is not None and not is_fake_quantized(value.type)
+    ):
         user = value.users[0]
         if not isinstance(user, _AFFINE) or user.input is not value:
             break

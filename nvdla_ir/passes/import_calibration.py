@@ -12,7 +12,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.nn import ViewOp, tensor_type
+from nvdla_ir.dialects.nn import ViewOp, is_fake_quantized, tensor_type
 from nvdla_ir.dialects.quant import CalibratedType
 from nvdla_ir.ir.diagnostics import Diagnostic
 from nvdla_ir.ir.location import Location
@@ -48,7 +48,8 @@ class ImportCalibration(Pass):
     A cache of TensorRT has names of its own for most tensors; they are mapped to the layers, which
     must therefore still be those of the imported network (quantization.md section 1).
 
-    Importing again replaces the ranges.
+    Importing again replaces the ranges. Tensors that the network itself quantizes keep their codes,
+    which is a warning where the table has entries for them.
     """
 
     name = "import-calibration"
@@ -73,17 +74,21 @@ class ImportCalibration(Pass):
             session.diagnostics.emit(importer.missing_diagnostic())
         elif importer.unknown_names():
             session.diagnostics.emit(importer.unknown_diagnostic())
+        if importer.quantized:
+            session.diagnostics.emit(importer.quantized_diagnostic())
         session.count(self.name, "calibrated tensors", importer.count)
 
 
 class _Import:
-    """Attaches ranges, and remembers what the table lacks and which of its names are known."""
+    """Attaches ranges, and remembers what the table lacks, which of its names are known, and for
+    which it has no say."""
 
     def __init__(self, table: CalibrationTable, file: str) -> None:
         self._table = table
         self._file = file
         self._known: set[str] = set()
         self.missing: dict[str, Location] = {}
+        self.quantized: dict[str, Location] = {}
         self.count = 0
 
     def function(self, function: FuncOp) -> None:
@@ -101,7 +106,11 @@ class _Import:
         if not takes_calibrated_result(op):
             return
         value = op.results[0]
-        if isinstance(op, ViewOp) and not (layers and layers[-1] in self._table):
+        if (
+            isinstance(op, ViewOp)
+            and not is_fake_quantized(value.type)
+            and not (layers and layers[-1] in self._table)
+        ):
             value.type = tensor_type(value).with_element(tensor_type(op.input).element)
             return
         name = layers[-1] if layers else (value.name_hint or op.name)
@@ -110,6 +119,10 @@ class _Import:
     def _calibrate(self, value: Value, name: str, location: Location) -> None:
         self._known.add(name)
         entry = self._table.get(name)
+        if is_fake_quantized(value.type):
+            if entry is not None:
+                self.quantized.setdefault(name, location)
+            return
         if entry is None:
             self.missing.setdefault(name, location)
             return
@@ -137,6 +150,14 @@ class _Import:
             if nearest is not None:
                 hint = f"the table's nearest name is '{nearest}'"
             yield Diagnostic.note(location, f"'{name}' is computed here; {hint}")
+
+    def quantized_diagnostic(self) -> Diagnostic:
+        names = list(self.quantized)
+        return Diagnostic.warning(
+            self.quantized[names[0]],
+            f"the network itself quantizes {_listed(names)}: the entries that the calibration "
+            f"table '{self._file}' has for them are not used",
+        )
 
     def unknown_names(self) -> list[str]:
         """The names of the table that are neither layers nor arguments."""

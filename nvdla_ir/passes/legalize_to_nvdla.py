@@ -8,7 +8,7 @@ from nvdla_ir.dialects import nn, nvdla
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe
-from nvdla_ir.dialects.quant import CalibratedType, QuantizedType
+from nvdla_ir.dialects.quant import GridType, QuantizedType
 from nvdla_ir.hw.configuration import (
     ConfigurationError,
     HardwareConfiguration,
@@ -119,7 +119,7 @@ class _Function:
         if width == MEMORY_WIDTH and legalize is not None:
             legalize(op, self.context)
         elif isinstance(op, _ON_HOST) or not op.name.startswith("nn."):
-            if any(map(_is_calibrated, op.results)):
+            if any(map(_is_on_a_grid, op.results)):
                 raise _unconverted(op, "computes reals")
             self.context.cubes.hand_to_host(op)
         elif width is None:
@@ -140,8 +140,8 @@ def _stored_width(op: Operation) -> int | None:
     return element.storage.width if isinstance(element, QuantizedType) else None
 
 
-def _is_calibrated(value: Value) -> bool:
-    return isinstance(value.type, TensorType) and isinstance(value.type.element, CalibratedType)
+def _is_on_a_grid(value: Value) -> bool:
+    return isinstance(value.type, TensorType) and isinstance(value.type.element, GridType)
 
 
 def _why_left(op: Operation) -> str:

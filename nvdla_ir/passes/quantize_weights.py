@@ -18,7 +18,14 @@ from nvdla_ir.dialects.nn import (
     FullyConnectedOp,
     tensor_type,
 )
-from nvdla_ir.dialects.quant import QuantizedType, UniformPerAxisType, UniformType, uniform_i8
+from nvdla_ir.dialects.quant import (
+    QuantizedType,
+    UniformPerAxisType,
+    UniformType,
+    scales_of,
+    uniform_i8,
+    zero_points_of,
+)
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.types import F32, I8
@@ -40,6 +47,9 @@ SMALLEST_RELATIVE_SCALE = 2.0**-7
 # bits, saturating more than this does not pay.
 _CLIPPED_RANGES = tuple(1.0 - step / 64 for step in range(20))
 
+# Of the quotient of two scales.
+_ROUNDING_ERROR = 1e-9
+
 
 @frozen
 class QuantizeWeights(Pass):
@@ -55,6 +65,9 @@ class QuantizeWeights(Pass):
 
         %w = nn.constant value=dense_resource<conv1.weight.int8> : tensor<16x3x3x3xi8>
             -> tensor<16x3x3x3x!quant.uniform<i8:f32:0, {0.01, 0.02, …}>>
+
+    Weights that a model has quantized stay as they are, but for what the hardware lacks: zero
+    points, and scales so far apart that channels would vanish.
     """
 
     name = "quantize-weights"
@@ -87,8 +100,11 @@ class QuantizeWeights(Pass):
         quantized: dict[ConstantOp, ConstantOp],
         session: Session,
     ) -> None:
-        if isinstance(tensor_type(op.weight).element, QuantizedType):
-            return
+        element = tensor_type(op.weight).element
+        if isinstance(element, QuantizedType) and not any(zero_points_of(element)):
+            scales = scales_of(element)
+            if min(scales) >= max(scales) * SMALLEST_RELATIVE_SCALE:
+                return
         constant = op.weight.defining_operation
         if not isinstance(constant, ConstantOp):
             session.diagnostics.error(
@@ -109,6 +125,10 @@ class QuantizeWeights(Pass):
         import numpy as np
 
         weights = session.resources.array(constant.value, constant.location)
+        element = tensor_type(constant.output).element
+        if isinstance(element, QuantizedType):
+            stored, symmetric = self._requantized(op, weights, element, session)
+            return self._replaced(constant, stored, symmetric, session)
         if not np.isfinite(weights).all():
             raise DiagnosticError.at(
                 constant.location,
@@ -118,6 +138,36 @@ class QuantizeWeights(Pass):
             weights, self.granularity == "per-channel", least_squares=self.scales == "mse"
         )
         session.count(self.name, "weights", weights.size)
+        return self._replaced(constant, stored, element, session)
+
+    def _requantized(
+        self,
+        op: ConvOp | FullyConnectedOp,
+        weights: NDArray[np.integer],
+        element: QuantizedType,
+        session: Session,
+    ) -> tuple[NDArray[np.int8], UniformType | UniformPerAxisType]:
+        """Integers of a model as the hardware takes them, which is told where they change."""
+        stored, symmetric, changed = requantize(weights, element, self.granularity == "per-channel")
+        if changed:
+            reason = "have zero points"
+            if not any(zero_points_of(element)):
+                reason = "have scales of less than 1/128 of the largest"
+            session.diagnostics.remark(
+                op.location,
+                f"{describe(op)}: weights that {reason} are quantized again, which changes "
+                f"{changed} of {weights.size}",
+            )
+        return stored, symmetric
+
+    def _replaced(
+        self,
+        constant: ConstantOp,
+        stored: NDArray[np.int8],
+        element: UniformType | UniformPerAxisType,
+        session: Session,
+    ) -> ConstantOp:
+        """A constant of the same name with other integers."""
         value = constant.value
         key = f"{getattr(value, 'key', constant.output.name_hint or 'weight')}.int8"
         new = Builder(InsertionPoint.before(constant), constant.location).create(
@@ -152,6 +202,41 @@ def quantize(
     if not per_channel:
         return stored, uniform_i8(float(scales[0]))
     return stored, UniformPerAxisType(uniform_i8(1.0).storage, F32, 0, tuple(scales.tolist()))
+
+
+def requantize(
+    weights: NDArray[np.integer], element: QuantizedType, per_channel: bool
+) -> tuple[NDArray[np.int8], UniformType | UniformPerAxisType, int]:
+    """Integers (-128 to 127) without zero points for those of ``element``, of shape (K, …), their
+    type, and how many stand for another number than before.
+
+    Channels whose distances from the zero point fit 8 bits keep their scale, and every number.
+    Scales too small beside the others grow as in ``quantize``; channels of zeros get such a scale.
+    """
+    import numpy as np
+
+    channels = len(weights)
+    zero_points = np.broadcast_to(np.array(zero_points_of(element), np.int64), channels)
+    steps = np.broadcast_to(np.array(scales_of(element), np.float64), channels)
+    distances = weights.astype(np.int64).reshape(channels, -1) - zero_points[:, None]
+    fits = (distances.min(axis=1) >= -LARGEST_WEIGHT - 1) & (
+        distances.max(axis=1) <= LARGEST_WEIGHT
+    )
+    peaks = np.abs(distances).max(axis=1)
+    scales = np.where(fits, steps, steps * peaks / LARGEST_WEIGHT)
+    scales = np.where(peaks == 0, 0.0, scales)
+    largest = float(scales.max(initial=0.0)) or 1.0
+    if not per_channel and len(set(scales[peaks > 0].tolist())) > 1:
+        scales = np.full(channels, largest)
+    scales = np.maximum(scales, largest * SMALLEST_RELATIVE_SCALE)
+    exact = scales == steps
+    reals = distances * (steps / scales)[:, None]
+    stored = np.where(exact[:, None], distances, _round(reals))
+    changed = int(np.count_nonzero(np.abs(stored - reals) > _ROUNDING_ERROR))
+    integers = stored.astype(np.int8).reshape(weights.shape)
+    if len(set(scales.tolist())) == 1:
+        return integers, uniform_i8(float(scales[0])), changed
+    return integers, UniformPerAxisType(I8, F32, 0, tuple(scales.tolist())), changed
 
 
 def _least_squares(rows: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -63,6 +63,11 @@ from nvdla_ir.dialects.nn.structure import (
     UpsampleOp,
     ViewOp,
 )
+from nvdla_ir.dialects.nn.types import (
+    FakeQuantizedType,
+    is_fake_quantized,
+    parse_fake_quantized,
+)
 from nvdla_ir.ir.dialect import Dialect
 
 __all__ = [
@@ -80,6 +85,7 @@ __all__ = [
     "ConvTransposeOp",
     "DivOp",
     "EluOp",
+    "FakeQuantizedType",
     "FlattenOp",
     "FullyConnectedOp",
     "GlobalAveragePoolOp",
@@ -112,6 +118,7 @@ __all__ = [
     "TransposeOp",
     "UpsampleOp",
     "ViewOp",
+    "is_fake_quantized",
     "shape_of",
     "storage_of",
     "tensor_type",
@@ -161,4 +168,6 @@ NN = Dialect.of(
         ArgmaxOp,
         *CONVERTERS,
     ],
+    grammar="nn",
+    type_parsers={"nn_type_fake_quantized": parse_fake_quantized},
 )

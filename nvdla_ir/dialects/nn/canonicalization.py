@@ -14,12 +14,13 @@ from nvdla_ir.dialects.nn.activations import ReluOp
 from nvdla_ir.dialects.nn.layers import BiasAddOp, ConstantOp, ScaleOp
 from nvdla_ir.dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from nvdla_ir.dialects.nn.structure import ConcatOp, FlattenOp, ReshapeOp, ViewOp
+from nvdla_ir.dialects.nn.types import is_fake_quantized
 from nvdla_ir.dialects.quant import is_quantized
 from nvdla_ir.ir.attributes import DenseElementsAttr
 from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
-from nvdla_ir.ir.types import TensorType
+from nvdla_ir.ir.types import TensorType, Type
 
 LayerT = TypeVar("LayerT", bound=LayerOp)
 
@@ -118,7 +119,7 @@ class _SkipInner(RewritePattern[LayerT], Generic[LayerT]):
 
     def match_and_rewrite(self, op: LayerT, rewriter: PatternRewriter) -> bool:
         inner = op.operands[0].defining_operation
-        if not isinstance(inner, self.inner) or not _change_no_integers(inner, op):
+        if not isinstance(inner, self.inner) or not _loses_nothing(inner, op):
             return False
         self.rewrite(op, inner, rewriter)
         return True
@@ -132,16 +133,21 @@ class _SkipInner(RewritePattern[LayerT], Generic[LayerT]):
             rewriter.erase(inner)
 
 
-def _change_no_integers(*operations: Operation) -> bool:
+def _loses_nothing(inner: Operation, op: Operation) -> bool:
     """Whether the element type stays the same, or is a float all along: a change between
-    quantized types would be lost with the operation that makes it."""
+    quantized types would be lost with the operation that makes it. Where the inner layer rounds
+    and saturates, the outer one must do the same: what these layers do to codes makes codes, so
+    that once is enough."""
+    if is_fake_quantized(inner.results[0].type):
+        return _element(inner.results[0]) == _element(op.results[0])
     elements = {
-        value.type.element
-        for op in operations
-        for value in (op.operands[0], op.results[0])
-        if isinstance(value.type, TensorType)
+        _element(value) for part in (inner, op) for value in (part.operands[0], part.results[0])
     }
     return len(elements) == 1 or not any(map(is_quantized, elements))
+
+
+def _element(value: Value) -> Type:
+    return value.type.element if isinstance(value.type, TensorType) else value.type
 
 
 class ReluOfRelu(_SkipInner[ReluOp]):

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from nvdla_ir.dialects.quant import CalibratedType, QuantizedType, per_axis_faults
+from nvdla_ir.dialects.quant import GridType, QuantizedType, per_axis_faults
 from nvdla_ir.ir.constraints import tensor_of
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import FloatType, TensorType, Type
 
 ACTIVATION = tensor_of(
-    "floats, calibrated floats or quantized integers",
-    lambda element: isinstance(element, FloatType | CalibratedType | QuantizedType),
+    "floats, calibrated or fake-quantized floats, or quantized integers",
+    lambda element: isinstance(element, FloatType | GridType | QuantizedType),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.quant import CalibratedType, QuantizeCastOp, UniformType
+from nvdla_ir.dialects.quant import QuantizeCastOp, UniformType
 from nvdla_ir.frontends.onnx.layer import Assembly
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.operation import Block, Operation, Value
@@ -24,7 +24,7 @@ _COMMUTING = (
 
 
 def settle_types(assembly: Assembly, block: Block) -> None:
-    """Replace casts by calibrated types, and spread those over what changes no grid.
+    """Replace casts by fake-quantized types, and spread those over what changes no grid.
 
     A cast stays where its operand is read by something else, too, as reals.
     """
@@ -36,16 +36,16 @@ def settle_types(assembly: Assembly, block: Block) -> None:
     operations = [op for op in block.operations if isinstance(op, LayerOp)]
     for op in operations:
         if isinstance(op, _COMMUTING) or _joins_one_grid(op):
-            _give(op.results[0], _calibrated(op.operands[0]))
+            _give(op.results[0], _fake_quantized(op.operands[0]))
     for op in reversed(operations):
         if isinstance(op, _COMMUTING) and op.operands[0].has_one_use:
-            _give(op.operands[0], _calibrated(op.results[0]))
+            _give(op.operands[0], _fake_quantized(op.results[0]))
 
 
 def _settle(assembly: Assembly, cast: QuantizeCastOp) -> None:
     element = nn.tensor_type(cast.output).element
     assert isinstance(element, UniformType)
-    wanted = CalibratedType.of_scale(element.scale, element.zero_point)
+    wanted = nn.FakeQuantizedType(element.expressed, element.scale, element.zero_point)
     source = cast.input
     present = nn.tensor_type(source).element
     if isinstance(present, FloatType) and all(
@@ -57,14 +57,14 @@ def _settle(assembly: Assembly, cast: QuantizeCastOp) -> None:
     if present == wanted:
         cast.output.replace_all_uses_with(source)
         cast.erase()
-    elif isinstance(present, CalibratedType):
+    elif isinstance(present, nn.FakeQuantizedType):
         # From one grid to another.
         builder = Builder(InsertionPoint.before(cast), cast.location)
         _unit_scale(assembly, builder, cast, wanted)
 
 
 def _unit_scale(
-    assembly: Assembly, builder: Builder, cast: QuantizeCastOp, wanted: CalibratedType
+    assembly: Assembly, builder: Builder, cast: QuantizeCastOp, wanted: nn.FakeQuantizedType
 ) -> None:
     import numpy as np
 
@@ -86,13 +86,13 @@ def _unit_scale(
     cast.erase()
 
 
-def _calibrated(value: Value) -> CalibratedType | None:
+def _fake_quantized(value: Value) -> nn.FakeQuantizedType | None:
     element = value.type.element if isinstance(value.type, TensorType) else None
-    return element if isinstance(element, CalibratedType) else None
+    return element if isinstance(element, nn.FakeQuantizedType) else None
 
 
-def _give(value: Value, wanted: CalibratedType | None) -> None:
-    """Make ``value`` calibrated, if it is plain floats and may be."""
+def _give(value: Value, wanted: nn.FakeQuantizedType | None) -> None:
+    """Make ``value`` fake-quantized, if it is plain floats and may be."""
     type = value.type
     if wanted is None or not isinstance(type, TensorType):
         return
@@ -111,5 +111,5 @@ def _accepts(value: Value, type: Type) -> bool:
 def _joins_one_grid(op: Operation) -> bool:
     if not isinstance(op, nn.ConcatOp):
         return False
-    found = {_calibrated(value) for value in op.inputs}
+    found = {_fake_quantized(value) for value in op.inputs}
     return len(found) == 1 and None not in found

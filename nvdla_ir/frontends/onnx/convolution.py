@@ -16,8 +16,8 @@ from nvdla_ir.ir.operation import Value
 
 
 def weight_value(layer: Layer, weights: Tensor, channel_axis: int, what: str = "weights") -> Value:
-    """Weights as a constant: int8 as they are, with their scales, if there is one for all or one a
-    slice along ``channel_axis`` and no zero point; others as floats."""
+    """Weights as a constant: 8 bits as they are, with their scales and zero points, if there is one
+    for all or one a slice along ``channel_axis``; others as floats."""
     if isinstance(weights, QuantizedConstant):
         integers = weights.int8() if weights.axis in (None, channel_axis) else None
         if integers is not None:
@@ -25,9 +25,9 @@ def weight_value(layer: Layer, weights: Tensor, channel_axis: int, what: str = "
             return layer.assembly.constant(stored, weights.name, element)
         layer.assembly.diagnostics.warning(
             layer.node.location,
-            f"the quantized {what} '{weights.name}' have zero points, or scales along another "
-            "axis than that of output channels, which the hardware has not: they are imported as "
-            "floats",
+            f"the quantized {what} '{weights.name}' are not of 8 bits, or have scales along "
+            "another axis than that of output channels, which the hardware has not: they are "
+            "imported as the floats that they stand for, and quantized again for the hardware",
         )
     return layer.constant_value(layer.elements(weights, what), weights_name(weights))
 

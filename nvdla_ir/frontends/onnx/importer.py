@@ -77,8 +77,8 @@ def import_onnx(
     model leaves it open. What is changed on the way (floats of other widths, repeated names) is
     told to ``diagnostics``.
 
-    A quantized model's activations get the calibrated type of exactly their scale and zero point
-    (uint8 as int8, 128 lower), its weights stay the integers that they are.
+    A quantized model's activations get the fake-quantized type of exactly their scale and zero
+    point (uint8 as int8, 128 lower), its weights stay the integers that they are.
 
     Raises: DiagnosticError with all faults: operators, attributes and shapes that are not
     supported (equal ones told once, with the names of their nodes), open shapes, missing or

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.quant import CalibratedType, QuantizedType
+from nvdla_ir.dialects.quant import GridType, QuantizedType
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
 from nvdla_ir.frontends.onnx.model import AttributeValue, Model, Node
 from nvdla_ir.frontends.onnx.operands import (
@@ -328,7 +328,7 @@ class Layer:
 
 def plain(element: Type) -> Type:
     """The reals behind an element type; others as they are."""
-    if isinstance(element, CalibratedType | QuantizedType):
+    if isinstance(element, GridType | QuantizedType):
         return element.expressed
     return F32 if isinstance(element, FloatType) else element
 

@@ -72,18 +72,29 @@ class QuantizedConstant:
         return QuantizedConstant(turned, self.scales, self.zero_points, axis, self.name)
 
     def int8(self) -> tuple[NDArray[np.int8], QuantizedType] | None:
-        """The integers as int8 with zero point 0, and their type; None where they are not 8 bits
-        or have another zero point. Nothing is rounded: uint8 is moved by 128."""
+        """The integers as int8, and their type; None where they are not 8 bits. Nothing is rounded:
+        uint8 is moved by 128, with the zero points.
+
+        Slices of scale 0, which a type cannot have, become zeros of another scale.
+        """
         change = _SIGN_CHANGE.get(self.stored.dtype)
-        if change is None or np.any(self.zero_points != change):
+        if change is None:
             return None
         stored = self.stored
         if change:
             stored = (stored.astype(np.int16) - change).astype(np.int8)
-        scales: list[float] = self.scales.astype(np.float64).reshape(-1).tolist()
+        zero_points = self.zero_points.astype(np.int64).reshape(-1) - change
+        scales = self.scales.astype(np.float64).reshape(-1)
+        if (empty := scales == 0).any():
+            along = zero_points if self.axis is None else self._along_axis(zero_points)
+            zeros = empty if self.axis is None else self._along_axis(empty)
+            stored = np.where(zeros, along, stored).astype(np.int8)
+            scales = np.where(empty, scales.max() or 1.0, scales)
         if self.axis is None:
-            return stored, UniformType(I8, F32, scales[0])
-        return stored, UniformPerAxisType(I8, F32, self.axis, tuple(scales))
+            return stored, UniformType(I8, F32, float(scales[0]), int(zero_points[0]))
+        return stored, UniformPerAxisType(
+            I8, F32, self.axis, tuple(scales.tolist()), tuple(zero_points.tolist())
+        )
 
 
 @frozen(eq=False)

@@ -1,8 +1,9 @@
 """Quantized models: scales and integers are taken as they are.
 
-A computed tensor between QuantizeLinear and DequantizeLinear gets the calibrated type of exactly
-that scale and zero point (uint8 moved by 128 to int8), so that ``insert-converters`` makes its
-integers. Weights stay the integers that they are.
+A computed tensor between QuantizeLinear and DequantizeLinear gets the fake-quantized type of
+exactly that scale and zero point (uint8 moved by 128 to int8): its rounding and saturation are part
+of the network, and ``insert-converters`` makes its integers. Weights stay the integers that they
+are.
 """
 
 # numpy's stubs leave parts of many overloads unknown.
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nvdla_ir.dialects import nn
-from nvdla_ir.dialects.quant import CalibratedType, QuantizeCastOp
+from nvdla_ir.dialects.quant import QuantizeCastOp, UniformType, uniform_i8
 from nvdla_ir.frontends.onnx.constants import normalized
 from nvdla_ir.frontends.onnx.convolution import convolution, fully_connected, transposed
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
@@ -35,32 +36,46 @@ _CONTRIBUTED = "com.microsoft"
 _MOVED_BY = {np.dtype(np.uint8): 128, np.dtype(np.int8): 0}
 
 
-def calibrated(scale: float, zero_point: int, dtype: np.dtype[Any]) -> CalibratedType:
-    """The type of 8-bit codes of the model. Raises: UnsupportedError where there is none."""
+def codes_type(scale: float, zero_point: int, dtype: np.dtype[Any]) -> UniformType:
+    """The int8 type of 8-bit codes of the model. Raises: UnsupportedError where there is none."""
     moved = _MOVED_BY.get(dtype)
     if moved is None:
         raise UnsupportedError(f"quantizes to {dtype.name}; only int8 and uint8 are supported")
     try:
-        return CalibratedType.of_scale(scale, zero_point - moved)
+        return uniform_i8(scale, zero_point - moved)
     except ValueError as error:
         raise UnsupportedError(f"has an impossible scale: {error}") from error
 
 
-def _parameters(layer: Layer, index: int) -> tuple[Array, Array]:
-    """Scales and zero points (uint8 0 where left out) of inputs ``index`` and ``index + 1``."""
+def _parameters(layer: Layer, index: int, stored: np.dtype[Any]) -> tuple[Array, Array]:
+    """Scales and zero points (0 of type ``stored`` where left out) of inputs ``index`` and
+    ``index + 1``. A scale may be 0: then all codes stand for 0."""
     scales = layer.required_constant(index, "the scale")
     zero_points = layer.constant(index + 1, "the zero point")
     if zero_points is None:
-        zero_points = np.zeros(scales.shape, np.uint8)
-    if scales.dtype.kind != "f" or not np.all(np.isfinite(scales) & (scales > 0)):
-        raise UnsupportedError("the scales must be positive and finite")
+        zero_points = np.zeros(scales.shape, stored)
+    if scales.dtype.kind != "f" or not np.all(np.isfinite(scales) & (scales >= 0)):
+        raise UnsupportedError("the scales must be finite and not negative")
+    if zero_points.dtype.kind in "iu" and zero_points.size == 1:
+        zero_points = np.broadcast_to(zero_points.reshape(()), scales.shape)
     if zero_points.dtype.kind not in "iu" or zero_points.size != scales.size:
         raise UnsupportedError("the zero points must be as many integers as there are scales")
     return scales, zero_points
 
 
+_UINT8 = np.dtype(np.uint8)
+
+
+def _positive(layer: Layer, index: int) -> tuple[Array, Array]:
+    """The same of what is quantized, which a scale of 0 cannot do."""
+    scales, zero_points = _parameters(layer, index, _UINT8)
+    if not np.all(scales):
+        raise UnsupportedError("quantizes with a scale of 0")
+    return scales, zero_points
+
+
 def _one(layer: Layer, index: int) -> tuple[float, int, np.dtype[Any]]:
-    scales, zero_points = _parameters(layer, index)
+    scales, zero_points = _positive(layer, index)
     if scales.size != 1:
         raise UnsupportedError("quantizes what the network computes with a scale a channel")
     return float(scales.reshape(())), int(zero_points.reshape(())), zero_points.dtype
@@ -84,10 +99,11 @@ def _quantized(layer: Layer, value: Value, index: int) -> Codes:
     """``value`` rounded to the codes of inputs ``index`` and ``index + 1``. The cast goes away
     again where nothing else reads ``value``."""
     scale, zero_point, dtype = _one(layer, index)
-    element = calibrated(scale, zero_point, dtype).quantized()
+    element = codes_type(scale, zero_point, dtype)
     cast = layer.assembly.builder.create(
         QuantizeCastOp,
         input=value,
+        ties_to_even=True,
         result_types=[nn.tensor_type(value).with_element(element)],
         location=layer.node.location,
     )
@@ -106,7 +122,7 @@ def quantize_linear(layer: Layer) -> Tensor:
         layer.require("block_size", 0)
         return _quantized(layer, layer.activation(), 1)
     reals = layer.elements(tensor, "the input")
-    scales, zero_points = _parameters(layer, 1)
+    scales, zero_points = _positive(layer, 1)
     axis = _axis(layer, scales, reals.shape)
     along = [1] * reals.ndim
     if axis is not None:
@@ -133,16 +149,7 @@ def _constant(layer: Layer, tensor: Constant, index: int) -> QuantizedConstant:
     layer.ignore("output_dtype")
     if tensor.array.dtype.kind not in "iu":
         raise UnsupportedError("dequantizes a constant that is no integers")
-    scales = layer.required_constant(index, "the scale")
-    zero_points = layer.constant(index + 1, "the zero point")
-    if zero_points is None:
-        zero_points = np.zeros(scales.shape, tensor.array.dtype)
-    if scales.dtype.kind != "f" or not np.all(np.isfinite(scales) & (scales > 0)):
-        raise UnsupportedError("the scales must be positive and finite")
-    if zero_points.size == 1:
-        zero_points = np.broadcast_to(zero_points.reshape(()), scales.shape)
-    if zero_points.shape != scales.shape:
-        raise UnsupportedError("has another number of zero points than of scales")
+    scales, zero_points = _parameters(layer, index, tensor.array.dtype)
     axis = _axis(layer, scales, tensor.shape)
     return QuantizedConstant(
         tensor.array, scales.astype(np.float32), zero_points.astype(np.int64), axis, tensor.name
@@ -164,10 +171,9 @@ def _reals(layer: Layer, tensor: Tensor, index: int) -> Value:
         cast = layer.assembly.builder.create(
             QuantizeCastOp,
             input=value,
+            ties_to_even=True,
             result_types=[
-                nn.tensor_type(value).with_element(
-                    calibrated(scale, zero_point, tensor.dtype).quantized()
-                )
+                nn.tensor_type(value).with_element(codes_type(scale, zero_point, tensor.dtype))
             ],
         )
         return cast.output
@@ -182,7 +188,7 @@ def _weights(layer: Layer, index: int, axis: int) -> QuantizedConstant:
     tensor = layer.required(index)
     if not isinstance(tensor, Constant) or tensor.array.dtype.kind not in "iu":
         raise UnsupportedError("the weights must be constant integers")
-    scales, zero_points = _parameters(layer, index + 1)
+    scales, zero_points = _parameters(layer, index + 1, tensor.array.dtype)
     if scales.size not in (1, tensor.shape[axis]):
         raise UnsupportedError(f"has {scales.size} scales for {tensor.shape[axis]} channels")
     return QuantizedConstant(

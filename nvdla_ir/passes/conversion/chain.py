@@ -6,7 +6,7 @@ from collections.abc import Container
 
 from attrs import define, field
 
-from nvdla_ir.dialects.nn import AddOp, ReluOp
+from nvdla_ir.dialects.nn import AddOp, ReluOp, is_fake_quantized, tensor_type
 from nvdla_ir.ir.operation import Operation, Value
 
 
@@ -40,13 +40,23 @@ class Chain:
 
 def grow_chain(root: Operation, in_memory: Container[Value], *, may_add: bool) -> Chain:
     """The longest chain from ``root``: each value inside is read by the next layer only, and a
-    residual operand is among the values that are ``in_memory``."""
+    residual operand is among the values that are ``in_memory``.
+
+    The pipeline neither rounds nor saturates between its steps, so a fake-quantized value ends the
+    chain, but for a ReLU to the same codes: rectifying codes and making codes of what is rectified
+    are the same.
+    """
     chain = Chain(root, operations=[root])
     while True:
         value = chain.last.results[0]
         if not value.has_one_use:
             return chain
         user = value.users[0]
+        if is_fake_quantized(value.type) and not (
+            isinstance(user, ReluOp)
+            and tensor_type(user.output).element == tensor_type(value).element
+        ):
+            return chain
         if isinstance(user, ReluOp) and not chain.rectifies:
             if chain.add is None:
                 chain.early_relu = user

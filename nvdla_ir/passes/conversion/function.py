@@ -8,8 +8,8 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.quant import (
-    CalibratedType,
     DequantizeCastOp,
+    GridType,
     QuantizeCastOp,
     QuantizedType,
     UniformType,
@@ -53,7 +53,7 @@ class FunctionConversion:
             if element is not None:
                 argument.type = nn.tensor_type(argument).with_element(element.expressed)
                 point = InsertionPoint.at_start(self.func.body)
-                self._cast(argument, element.quantized(), point)
+                self._cast(argument, element, point)
 
     def stand_in(self, op: Operation) -> None:
         """Give the results of a layer that failed an int8 value, so that the faults of later
@@ -61,13 +61,14 @@ class FunctionConversion:
         for result in op.results:
             calibration = calibration_of(result)
             if result not in self.int8 and calibration is not None:
-                self._cast(result, calibration.quantized(), InsertionPoint.after(op))
+                self._cast(result, calibration, InsertionPoint.after(op))
 
-    def _cast(self, value: Value, element: UniformType, point: InsertionPoint) -> None:
+    def _cast(self, value: Value, element: GridType, point: InsertionPoint) -> None:
         op = Builder(point).create(
             QuantizeCastOp,
             input=value,
-            result_types=[nn.tensor_type(value).with_element(element)],
+            ties_to_even=isinstance(element, nn.FakeQuantizedType) or None,
+            result_types=[nn.tensor_type(value).with_element(element.quantized())],
         )
         op.output.name_hint = f"{value.name_hint}_int8" if value.name_hint else None
         self.int8[value] = op.output
@@ -145,7 +146,13 @@ class FunctionConversion:
 
     def pipeline_from_memory(self, value: Value, chain: Chain) -> Pipeline:
         """A pipeline that reads the int8 tensor of ``value``."""
-        stored, element = self.stored(value, chain.root)
+        stored, _ = self.stored(value, chain.root)
+        return self.pipeline_from(stored, chain)
+
+    def pipeline_from(self, stored: Value, chain: Chain) -> Pipeline:
+        """A pipeline that reads the int8 tensor ``stored``, which has one scale."""
+        element = nn.tensor_type(stored).element
+        assert isinstance(element, UniformType)
         return Pipeline(
             self.builder(chain),
             self.session.resources,
@@ -176,10 +183,10 @@ class FunctionConversion:
         self.done.update(chain.operations)
 
 
-def calibration_of(value: Value) -> CalibratedType | None:
-    """The calibrated element type of a tensor, if it has one."""
+def calibration_of(value: Value) -> GridType | None:
+    """The calibrated or fake-quantized element type of a tensor, if it has one."""
     type = value.type
-    if isinstance(type, TensorType) and isinstance(type.element, CalibratedType):
+    if isinstance(type, TensorType) and isinstance(type.element, GridType):
         return type.element
     return None
 

@@ -9,7 +9,7 @@ from nvdla_ir.arith.fixed_point import fixed_point, round_half_away
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import text_of
-from nvdla_ir.dialects.quant import QuantizedType, UniformType, scales_of
+from nvdla_ir.dialects.quant import QuantizedType, UniformType, scales_of, zero_points_of
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.conversion.alignment import align, suits
@@ -38,6 +38,11 @@ def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyCon
         raise DiagnosticError.at(
             op.location,
             f"the weights of {describe(op)} are not quantized; run 'quantize-weights' first",
+        )
+    if any(zero_points_of(weight_type)):
+        raise DiagnosticError.at(
+            op.location,
+            f"the weights of {describe(op)} have zero points; run 'quantize-weights' first",
         )
     weights = conversion.session.resources.array(constant.value, constant.location)
     integers: NDArray[np.int64] = weights.astype(np.int64)
@@ -173,7 +178,8 @@ def convert_concat(conversion: FunctionConversion, op: nn.ConcatOp) -> None:
     requantized: dict[Value, Value] = {}
     for value in op.inputs:
         if value not in requantized:
-            requantized[value] = _requantized(conversion, value, output, chain)
+            stored, _ = conversion.stored(value, op)
+            requantized[value] = requantized_to(conversion, stored, output, chain)
     new = conversion.builder(chain).create(
         nn.ConcatOp,
         inputs=[requantized[value] for value in op.inputs],
@@ -184,33 +190,41 @@ def convert_concat(conversion: FunctionConversion, op: nn.ConcatOp) -> None:
     conversion.settle(chain, new.output)
 
 
-def _requantized(
-    conversion: FunctionConversion, value: Value, output: UniformType, chain: Chain
+def settle_moved(conversion: FunctionConversion, chain: Chain, moved: Value) -> None:
+    """``moved``, integers that are some of the operand's, as the result of ``chain``. They keep
+    the operand's codes, unless the network has others for the result."""
+    result = chain.last.results[0]
+    if nn.is_fake_quantized(result.type):
+        moved = requantized_to(conversion, moved, output_type(chain.last), chain)
+    conversion.settle(chain, moved)
+
+
+def requantized_to(
+    conversion: FunctionConversion, stored: Value, output: UniformType, chain: Chain
 ) -> Value:
-    """``value`` on the grid of ``output``."""
-    stored, element = conversion.stored(value, chain.root)
-    if element == output:
+    """The int8 tensor ``stored`` in the codes of ``output``."""
+    if nn.tensor_type(stored).element == output:
         return stored
-    pipeline = conversion.pipeline_from_memory(value, chain)
+    pipeline = conversion.pipeline_from(stored, chain)
     diagnostics = conversion.session.diagnostics
     return Epilogue(pipeline, Source([LARGEST_INT8]), chain, output, diagnostics).emit(None)
 
 
 def convert_view(conversion: FunctionConversion, op: nn.ReshapeOp | nn.FlattenOp) -> None:
     """The same stored integers; views of what the host computes stay there."""
-    stored = conversion.find_stored(op.input)
-    if stored is None:
+    if conversion.find_stored(op.input) is None:
         return
+    stored, element = conversion.stored(op.input, op)
     chain = Chain(op, operations=[op])
     fields: dict[str, Any] = {"axis": op.axis} if isinstance(op, nn.FlattenOp) else {}
     new = conversion.builder(chain).create(
         type(op),
         input=stored,
         layers=op.layers,
-        result_types=[nn.tensor_type(op.output).with_element(nn.tensor_type(stored).element)],
+        result_types=[nn.tensor_type(op.output).with_element(element)],
         **fields,
     )
-    conversion.settle(chain, new.output)
+    settle_moved(conversion, chain, new.output)
 
 
 def convert_normalize(conversion: FunctionConversion, op: nn.NormalizeOp) -> None:

@@ -18,6 +18,7 @@ from nvdla_ir.ir.types import F32, I8
 from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Source
 from nvdla_ir.passes.conversion.function import FunctionConversion, name_of, output_type
+from nvdla_ir.passes.conversion.layers import settle_moved
 from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type
 
 RECIPROCAL_ONE = 1 << 16
@@ -32,7 +33,7 @@ class _Windows:
 
 
 def convert_max_pool(conversion: FunctionConversion, op: nn.MaxPoolOp) -> None:
-    """The maximum of stored integers is the stored maximum: the input's scale stays. What
+    """The maximum of stored integers is the stored maximum: the input's codes stay. What
     ``ceil_extension`` adds is padding, which never wins."""
     stored, element = conversion.stored(op.input, op)
     chain = Chain(op, operations=[op])
@@ -45,7 +46,7 @@ def convert_max_pool(conversion: FunctionConversion, op: nn.MaxPoolOp) -> None:
         layers=op.layers,
         result_types=[nn.tensor_type(op.output).with_element(element)],
     )
-    conversion.settle(chain, new.output)
+    settle_moved(conversion, chain, new.output)
 
 
 def convert_average_pool(conversion: FunctionConversion, op: MeanOp) -> None:

@@ -10,7 +10,6 @@ from nvdla_ir.dialects.quant import (
     UniformPerAxisType,
     UniformType,
     full_range,
-    is_calibrated,
     is_quantized,
     per_axis_faults,
     scales_of,
@@ -69,8 +68,8 @@ def test_scales_are_positive_and_finite(scale: float) -> None:
 def test_kinds_and_scales() -> None:
     per_axis = UniformPerAxisType(I8, F32, 1, (0.5, 0.25))
     assert scales_of(uniform_i8(0.5)) == (0.5,) and scales_of(per_axis) == (0.5, 0.25)
-    assert is_quantized(per_axis) and not is_calibrated(per_axis)
-    assert is_calibrated(CalibratedType(F32, -1.0, 1.0)) and not is_quantized(F32)
+    assert is_quantized(per_axis)
+    assert not is_quantized(CalibratedType(F32, -1.0, 1.0)) and not is_quantized(F32)
 
 
 def test_per_axis_types_fit_their_tensors() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.nn import FakeQuantizedType
 from nvdla_ir.dialects.quant import CalibratedType, UniformPerAxisType, UniformType
 from nvdla_ir.ir.attributes import (
     ArrayAttr,
@@ -53,6 +54,7 @@ quantized_types = st.one_of(
             IntegerType(8), F32, 1, tuple(s for s, _ in pairs), tuple(z for _, z in pairs)
         )
     ),
+    st.builds(FakeQuantizedType, float_types, scales, st.integers(-128, 127)),
     st.builds(CalibratedType, float_types, st.floats(-1e6, -1e-6), st.floats(0, 1e6)),
 )
 opaque_types = st.sampled_from(

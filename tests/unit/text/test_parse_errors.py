@@ -146,7 +146,7 @@ CONSTANT = "%x = nn.constant value=dense<1.0> : tensor<2xf32>\n"
         (
             "%x = nn.constant value=dense<1> : tensor<1x1x2x2xi8>\n|nn.relu %x",
             "'nn.relu' has operand 'input' of type 'tensor<1x1x2x2xi8>', but it must be a tensor "
-            "of floats, calibrated floats or quantized integers",
+            "of floats, calibrated or fake-quantized floats, or quantized integers",
         ),
         (
             "%x = nn.constant value=dense<1.0> : tensor<1x1x2x2xf32>\n"

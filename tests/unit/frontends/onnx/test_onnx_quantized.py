@@ -10,7 +10,7 @@ import pytest
 from onnx_models import Imported, messages, model, node, runtime_outputs
 
 from nvdla_ir.dialects import nn
-from nvdla_ir.dialects.quant import CalibratedType, UniformPerAxisType, UniformType
+from nvdla_ir.dialects.quant import UniformPerAxisType, UniformType
 from nvdla_ir.interp.machine import Mode
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.insert_converters import InsertConverters
@@ -137,7 +137,7 @@ def test_integers_are_those_of_the_model(
             continue
         for result in op.results:
             element = nn.tensor_type(result).element
-            assert isinstance(element, CalibratedType), op.name
+            assert isinstance(element, nn.FakeQuantizedType), op.name
             key = {"conv1": "r1", "relu1": "r1", "conv2": "c2", "add": "a"}.get(
                 result.name_hint or "",
                 {"pool": "p", "flat": "f", "fc": "y"}.get(result.name_hint or "", ""),
@@ -279,17 +279,20 @@ def test_bytes_as_input(tmp_path: Path) -> None:
     assert np.allclose(imported.run({"x": x})["y"], expected, rtol=1e-6, atol=1e-6)
 
 
-def test_weights_with_zero_points_become_floats_and_that_is_told(tmp_path: Path) -> None:
+def test_scales_along_another_axis_become_floats_and_that_is_told(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     constants = {
         "w": rng.integers(0, 256, (4, 3, 1, 1)).astype(np.uint8),
-        "s": np.float32(0.1),
-        "z": np.uint8(100),
+        "s": np.array([0.1, 0.2, 0.3], np.float32),
+        "z": np.array([100, 128, 3], np.uint8),
     }
-    nodes = [node("DequantizeLinear", ["w", "s", "z"], ["d"]), node("Conv", ["x", "d"], ["y"])]
+    nodes = [
+        node("DequantizeLinear", ["w", "s", "z"], ["d"], axis=1),
+        node("Conv", ["x", "d"], ["y"]),
+    ]
     proto = model(nodes, {"x": (1, 3, 4, 4)}, constants=constants)
     imported = Imported(proto, tmp_path)
-    assert "'w' have zero points" in imported.diagnostics.diagnostics[0].message
+    assert "'w' are not of 8 bits, or have scales" in imported.diagnostics.diagnostics[0].message
     x = rng.normal(size=(1, 3, 4, 4)).astype(np.float32)
     (expected,) = runtime_outputs(proto, {"x": x})
     assert np.allclose(imported.run({"x": x})["y"], expected, rtol=1e-4, atol=1e-4)
@@ -335,7 +338,7 @@ def test_what_quantization_cannot_be(tmp_path: Path) -> None:
             node("QuantizeLinear", ["x", "s", "z16"], ["q"]),
             node("DequantizeLinear", ["q", "s", "z16"], ["y"]),
         ],
-        "must be positive": [
+        "quantizes with a scale of 0": [
             node("QuantizeLinear", ["x", "zero", "z"], ["q"]),
             node("DequantizeLinear", ["q", "zero", "z"], ["y"]),
         ],
