@@ -13,7 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import TextIO
 
 from nvdla_ir.calibration.table import CalibrationTable, TableFormat, parse_table, write_json
-from nvdla_ir.calibration.tensorrt_names import rename_entries
+from nvdla_ir.calibration.tensorrt_names import lost_diagnostic, rename_entries
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import decode_utf8, read_text, write_atomically
 from nvdla_ir.ir.diagnostics import (
@@ -75,7 +75,9 @@ def convert(text: str, file: str, module: ModuleOp | None = None) -> tuple[str, 
     if module is None:
         return write_json(table), [*table.warnings, *_remarks_on_names(table)]
     collector = DiagnosticCollector()
-    renamed = rename_entries(table, module, collector)
+    renamed, lost = rename_entries(table, module, collector)
+    if lost:
+        collector.emit(lost_diagnostic(lost))
     return write_json(renamed), [*table.warnings, *collector.diagnostics]
 
 

@@ -73,6 +73,7 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
     from nvdla_ir.calibration.measurement import Meter
     from nvdla_ir.calibration.table import write_json
     from nvdla_ir.calibration.tensorrt_cache import write_entries
+    from nvdla_ir.calibration.tensorrt_names import cache_names
 
     from .array_files import check_writable, write_files
 
@@ -107,7 +108,8 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
     contents = {options.output: write_json(table).encode()}
     if options.cache is not None:
         algorithm = _CACHE_ALGORITHMS[options.method]
-        contents[options.cache] = write_entries(table.entries, algorithm).encode()
+        names = cache_names(meter.func)
+        contents[options.cache] = write_entries(table.entries, algorithm, names).encode()
     write_files(contents, stdout)
     return SUCCESS
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from nvdla_ir.arith.float32 import float32
 from nvdla_ir.calibration.entry import INT8_MAXIMUM, CalibrationEntry
@@ -67,13 +67,16 @@ def read_entries(text: str, file: str, diagnostics: DiagnosticCollector) -> list
     return list(entries.values())
 
 
-def write_entries(entries: Iterable[CalibrationEntry], algorithm: str) -> str:
+def write_entries(
+    entries: Iterable[CalibrationEntry], algorithm: str, names: Mapping[str, Sequence[str]]
+) -> str:
     """The entries' scales as the text of a cache; ``algorithm`` is a calibrator's name as TensorRT
-    spells it, such as ``EntropyCalibration2``. Offsets have no place in a cache."""
+    spells it, such as ``EntropyCalibration2``, and ``names`` what TensorRT calls the tensor of an
+    entry. Offsets have no place in a cache."""
     lines = [f"TRT-{WRITTEN_VERSION}-{algorithm}"]
     for entry in entries:
         (bits,) = struct.unpack(">I", struct.pack(">f", entry.scale))
-        lines.append(f"{entry.name}: {bits:x}")
+        lines += [f"{name}: {bits:x}" for name in names.get(entry.name, (entry.name,))]
     return "\n".join(lines) + "\n"
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from nvdla_ir.ir.attribute_kinds import STRINGS
+from nvdla_ir.ir.attributes import ArrayAttr, StringAttr
 from nvdla_ir.ir.definition import Op, optional_attribute
 from nvdla_ir.ir.operation import Operation
 
-BLOB_ATTRIBUTE = "nvdla_ir.blob"
-"""Of an operation that came from Caffe: the blob that it is the last to write, where that is not
-called as the layer is. Calibration caches of TensorRT use blobs' names."""
+TENSORS_ATTRIBUTE = "nvdla_ir.tensors"
+"""Of a layer that was imported: what the network that it comes from calls its result. That may be
+several names (an identity behind it has one of its own), or none (the next layer works in place and
+takes the name). Calibration caches of TensorRT use these names."""
 
 
 class LayerOp(Op):
@@ -28,6 +32,20 @@ def layers_of(*operations: Operation | None) -> tuple[str, ...] | None:
         if isinstance(operation, LayerOp):
             names.update(dict.fromkeys(operation.layers or ()))
     return tuple(names) or None
+
+
+def tensor_names(operation: Operation) -> tuple[str, ...] | None:
+    """What the imported network calls the result; None where nothing says so."""
+    stated = operation.attributes.get(TENSORS_ATTRIBUTE)
+    if not isinstance(stated, ArrayAttr):
+        return None
+    return tuple(name.value for name in stated.elements if isinstance(name, StringAttr))
+
+
+def set_tensor_names(operation: Operation, names: Iterable[str]) -> None:
+    """See ``TENSORS_ATTRIBUTE``; each name once."""
+    stated = tuple(map(StringAttr, dict.fromkeys(names)))
+    operation.attributes[TENSORS_ATTRIBUTE] = ArrayAttr(stated)
 
 
 def describe(operation: Operation) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
-from nvdla_ir.calibration.table import CalibrationTable, TableFormat, read_table
+from nvdla_ir.calibration.table import CalibrationTable, read_table
 from nvdla_ir.calibration.tensorrt_names import rename_entries
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
@@ -45,8 +45,9 @@ class ImportCalibration(Pass):
     ``min`` and ``max``: its scale then covers the larger of the two), else the reals of the codes
     -128 to 127. (quantization.md section 1; ``nvdla_ir/calibration/entry.py``)
 
-    A cache of TensorRT has names of its own for most tensors; they are mapped to the layers, which
-    must therefore still be those of the imported network (quantization.md section 1).
+    A cache of TensorRT, and the JSON made of one, has the names that tensors have in the network
+    that was imported, and others for tensors without; they are mapped to the layers, which must
+    therefore still be those of the import (quantization.md section 1). How is told in a remark.
 
     Importing again replaces the ranges. Tensors that the network itself quantizes keep their codes,
     which is a warning where the table has entries for them.
@@ -64,8 +65,7 @@ class ImportCalibration(Pass):
         table = read_table(self.file)
         for warning in table.warnings:
             session.diagnostics.emit(warning)
-        if table.format is TableFormat.TENSORRT_CACHE:
-            table = rename_entries(table, module, session.diagnostics)
+        table, _ = rename_entries(table, module, session.diagnostics)
         importer = _Import(table, self.file)
         for function in module.body.operations:
             if isinstance(function, FuncOp):

@@ -11,7 +11,7 @@ from attrs import define, field
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
-from nvdla_ir.dialects.layer import BLOB_ATTRIBUTE, LayerOp, layers_of
+from nvdla_ir.dialects.layer import LayerOp, set_tensor_names, tensor_names
 from nvdla_ir.frontends.caffe.context import LayerContext, LayerError, UnsupportedError
 from nvdla_ir.frontends.caffe.handlers import KINDS, LEFT_OUT, SILENCE, LayerKind
 from nvdla_ir.frontends.caffe.inputs import DATA_TYPES, InputTensor, image_tops, input_tensors
@@ -245,21 +245,18 @@ class _Assembly:
                 # Nothing was computed: the tensor's own layer stays the last of the names.
                 if isinstance(definer, LayerOp) and definer.layers is not None:
                     definer.layers = (layer.name, *definer.layers)
-                if isinstance(definer, LayerOp) and top not in layer.bottoms:
-                    continue
             elif value not in inputs:
                 value.name_hint = _hint(top)
             if isinstance(definer, LayerOp):
                 self._tell_blob(definer, top)
 
     def _tell_blob(self, op: LayerOp, top: str) -> None:
-        names = layers_of(op) or ()
+        """``op`` is now the last to write the blob ``top``."""
         previous = self.blobs.get(top)
         writer = None if previous is None else previous.defining_operation
-        if writer is not None and writer is not op:
-            writer.attributes.pop(BLOB_ATTRIBUTE, None)
-        if not names or names[-1] != top:
-            op.attributes[BLOB_ATTRIBUTE] = StringAttr(top)
+        if isinstance(writer, LayerOp) and writer is not op:
+            set_tensor_names(writer, [n for n in tensor_names(writer) or () if n != top])
+        set_tensor_names(op, [*(tensor_names(op) or ()), top])
 
     def _unique(self, layer: Layer) -> str:
         """The layer's name, with a number where another layer has it already."""

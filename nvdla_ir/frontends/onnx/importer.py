@@ -11,6 +11,7 @@ from attrs import define, field
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
+from nvdla_ir.dialects.layer import LayerOp, set_tensor_names, tensor_names
 from nvdla_ir.frontends.onnx.calibrating import settle_types
 from nvdla_ir.frontends.onnx.faults import Faults, UnsupportedError
 from nvdla_ir.frontends.onnx.folding import FLOAT_TYPES, FOLDERS, fold
@@ -73,9 +74,10 @@ def import_onnx(
 
     Operator sets from 7 on are read. Inputs and outputs have the names that they have in the
     model; each layer is named after its node, or after the node's output where the node has no
-    name. Weights are added to ``resources``. ``shapes`` gives inputs their shape by name, where the
-    model leaves it open. What is changed on the way (floats of other widths, repeated names) is
-    told to ``diagnostics``.
+    name, and keeps the names that the model has for its result (``TENSORS_ATTRIBUTE``). Weights are
+    added to ``resources``. ``shapes`` gives inputs their shape by name, where the model leaves it
+    open. What is changed on the way (floats of other widths, repeated names) is told to
+    ``diagnostics``.
 
     A quantized model's activations get the fake-quantized type of exactly their scale and zero
     point (uint8 as int8, 128 lower), its weights stay the integers that they are.
@@ -192,6 +194,7 @@ class _Import:
                 continue
             if index < len(results):
                 self.assembly.tensors[name] = results[index]
+                _tell_name(node, name, results[index])
             elif any(name in reader.inputs for reader in self.order) or any(
                 port.name == name for port in self.model.outputs
             ):
@@ -283,6 +286,17 @@ def _common_codes(node: Node, tensors: Sequence[Tensor | None]) -> Codes | None:
     if any((other.scale, other.zero_point) != (first.scale, first.zero_point) for other in codes):
         return None
     return first
+
+
+def _tell_name(node: Node, name: str, tensor: Tensor) -> None:
+    """Note that the model calls ``tensor`` so, where a layer computes it. The tensors between the
+    halves of a quantization are no further ones."""
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        return
+    if isinstance(tensor, Activation | Codes):
+        op = tensor.value.defining_operation
+        if isinstance(op, LayerOp):
+            set_tensor_names(op, [*(tensor_names(op) or ()), name])
 
 
 def _named(names: Sequence[str]) -> list[dict[str, StringAttr]] | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nvdla_ir.calibration.entry import CalibrationEntry
-from nvdla_ir.calibration.table import CalibrationTable, read_table
-from nvdla_ir.calibration.tensorrt_names import rename_entries
+from nvdla_ir.calibration.table import CalibrationTable, TableFormat, read_table
+from nvdla_ir.calibration.tensorrt_names import cache_names, rename_entries
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.layer import BLOB_ATTRIBUTE
+from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.frontends.caffe import import_caffe
-from nvdla_ir.ir.diagnostics import DiagnosticCollector
+from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.resources import ResourceStore
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -106,68 +107,163 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> ModuleOp:
     )
 
 
-def table_of(*names: str) -> CalibrationTable:
-    return CalibrationTable(
-        tuple(CalibrationEntry.from_scale(name, 0.5 + i) for i, name in enumerate(names))
-    )
+def function(module: ModuleOp) -> FuncOp:
+    func = module.body.first_op
+    assert isinstance(func, FuncOp)
+    return func
 
 
-def renamed(module: ModuleOp, *names: str) -> tuple[dict[str, int], list[str]]:
-    """Which entry each new name has, and the warnings."""
+def table_of(*names: str, format: TableFormat = TableFormat.TENSORRT_CACHE) -> CalibrationTable:
+    entries = (CalibrationEntry.from_scale(name, 0.5 + i) for i, name in enumerate(names))
+    return CalibrationTable(tuple(entries), format)
+
+
+def renamed(
+    module: ModuleOp, *names: str, format: TableFormat = TableFormat.TENSORRT_CACHE
+) -> tuple[dict[str, int], list[str], list[str]]:
+    """Which entry each new name has, what is said, and the names that belong to nothing."""
     diagnostics = DiagnosticCollector()
-    table = rename_entries(table_of(*names), module, diagnostics)
+    table, lost = rename_entries(table_of(*names, format=format), module, diagnostics)
     numbers = {name: round(entry.scale - 0.5) for name, entry in table.items()}
-    return numbers, [d.message for d in diagnostics.diagnostics]
+    return numbers, [d.message for d in diagnostics.diagnostics], [entry.name for entry in lost]
 
 
-@pytest.mark.parametrize("with_blobs", [True, False])
-def test_the_vendors_cache_gives_the_vendors_table(network: ModuleOp, with_blobs: bool) -> None:
+def faults_of(module: ModuleOp, *names: str) -> list[str]:
+    with pytest.raises(DiagnosticError) as caught:
+        renamed(module, *names)
+    return [diagnostic.message for diagnostic in caught.value.diagnostics]
+
+
+def test_the_vendors_cache_gives_the_vendors_table(network: ModuleOp) -> None:
     if not SHARED.is_dir():
         pytest.skip("the vendor's calibration tables are not here")
-    module = network
-    attributes = [
-        (op, op.attributes[BLOB_ATTRIBUTE])
-        for op in module.walk()
-        if BLOB_ATTRIBUTE in op.attributes
-    ]
-    assert len(attributes) == 69
-    if not with_blobs:
-        for op, _ in attributes:
-            del op.attributes[BLOB_ATTRIBUTE]
     diagnostics = DiagnosticCollector()
-    try:
-        table = rename_entries(read_table(SHARED / "resnet50.txt"), module, diagnostics)
-    finally:
-        for op, attribute in attributes:
-            op.attributes[BLOB_ATTRIBUTE] = attribute
+    table, lost = rename_entries(read_table(SHARED / "resnet50.txt"), network, diagnostics)
     wanted = read_table(SHARED / "resnet50.json")
-    assert diagnostics.diagnostics == []
-    assert len(table) == 229
+    assert not lost
+    assert [d.message for d in diagnostics.diagnostics] == [
+        "of 229 entries of the calibration table, 74 by tensor name, 0 by layer name, 155 by "
+        "position belong to the network"
+    ]
     assert [(e.name, e.scale, e.offset) for e in table.entries] == [
         (e.name, e.scale, e.offset) for e in wanted.entries
     ]
 
 
-def test_what_cannot_be_mapped_is_listed(network: ModuleOp) -> None:
-    names, warnings = renamed(
+def test_written_caches_have_the_names_of_the_vendors(network: ModuleOp) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the vendor's calibration tables are not here")
+    written = [name for names in cache_names(function(network)).values() for name in names]
+    assert written == list(read_table(SHARED / "resnet50.txt"))
+
+
+def test_the_vendors_table_stays_as_it_is(network: ModuleOp) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the vendor's calibration tables are not here")
+    wanted = read_table(SHARED / "resnet50.json")
+    diagnostics = DiagnosticCollector()
+    table, lost = rename_entries(wanted, network, diagnostics)
+    assert (table, lost, diagnostics.diagnostics) == (wanted, [], [])
+
+
+def test_numbers_that_do_not_fit_are_errors(network: ModuleOp) -> None:
+    faults = faults_of(
         network,
         "data",
         "(Unnamed Layer* 0) [Convolution]_output",
-        "conv1",
         "(Unnamed Layer* 1) [Pooling]_output",
+        "(Unnamed Layer* 4) [Pooling]_output",
         "(Unnamed Layer* 4000) [Scale]_output",
         f"(Unnamed Layer* {'9' * 5000}) [Scale]_output",
-        "elsewhere",
     )
-    assert {"data": 0, "conv1": 1, "conv1_relu": 2}.items() <= names.items()
-    assert len(warnings) == 1
-    assert warnings[0].startswith("4 entries of the cache belong to no layer of the network: ")
-    assert "'(Unnamed Layer* 1) [Pooling]_output'" in warnings[0]
-    assert "'elsewhere'" in warnings[0]
+    assert [fault.partition(": ")[2].partition(";")[0] for fault in faults[:3]] == [
+        "that is 'bn_conv1' (nn.batch_norm)",
+        "that is 'pool1', whose tensor has the name 'pool1'",
+        "the network has only 228",
+    ]
+    assert len(faults) == 4
 
 
-def test_a_table_that_has_the_layers_names_stays_as_it_is(network: ModuleOp) -> None:
+def test_two_entries_of_one_tensor_are_an_error(network: ModuleOp) -> None:
+    # Of the blob that two layers write, and of the layer that is the last of these.
+    (fault,) = faults_of(network, "conv1", "conv1_relu")
+    assert fault == (
+        "'conv1_relu' (scale 1.5) and 'conv1' both seem to be the tensor 'conv1_relu': keep the "
+        "one that is"
+    )
+
+
+def test_tensors_that_tensorrt_adds_are_no_layers(network: ModuleOp) -> None:
+    names = ("data", "(Unnamed Layer* 1) [Constant]_output", "elsewhere")
+    numbers, _, lost = renamed(network, *names)
+    assert numbers == {name: i for i, name in enumerate(names)}
+    assert lost == list(names[1:])
+
+
+@pytest.mark.parametrize("format", TableFormat)
+def test_a_table_that_has_the_layers_names_stays_as_it_is(
+    network: ModuleOp, format: TableFormat
+) -> None:
     layers = [op.layers[-1] for op in network.walk() if getattr(op, "layers", None)]
-    names, warnings = renamed(network, "data", *layers)
-    assert names == {name: i for i, name in enumerate(["data", *layers])}
-    assert warnings == []
+    numbers, said, lost = renamed(network, "data", *layers, format=format)
+    assert numbers == {name: i for i, name in enumerate(["data", *layers])}
+    assert lost == []
+    # The input's name is a tensor's, too.
+    assert said == [
+        "of 229 entries of the calibration table, 0 by tensor name, 229 by layer name, 0 by "
+        "position belong to the network"
+    ] * (format is TableFormat.TENSORRT_CACHE)
+
+
+# -------------------------------------------------------------- ONNX
+
+# An Identity in the end; 'b' is a node and another node's output.
+GRAPH = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,2,4,4] x) => (float[1,2,4,4] y, float[1,4,4,4] z)
+<float[2,2,1,1] w = {1,0,0,1}> {
+    [b] a_out = Conv(x, w)
+    [r] b = Relu(a_out)
+    [cat] z = Concat<axis=1>(x, b)
+    [i] y = Identity(b)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def onnx_network(tmp_path_factory: pytest.TempPathFactory) -> ModuleOp:
+    onnx: Any = pytest.importorskip("onnx")
+    file = tmp_path_factory.mktemp("onnx") / "g.onnx"
+    onnx.save(onnx.parser.parse_model(GRAPH), file)
+    from nvdla_ir.frontends.onnx import import_onnx
+
+    return import_onnx(file, ResourceStore(), shapes={}, diagnostics=DiagnosticCollector())
+
+
+@pytest.mark.parametrize("format", TableFormat)
+def test_names_of_onnx_tensors_are_matched_in_any_order(
+    onnx_network: ModuleOp, format: TableFormat
+) -> None:
+    names = ("b", "(Unnamed Layer* 1) [Activation]_output", "z", "a_out", "x")
+    numbers, (summary,), lost = renamed(onnx_network, *names, format=format)
+    assert numbers == {"r": 0, names[1]: 1, "cat": 2, "b": 3, "x": 4}
+    assert lost == [names[1]]
+    assert "4 by tensor name, 0 by layer name, 0 by position" in summary
+
+
+def test_a_json_table_by_layers_is_read_so(onnx_network: ModuleOp) -> None:
+    names = ("x", "b", "r", "cat")
+    numbers, said, lost = renamed(onnx_network, *names, format=TableFormat.NVDLA_JSON)
+    assert (numbers, said, lost) == ({name: i for i, name in enumerate(names)}, [], [])
+
+
+def test_a_tensor_may_have_two_names(onnx_network: ModuleOp) -> None:
+    assert cache_names(function(onnx_network)) == {
+        "x": ("x",),
+        "b": ("a_out",),
+        "r": ("b", "y"),
+        "cat": ("z",),
+    }
+    # Their entries must agree.
+    (fault,) = faults_of(onnx_network, "x", "a_out", "b", "y", "z")
+    assert "'y' (scale 3.5) and 'b' both seem to be the tensor 'r'" in fault

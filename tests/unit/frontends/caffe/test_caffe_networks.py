@@ -20,6 +20,7 @@ from caffe_networks import (
 )
 
 from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.layer import tensor_names
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import FileLineCol
 
@@ -63,9 +64,9 @@ def test_names_and_places(tmp_path: Path) -> None:
     assert names_of(func) == (["data"], ["prob"])
     conv_op = next(op for op in imported.module.walk() if op.name == "nn.conv")
     assert conv_op.location.file_position() == FileLineCol(str(tmp_path / "net.prototxt"), 15, 1)
-    assert "nvdla_ir.blob" not in conv_op.attributes
     relu = next(op for op in imported.module.walk() if op.name == "nn.relu")
-    assert str(relu.attributes["nvdla_ir.blob"]) == '"conv"'
+    assert tensor_names(conv_op) == ()
+    assert tensor_names(relu) == ("conv",)
 
 
 def test_layers_that_do_nothing_leave_their_names(tmp_path: Path) -> None:
