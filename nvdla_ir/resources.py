@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nvdla_ir.files import is_directory
 from nvdla_ir.ir.attributes import (
     ArrayAttr,
     Attribute,
@@ -77,6 +78,7 @@ class ResourceStore:
         self._arrays: dict[str, NDArray[Any]] = {}
         # The module that refers to the file, until it is opened.
         self._waiting: Operation | None = None
+        self._sources: dict[Path, None] = {}
 
     @property
     def keys(self) -> list[str]:
@@ -88,6 +90,17 @@ class ResourceStore:
         """The weights file."""
         return self._file
 
+    @property
+    def sources(self) -> list[Path]:
+        """The files that tensors came from, or will when they are asked for: the weights file, a
+        trace's or a model's data files. An output must not replace them."""
+        own = [] if self._file is None else [self._file]
+        return [*own, *self._sources]
+
+    def add_source(self, file: Path) -> None:
+        """Tell of a file that tensors were read from."""
+        self._sources[file] = None
+
     def attach(self, file: Path, location: Location = UNKNOWN) -> None:
         """Make the tensors of a safetensors file known.
 
@@ -95,7 +108,7 @@ class ResourceStore:
         """
         from safetensors import SafetensorError, safe_open
 
-        if file.is_dir():
+        if is_directory(file):
             raise DiagnosticError.at(location, f"weights file '{file}' is a directory")
         try:
             self._opened = safe_open(file, framework="numpy")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from nvdla_ir.files import is_directory
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.source_lines import SourceLines
 
@@ -77,12 +78,14 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
 
     from .array_files import check_writable, write_files
 
-    outputs = [file for file in (options.output, options.cache) if file is not None]
-    for file in (*outputs, options.state_file or STANDARD_STREAM):
-        check_writable(file)
+    written = (options.output, options.cache, options.state_file)
+    outputs = [file for file in written if file is not None]
+    check_writable(outputs)
     source = _source(options, stdin, printer)
     meter = Meter.open(source)
     data = data_set(options, input_shapes(meter.func))
+    kept = [*meter.sources, *data.files]
+    check_writable(outputs, kept)
     job = Job(
         source,
         meter,
@@ -110,7 +113,7 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
         algorithm = _CACHE_ALGORITHMS[options.method]
         names = cache_names(meter.func)
         contents[options.cache] = write_entries(table.entries, algorithm, names).encode()
-    write_files(contents, stdout)
+    write_files(contents, stdout, kept)
     return SUCCESS
 
 
@@ -146,7 +149,7 @@ def data_set(options: Options, inputs: Sequence[InputShape]) -> DataSet:
     preparation = Preparation(
         options.mean, options.scale, options.layout, options.channels, options.resize
     )
-    if Path(options.data).is_dir():
+    if is_directory(options.data):
         return ImageFolder(Path(options.data), inputs, preparation)
     return ArrayImages(options.data, inputs, preparation)
 

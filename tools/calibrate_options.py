@@ -7,7 +7,7 @@ import os
 
 from attrs import frozen
 
-from .command_line import Arguments, Flag, UsageError
+from .command_line import Arguments, Flag, UsageError, check_distinct
 
 NAME = "nvdla-calibrate"
 USAGE = f"{NAME} MODEL.ir --data IMAGES -o CALIB.json   or   {NAME} --evaluate MODEL.ir --data …"
@@ -180,8 +180,8 @@ def checked_options(arguments: Arguments) -> Options:
     if output is None:
         raise UsageError("'-o' must say where the table goes; '-' is standard output")
     cache = arguments.value("cache")
-    if cache == output:
-        raise UsageError(f"'{output}' would be written twice")
+    written = (output, cache, arguments.value("resume"))
+    check_distinct((file, None) for file in written if file is not None)
     method = arguments.value("method") or METHOD_NAMES[0]
     engine = arguments.value("engine") or ENGINES[0]
     if arguments.has("percentile") and method != "percentile":

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from attrs import define, field, frozen
 
-from nvdla_ir.files import decode_utf8, read_text
+from nvdla_ir.files import decode_utf8, place_of, read_text
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError, Severity, render
 from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
@@ -253,6 +253,23 @@ def read_input(path: str, stdin: TextIO) -> tuple[str, str]:
     if binary is None:
         return STANDARD_INPUT_NAME, stdin.read()
     return STANDARD_INPUT_NAME, decode_utf8(binary.read(), STANDARD_INPUT_NAME)
+
+
+def check_distinct(outputs: Iterable[tuple[str, str | None]]) -> None:
+    """See that nothing is written twice.
+
+    outputs: files, by any of the names that they have, and the keys of those that are archives,
+             else None
+
+    Raises: UsageError
+    """
+    keys: dict[str, set[str | None]] = {}
+    for file, key in outputs:
+        place = file if file == STANDARD_STREAM else place_of(file)
+        known = keys.setdefault(place, set())
+        if known and (None in known or key is None or key in known):
+            raise UsageError(f"'{file}{f':{key}' if key else ''}' would be written twice")
+        known.add(key)
 
 
 def write_output(text: str, stdout: TextIO) -> None:

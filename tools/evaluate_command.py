@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from attrs import frozen
 
+from nvdla_ir.files import is_regular_file
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 
@@ -21,6 +22,7 @@ from .command_line import (
     Arguments,
     DiagnosticPrinter,
     UsageError,
+    check_distinct,
     read_input,
     write_output,
 )
@@ -58,6 +60,10 @@ class EvaluateOptions:
     batch: int | None
     sensitivity_images: int
 
+    @property
+    def outputs(self) -> list[str]:
+        return [file for file in (self.json, self.report) if file is not None]
+
 
 def evaluate(
     arguments: Arguments, stdin: TextIO, stdout: TextIO, printer: DiagnosticPrinter
@@ -71,14 +77,12 @@ def evaluate(
     options = evaluate_options(arguments)
     from .array_files import check_writable, write_files
 
-    for file in (options.json, options.report):
-        if file is not None:
-            check_writable(file)
+    check_writable(options.outputs)
     if options.report is not None:
         from .html_report import require_matplotlib
 
         require_matplotlib()  # before the work, not after it
-    result = _evaluate(options, stdin, printer)
+    result, kept = _evaluate(options, stdin, printer)
     contents: dict[str, bytes] = {}
     if options.json is not None:
         text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
@@ -87,7 +91,7 @@ def evaluate(
         from .html_report import html_report
 
         contents[options.report] = html_report(result).encode()
-    write_files(contents, stdout)
+    write_files(contents, stdout, kept)
     if STANDARD_STREAM not in contents:
         write_output(tables_of(result, stdout), stdout)
     return SUCCESS
@@ -114,8 +118,7 @@ def evaluate_options(arguments: Arguments) -> EvaluateOptions:
     if files.count(STANDARD_STREAM) > 1:
         raise UsageError("standard input can be read once only")
     json_file, report = arguments.value("json"), arguments.value("report")
-    if json_file is not None and json_file == report:
-        raise UsageError(f"'{report}' would be written twice")
+    check_distinct((file, None) for file in (json_file, report) if file is not None)
     limit = arguments.count("sensitivity-images")
     return EvaluateOptions(
         arguments.positionals[0],
@@ -132,19 +135,24 @@ def evaluate_options(arguments: Arguments) -> EvaluateOptions:
 
 
 def _named(text: str) -> tuple[str, str]:
+    from nvdla_ir.arrays import split_key
+
     name, equals, file = text.partition("=")
     # A file may have an equals sign in its path, a name has no slash.
-    return (name, file) if equals and "/" not in name and not Path(text).exists() else ("", text)
+    named = bool(equals) and "/" not in name and not is_regular_file(split_key(text)[0])
+    return (name, file) if named else ("", text)
 
 
 def _evaluate(
     options: EvaluateOptions, stdin: TextIO, printer: DiagnosticPrinter
-) -> EvaluationResult:
+) -> tuple[EvaluationResult, list[Path]]:
+    """The result, and the files that it was read from without anybody naming them."""
     from nvdla_ir.evaluation.batches import batch_of, image_count, machine_inputs, split
     from nvdla_ir.evaluation.evaluation import Evaluation, Evaluator
     from nvdla_ir.evaluation.results import result_of
     from nvdla_ir.interp.machine import Mode
 
+    from .array_files import check_writable
     from .evaluate_jobs import NetworkSource, evaluations
     from .image_runs import ImageProgress
 
@@ -154,7 +162,8 @@ def _evaluate(
     source = NetworkSource(text, file, directory, options.calibration, options.granularity)
     network, remarks = source.open()
     printer.show(remarks)
-    func = network.reals.func
+    func, kept = network.reals.func, network.reals.resources.sources
+    check_writable(options.outputs, kept)
     inputs = _read_inputs(func, options, stdin)
     machine_inputs(func, Mode.FLOAT, inputs)  # all faults of the data, before the work
     images = image_count(func, inputs)
@@ -178,12 +187,13 @@ def _evaluate(
             source, network, parts, measured, options.jobs, progress.advance
         ):
             found.merge(evaluation)
-    return result_of(
+    result = result_of(
         found,
         network=options.model,
         calibration=options.calibration,
         granularity=options.granularity,
     )
+    return result, kept
 
 
 # -------------------------------------------------------------- data

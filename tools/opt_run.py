@@ -227,7 +227,7 @@ class _Job:
             pipeline.run(loaded.module, session, self._instrumentation())
         except DiagnosticError as error:
             if reproducer_file is not None and reproducer is not None:
-                write_together({reproducer_file: reproducer})
+                write_together({reproducer_file: reproducer}, loaded.resources.sources)
                 diagnostics.emit(
                     Diagnostic.remark(
                         error.diagnostics[0].location,
@@ -290,8 +290,12 @@ class _Job:
     def _write(self, modules: Sequence[LoadedModule]) -> None:
         options, output = self.options, self.options.output
         if not options.split and output != STANDARD_STREAM:
+            source = None if options.input == STANDARD_STREAM else options.input
             for loaded in modules:
-                write_module(output, loaded.module, loaded.resources, options.print_options)
+                remarks = write_module(
+                    output, loaded.module, loaded.resources, options.print_options, source
+                )
+                self.printer.show(remarks)
             return
         # The parts of a split input could not share one weights file: their keys may be equal.
         to_stdout = output == STANDARD_STREAM
@@ -316,7 +320,9 @@ class _Job:
         if to_stdout:
             write_output(text, self.stdout)
         else:
-            write_together({output: text})
+            write_together(
+                {output: text}, [file for loaded in modules for file in loaded.resources.sources]
+            )
 
     def _tell_hidden(self, loaded: LoadedModule) -> None:
         """Say on a terminal that resources are not shown."""

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.files import decode_utf8, read_bytes
+from nvdla_ir.files import decode_utf8, is_directory, read_bytes
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector
 from nvdla_ir.resources import ResourceStore
 
@@ -111,7 +111,7 @@ def trace_source(path: str, target: str | None) -> TraceSource:
 def is_trace(path: str) -> bool:
     """Whether the command line means a trace."""
     return path != STANDARD_STREAM and (
-        path.endswith(TRACE_SUFFIXES) or (Path(path).is_dir() and _holds_trace(Path(path)))
+        path.endswith(TRACE_SUFFIXES) or (is_directory(path) and _holds_trace(Path(path)))
     )
 
 

@@ -130,11 +130,11 @@ def _execute(
     }
     for item in options.outputs:
         _check_name(func, "output", item.name, list(results))
-    for file in (
-        *(item.file for item in (*options.outputs, *options.dumps)),
-        options.trace_registers or STANDARD_STREAM,
-    ):
-        check_writable(file)
+    outputs = [item.file for item in (*options.outputs, *options.dumps)]
+    if options.trace_registers is not None:
+        outputs.append(options.trace_registers)
+    kept = program.machine.resources.sources
+    check_writable(outputs, kept)
     inputs = _read_inputs(program, options, stdin)
     images = image_count(func, inputs)
     labels = _read_labels(options, images, stdin)
@@ -143,16 +143,16 @@ def _execute(
         stored = run_images(program, inputs, options.jobs, progress)
     if reporter is not None:
         printer.show(reporter.remarks)
-    outputs = {
+    arrays = {
         name: output_array(array, results[name], program.mode) for name, array in stored.items()
     }
     report = ""
     if labels is not None:
-        report = _accuracy(next(iter(outputs.values())), labels, stdout)
+        report = _accuracy(next(iter(arrays.values())), labels, stdout)
     elif not options.outputs:
-        report = "".join(_summary(name, array) for name, array in outputs.items())
+        report = "".join(_summary(name, array) for name, array in arrays.items())
     contents = encoded(
-        (item.file, item.name, outputs[item.name]) for item in options.outputs if not item.raw
+        (item.file, item.name, arrays[item.name]) for item in options.outputs if not item.raw
     )
     contents |= {
         item.file: bytes_of_array(stored[item.name]) for item in options.outputs if item.raw
@@ -162,7 +162,7 @@ def _execute(
         contents |= reporter.files(options)
         report += reporter.summary + reporter.tables(options, stdout)
         failed = reporter.failed > 0
-    write_files(contents, stdout)
+    write_files(contents, stdout, kept)
     write_output(report, stdout)
     return INPUT_AT_FAULT if failed else SUCCESS
 

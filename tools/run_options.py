@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import frozen
 
-from .command_line import STANDARD_STREAM, Arguments, Flag, UsageError
+from .command_line import STANDARD_STREAM, Arguments, Flag, UsageError, check_distinct
 
 NAME = "nvdla-run"
 USAGE = f"{NAME} PROGRAM [--input NAME=FILE …] [--output NAME=FILE …]"
@@ -212,15 +214,23 @@ def _check_files(options: Options) -> None:
     ]
     if read.count(STANDARD_STREAM) > 1:
         raise UsageError("standard input can be read once only")
-    # Arrays share an archive; nothing else is written twice.
-    written = [(o.file, not o.raw and o.file.endswith(".npz")) for o in options.outputs]
-    written += [(item.file, False) for item in options.dumps]
+    check_distinct(_written(options))
+
+
+def _written(options: Options) -> Iterator[tuple[str, str | None]]:
+    """Each file and, as arrays share an archive, the key in it."""
+    for output in options.outputs:
+        file, separator, key = output.file.rpartition(".npz:")
+        if output.raw or not (separator or output.file.endswith(".npz")):
+            yield output.file, None
+        elif separator:
+            yield f"{file}.npz", key
+        else:
+            yield output.file, output.name
+    for dump in options.dumps:
+        yield dump.file, None
     if options.trace_registers is not None:
-        written.append((options.trace_registers, False))
-    files = [file for file, _ in written]
-    for file, shared in written:
-        if files.count(file) > 1 and not shared:
-            raise UsageError(f"'{file}' would be written twice")
+        yield options.trace_registers, None
 
 
 def _named_files(arguments: Arguments, kind: str) -> tuple[NamedFile, ...]:

@@ -217,7 +217,7 @@ def _write_ir(opened: OpenedProgram, arguments: Arguments, streams: _Streams) ->
     if output == STANDARD_STREAM:
         write_output(text_with_resources(opened.module, opened.resources, options), streams.stdout)
     else:
-        write_module(output, opened.module, opened.resources, options)
+        streams.printer.show(write_module(output, opened.module, opened.resources, options))
 
 
 def _calibration(path: str, arguments: Arguments, streams: _Streams) -> None:
@@ -242,6 +242,7 @@ def _calibration(path: str, arguments: Arguments, streams: _Streams) -> None:
 def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     from nvdla_ir.backends.trace import export_trace
 
+    from .array_files import split_key
     from .loaded_program import Program
     from .trace_inputs import trace_inputs
 
@@ -256,7 +257,10 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     name = Path(directory).resolve().name
     files = export_trace(module, program.machine.resources, inputs, name)
     _make_directory(Path(directory))
-    write_together({Path(directory, file): data for file, data in files.items()})
+    # Nobody has named the files of the trace, so they replace nothing that was read.
+    given = [text.partition("=")[2] for text in arguments.values("input")]
+    kept = [path, *(split_key(file)[0] for file in given), *program.machine.resources.sources]
+    write_together({Path(directory, file): data for file, data in files.items()}, kept)
 
 
 def _text_source(path: str, streams: _Streams) -> TextSource:

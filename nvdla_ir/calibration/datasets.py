@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,6 +69,11 @@ class DataSet(Protocol):
 
     @property
     def count(self) -> int: ...
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that were found, not named: no output may replace them."""
+        ...
 
     def name(self, index: int) -> str:
         """What to call an image in messages."""

@@ -80,6 +80,10 @@ class ImageFolder:
     def count(self) -> int:
         return len(self._files)
 
+    @property
+    def files(self) -> Sequence[Path]:
+        return self._files
+
     def name(self, index: int) -> str:
         return f"'{self._files[index]}'"
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
@@ -145,6 +146,11 @@ class Meter:
     def fixed_batch(self) -> int | None:
         """How many images the function takes, where it takes no other number; else None."""
         return None if self._machine.takes_any_batch(self.func) else self.group_size
+
+    @property
+    def sources(self) -> list[Path]:
+        """The files with the network's tensors."""
+        return self._machine.resources.sources
 
     @property
     def names(self) -> list[str]:

@@ -192,12 +192,19 @@ def load_configuration(name_or_path: str | Path) -> HardwareConfiguration:
     if name in _SHIPPED:
         return _load_shipped(name)
     path = Path(name_or_path)
-    if path.suffix != ".toml" and not path.is_file():
+    if path.suffix != ".toml" and not _is_file(path):
         raise ConfigurationError(
             f"unknown hardware configuration {name!r}{nearest(name, _SHIPPED)} "
             f"(known: {', '.join(_SHIPPED)}; or give a path to a .toml file)"
         )
     return _load_file(path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have, or a folder that is closed
+        return False
 
 
 @cache

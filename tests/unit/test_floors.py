@@ -23,12 +23,16 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOORS: dict[str, float] = {
     # A single constant: everyone may use it.
     "version": -1,
+    # Signals, of no kind of data: everyone may use it.
+    "interruption": -1,
     "arith": 0,
     "hw": 0,
     "ir": 1,
     # Files and their failures as diagnostics: everyone above ir may use them.
     "files": 1.5,
     "source_lines": 1.5,
+    # Arrays in files, for data sets and tools.
+    "arrays": 2,
     "text": 2,
     # Tensors in files, for dialects and those above.
     "resources": 2.5,
@@ -62,8 +66,9 @@ NAMES = {
 """Packages of which the first may name the second in a string, though it may not import it."""
 
 LIBRARIES = {
-    "attrs": set(FLOORS) - {"version"},
-    "numpy": set(FLOORS) - {"version", "ir", "files", "source_lines", "text", "testing"},
+    "attrs": set(FLOORS) - {"version", "interruption"},
+    "numpy": set(FLOORS)
+    - {"version", "interruption", "ir", "files", "source_lines", "text", "testing"},
     "lark": {"text"},
     "safetensors": {"resources", "calibration", "frontends", "tools"},
     "rich": {"tools"},

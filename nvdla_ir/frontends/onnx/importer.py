@@ -89,6 +89,9 @@ def import_onnx(
     model, proto = read_model(path, diagnostics)
     order = in_order(model)
     extents = input_shapes(model, shapes, diagnostics)
+    for tensor in model.tensors.values():
+        if tensor.external_file:
+            resources.add_source(path.parent / tensor.external_file)
     return _Import(model, proto, order, extents, resources, diagnostics).module()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
+from nvdla_ir.files import is_regular_file
 from nvdla_ir.frontends.onnx.wire import Span
 
 if TYPE_CHECKING:
@@ -174,6 +175,6 @@ class StoredTensor:
                 f"{wanted}"
             )
         file = self.folder / path
-        if not file.is_file():
+        if not is_regular_file(file):
             raise TensorError(f"has its elements in '{file}', which does not exist")
         return file, offset

@@ -48,14 +48,17 @@ _MEMORIES = {"pri_mem": PRIMARY, "sec_mem": SECONDARY, "1": PRIMARY}
 _MAXIMUM_REGION_BYTES = 1 << 30
 
 
-def read_cfg(path: Path, configuration: HardwareConfiguration) -> Trace:
-    """What the trace ``path`` does.
+def read_cfg(
+    path: Path, configuration: HardwareConfiguration, note: Callable[[Path], None]
+) -> Trace:
+    """What the trace ``path`` does. ``note`` is told the data files that are read.
 
     Raises: DiagnosticError with all faults of the file and of its data files (the first 20).
     """
     faults = Faults()
     commands = lex(read_text(path), str(path), faults)
-    reader = _Reader(path, register_map(configuration.register_map), configuration, faults)
+    registers = register_map(configuration.register_map)
+    reader = _Reader(path, registers, configuration, faults, note)
     for command in commands:
         reader.read(command)
     reader.check_events()
@@ -69,6 +72,7 @@ class _Reader:
     registers: RegisterMap
     configuration: HardwareConfiguration
     faults: Faults
+    note: Callable[[Path], None]
     trace: Trace = field(factory=Trace)
     _memory: InitialMemory = field(init=False)
     _names: dict[str, tuple[Block, Register]] = field(
@@ -253,6 +257,7 @@ class _Reader:
         runs = self._files.get(argument.string)
         if runs is None:
             path = data_file(self.path.parent, argument.string, location)
+            self.note(path)
             runs = read_packets(path, self.faults)
             self._described += sum(run.data.size for run in runs)
             if self._described > MAXIMUM_DATA_BYTES:

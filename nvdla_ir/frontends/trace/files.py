@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nvdla_ir.files import is_directory
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN, Location
 
@@ -15,7 +16,7 @@ def trace_file(path: Path) -> Path:
 
     Raises: DiagnosticError where there is none or there are several, and for other names.
     """
-    if path.is_dir():
+    if is_directory(path):
         try:
             found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
         except OSError as error:

@@ -38,10 +38,11 @@ def import_trace(path: Path, target: str, resources: ResourceStore) -> ModuleOp:
     except ConfigurationError as error:
         raise DiagnosticError.at(UNKNOWN, str(error)) from error
     file = trace_file(path)
+    resources.add_source(file)
     if file.suffix == ".cfg":
-        steps = schedule(read_cfg(file, configuration), configuration)
+        steps = schedule(read_cfg(file, configuration, resources.add_source), configuration)
     else:
-        steps = read_txn(file, configuration)
+        steps = read_txn(file, configuration, resources.add_source)
     body = Block()
     builder = Builder(InsertionPoint.at_end(body), FileLineCol(str(file), 1, 1))
     decoder = Decoder(builder, resources)

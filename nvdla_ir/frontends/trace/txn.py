@@ -7,6 +7,7 @@ One command a line, executed in order: ``load_mem address size file``, ``write_r
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import define, field
@@ -47,13 +48,15 @@ _FORMS = {
 }
 
 
-def read_txn(path: Path, configuration: HardwareConfiguration) -> list[Step]:
-    """The steps of the trace ``path``, in order.
+def read_txn(
+    path: Path, configuration: HardwareConfiguration, note: Callable[[Path], None]
+) -> list[Step]:
+    """The steps of the trace ``path``, in order. ``note`` is told the data files that are read.
 
     Raises: DiagnosticError with all faults of the file and of its data files (the first 20).
     """
     faults = Faults()
-    reader = _Reader(path, configuration)
+    reader = _Reader(path, configuration, note)
     for number, line in enumerate(read_text(path).split("\n"), 1):
         words = [Argument(m[0], m.start() + 1) for m in _WORD.finditer(line.partition("#")[0])]
         if not words:
@@ -71,6 +74,7 @@ def read_txn(path: Path, configuration: HardwareConfiguration) -> list[Step]:
 class _Reader:
     path: Path
     configuration: HardwareConfiguration
+    note: Callable[[Path], None]
     steps: list[Step] = field(factory=list["Step"])
     _files: dict[str, Bytes] = field(factory=dict[str, Bytes])
 
@@ -129,6 +133,7 @@ class _Reader:
         data = self._files.get(name.text)
         if data is None:
             path = data_file(self.path.parent, name.text, command.location_of(name))
+            self.note(path)
             data = self._files[name.text] = read_hexadecimal_bytes(path)
         return data
 

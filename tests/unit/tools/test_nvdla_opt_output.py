@@ -173,12 +173,119 @@ def test_all_that_is_referred_to_is_written_and_nothing_else(folder: Path) -> No
     np.testing.assert_array_equal(found["w"], WEIGHTS["w"])
 
 
-def test_weights_may_overwrite_those_they_came_from(folder: Path) -> None:
-    section = IN_TEXT[IN_TEXT.index("\n{-#") :]
-    text = IN_FILE.replace("t.a", "t.c").replace("<w> : tensor<2x4xf32>", "<k> : tensor<2xi16>")
-    assert opt("-", ALLOW, "-o", "w.ir", stdin=text + section).status == 0
-    assert sorted(load_file("w.safetensors")) == ["k", "v"]
-    assert opt("w.ir", ALLOW, "-o", "again.ir").status == 0
+# A text that needs 'v' of its weights file and 'k' of the text itself.
+MIXED = IN_FILE.replace("t.a", "t.c").replace("<w> : tensor<2x4xf32>", "<k> : tensor<2xi16>")
+MIXED += IN_TEXT[IN_TEXT.index("\n{-#") :]
+
+
+def weights_named_in(text: str | Path) -> str:
+    return Path(text).read_text().partition('nvdla_ir.weights = "')[2].partition('"')[0]
+
+
+def is_whole(text: str | Path) -> bool:
+    """Whether all that a text refers to is in its weights file."""
+    return opt(text, ALLOW, "-o", Path(text).with_name("whole.ir")).status == 0
+
+
+@pytest.mark.parametrize("output", ["w.ir", "w", "w.mlir", "w.int8", "./sub/../w.ir", "linked.ir"])
+def test_an_output_leaves_alone_the_weights_that_were_read(folder: Path, output: str) -> None:
+    (folder / "sub").mkdir()
+    Path("linked.ir").symlink_to("w.ir")
+    before = Path("w.safetensors").read_bytes()
+    Path("in.ir").write_text(MIXED)
+    assert opt("in.ir", ALLOW, "-o", output).status == 0
+    assert Path("w.safetensors").read_bytes() == before
+    assert is_whole("in.ir") and is_whole(output)
+    assert sorted(load_file(Path(output).with_name(weights_named_in(output)))) == ["k", "v"]
+
+
+def test_quantizing_leaves_alone_the_floats(folder: Path) -> None:
+    for file in ("lenet.ir", "lenet.safetensors"):
+        Path(file).write_bytes((DIGITS / file).read_bytes())
+    quantize = (f"--import-calib={DIGITS / 'lenet.calib.json'}", "--quantize", "lenet.ir")
+    result = opt(*quantize, "-o", "lenet.int8")
+    assert (result.status, result.errors) == (0, "")
+    assert weights_named_in("lenet.int8") == "lenet.int8.safetensors"
+    assert Path("lenet.safetensors").read_bytes() == (DIGITS / "lenet.safetensors").read_bytes()
+    # The same once more: its own weights are in no way.
+    assert opt(*quantize, "-o", "lenet.int8").errors == ""
+    assert weights_named_in("lenet.int8") == "lenet.int8.safetensors"
+
+
+@pytest.mark.parametrize("output", ["w.ir", "./w.ir", "linked.ir"])
+def test_a_text_is_replaced_in_place_with_its_weights(folder: Path, output: str) -> None:
+    Path("w.ir").write_text(MIXED)
+    Path("linked.ir").symlink_to("w.ir")
+    result = opt("w.ir", ALLOW, "-o", output)
+    assert (result.status, result.errors) == (0, "")
+    assert "dialect_resources" not in Path("w.ir").read_text()
+    assert is_whole("w.ir") and is_whole("linked.ir")
+    if output != "linked.ir":
+        assert sorted(load_file("w.safetensors")) == ["k", "v"]
+
+
+def test_weights_of_another_text_with_the_name_are_not_replaced(folder: Path) -> None:
+    Path("w.ir").write_text(IN_FILE)  # refers to the weights that in.ir needs, too
+    Path("in.ir").write_text(MIXED)
+    before = Path("w.safetensors").read_bytes()
+    result = opt("in.ir", ALLOW, "-o", "w.ir")
+    assert result.status == 0
+    assert result.messages == [
+        "remark: the weights of 'w.ir' are in 'w.ir.safetensors': 'w.safetensors' is there already "
+        "and belongs to something else"
+    ]
+    assert Path("w.safetensors").read_bytes() == before
+    assert is_whole("in.ir") and is_whole("w.ir")
+
+
+def test_a_weights_file_of_unknown_origin_is_not_replaced(folder: Path) -> None:
+    Path("out.safetensors").write_bytes(b"mine")
+    assert opt("-", ALLOW, "-o", "out.ir", stdin=IN_TEXT).status == 0
+    assert weights_named_in("out.ir") == "out.ir.safetensors"
+    assert Path("out.safetensors").read_bytes() == b"mine"
+    Path("out.ir").unlink()
+    assert opt("-", ALLOW, "-o", "out.ir", stdin=IN_TEXT).status == 0
+    Path("out.ir").unlink()
+    result = opt("-", ALLOW, "-o", "out.ir", stdin=IN_TEXT)
+    assert result.status == 1
+    assert result.messages == [
+        "error: cannot write the weights of 'out.ir': 'out.ir.weights.safetensors' is there "
+        "already and belongs to something else; give the output another name"
+    ]
+
+
+def test_linked_weights_stay_what_they_are(folder: Path) -> None:
+    Path("store").write_bytes(Path("w.safetensors").read_bytes())
+    before = Path("store").read_bytes()
+    Path("w.safetensors").unlink()
+    Path("w.safetensors").symlink_to("store")
+    Path("w.ir").write_text(MIXED)
+    assert opt("w.ir", ALLOW, "-o", "w.ir").status == 0
+    assert Path("store").read_bytes() == before
+    assert weights_named_in("w.ir") == "w.ir.safetensors"
+
+
+def test_a_text_is_not_written_over_its_weights(folder: Path) -> None:
+    Path("out.ir").symlink_to("w.safetensors")
+    Path("hard.ir").hardlink_to("w.safetensors")
+    before = Path("w.safetensors").read_bytes()
+    for output in ("out.ir", "hard.ir"):
+        for text in (IN_FILE, MIXED):
+            Path("in.ir").write_text(text)
+            result = opt("in.ir", ALLOW, "-o", output)
+            assert result.status == 1
+            assert result.messages == [
+                f"error: cannot write '{output}': its contents are read here; give the output "
+                "another name"
+            ]
+    assert Path("w.safetensors").read_bytes() == before
+
+
+def test_a_text_that_is_a_link_elsewhere_is_read_from_both_places(folder: Path) -> None:
+    (folder / "there").mkdir()
+    Path("link.ir").symlink_to("there/text.ir")
+    assert opt("-", ALLOW, "-o", "link.ir", stdin=IN_TEXT).status == 0
+    assert is_whole("link.ir") and is_whole("there/text.ir")
 
 
 def test_an_output_without_resources_has_no_weights_file(folder: Path) -> None:
@@ -208,9 +315,7 @@ def test_the_name_of_a_weights_file_is_refused() -> None:
 def test_no_such_folder(folder: Path) -> None:
     result = opt("in.ir", ALLOW, "-o", "none/out.ir")
     assert result.status == 1
-    assert result.messages == [
-        f"error: cannot write 'none/out.ir': there is no directory '{folder}/none'"
-    ]
+    assert result.messages == ["error: cannot write 'none/out.ir': there is no directory 'none'"]
 
 
 def test_a_folder_as_output_leaves_old_weights_alone(folder: Path) -> None:

@@ -347,7 +347,7 @@ ONES = np.ones((1, 2, 1, 1))
         (None, "x.npy", "there is no such file"),
         (b"", "x.npy", "it is neither a .npy nor a .npz file"),
         (b"\x89PNG....", "x.npy", "it is neither a .npy nor a .npz file"),
-        (_npy(ONES)[:-1], "x.npy", "mmap length is greater than file size"),
+        (_npy(ONES)[:-1], "x.npy", "header states 16 bytes, but 15 are there"),
         (_npy(ONES)[:20], "x.npy", "EOF: reading array header"),
         (b"\x93NUMPY\x01\x00v\x00" + b"(" * 118, "x.npy", "its header is damaged"),
         (_pickled(), "x.npy", "it holds pickled Python objects, which are not loaded"),
