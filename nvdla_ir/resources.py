@@ -158,7 +158,7 @@ class ResourceStore:
                 return chosen
             number += 1
             chosen = f"{key}.{number}"
-        self._arrays[chosen] = np.ascontiguousarray(array)
+        self._arrays[chosen] = np.asarray(array, order="C")
         return chosen
 
     def attribute_for(self, key: str, array: NDArray[Any], element: Type) -> DenseResourceAttr:

@@ -243,7 +243,9 @@ class Machine:
             ) from error
         results = list(output) if len(op.results) > 1 else [output] * len(op.results)
         for value, result in zip(op.results, results, strict=True):
-            environment[value] = settled(result, value.type, self.mode)
+            # Of a scalar numpy makes no array, but a number.
+            array: Any = np.asarray(result) if np.isscalar(result) else result
+            environment[value] = settled(array, value.type, self.mode)
         if observed and self.observer is not None:
             self.observer(op, [environment[value] for value in op.results])
         for value in step.last_uses:

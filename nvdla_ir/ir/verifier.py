@@ -67,12 +67,7 @@ class _Verifier:
             if not problems:
                 _check_traits(op, problems)
         else:
-            _check_fields(op, definition, problems)
-            _check_attributes(op, definition.descriptive_attributes, problems)
-            if not problems:
-                _check_traits(op, problems)
-            if not problems:
-                _check_invariants(op, problems)
+            problems = operation_faults(op)
         for problem in problems:
             self._diagnostics.error(op.location, f"'{op.name}' {problem}")
 
@@ -132,6 +127,18 @@ def _check_invariants(op: Op, problems: list[str]) -> None:
     except ValueError as error:
         # Helpers that compute shapes say so where there is none to compute.
         problems.append(f"cannot be verified: {error}")
+
+
+def operation_faults(op: Op) -> list[str]:
+    """What is wrong with an operation for itself, wherever it stands."""
+    problems: list[str] = []
+    _check_fields(op, op.definition, problems)
+    _check_attributes(op, op.definition.descriptive_attributes, problems)
+    if not problems:
+        _check_traits(op, problems)
+    if not problems:
+        _check_invariants(op, problems)
+    return problems
 
 
 def input_faults(op: Op) -> list[str]:

@@ -14,7 +14,8 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.nn import BinaryOp
 from nvdla_ir.frontends.onnx.activations import clipped
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
-from nvdla_ir.frontends.onnx.layer import LARGEST_MADE_CONSTANT, Layer, handler
+from nvdla_ir.frontends.onnx.layer import Layer, handler
+from nvdla_ir.frontends.onnx.limits import require_size
 from nvdla_ir.frontends.onnx.operands import Activation, Array, Constant, QuantizedConstant, Tensor
 from nvdla_ir.frontends.onnx.patterns import hard_swish_input
 from nvdla_ir.ir.operation import Value
@@ -50,8 +51,7 @@ def per_channel(array: Array, shape: Sequence[int]) -> Array | None:
 
 def _full(layer: Layer, array: Array, shape: Sequence[int], name: str) -> Value:
     """A constant of ``shape``."""
-    if math.prod(shape) > LARGEST_MADE_CONSTANT:
-        raise UnsupportedError(f"spreads a constant over {math.prod(shape)} elements")
+    require_size(math.prod(shape))
     return layer.constant_value(np.broadcast_to(array, tuple(shape)), name)
 
 
@@ -95,6 +95,11 @@ def _scaled(
 ) -> Value:
     """``value * factor + bias`` with numbers for each channel."""
     shape = nn.shape_of(value)
+    if not shape:
+        assert bias is None
+        return layer.emit(
+            nn.MulOp, lhs=value, rhs=_full(layer, np.asarray(factor), (), f"{layer.name}.scale")
+        )
     channels = shape[min(1, len(shape) - 1)]
     factors = np.broadcast_to(np.asarray(factor, np.float32), channels)
     return layer.emit(

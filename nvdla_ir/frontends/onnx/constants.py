@@ -11,11 +11,11 @@ import numpy as np
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
-from nvdla_ir.frontends.onnx.folding import FLOAT_TYPES, shape_array
-from nvdla_ir.frontends.onnx.layer import Layer, handler, plain
+from nvdla_ir.frontends.onnx.layer import Layer, handler
 from nvdla_ir.frontends.onnx.operands import Activation, Array, RawInput, Tensor
+from nvdla_ir.frontends.onnx.tensors import FLOAT_TYPES
 from nvdla_ir.ir.operation import Value
-from nvdla_ir.ir.types import F32, FloatType
+from nvdla_ir.ir.types import F32
 
 
 @handler("Constant")
@@ -38,7 +38,9 @@ def constant(layer: Layer) -> Array:
 
 @handler("Shape")
 def shape(layer: Layer) -> Array:
-    return shape_array(layer, layer.required(0).shape)
+    extents = layer.required(0).shape
+    start, end = layer.integer("start", 0), layer.integer("end", len(extents))
+    return np.array(extents[slice(start, end)], np.int64)
 
 
 @handler("Size")
@@ -52,15 +54,11 @@ def cast(layer: Layer) -> Tensor | Value:
     layer.ignore("saturate", "round_mode")
     found = layer.required(0)
     if layer.integer("to", 0) in FLOAT_TYPES:
-        if isinstance(found, Activation) and _is_real(found.value):
+        if isinstance(found, Activation):
             return found
         if isinstance(found, RawInput):
             return normalized(layer, found, 1.0, 0)
     raise UnsupportedError("casts what the network computes to or from integers")
-
-
-def _is_real(value: Value) -> bool:
-    return isinstance(plain(nn.tensor_type(value).element), FloatType)
 
 
 def normalized(layer: Layer, raw: RawInput, scale: float, zero_point: int) -> Value:

@@ -249,23 +249,12 @@ def batch_normalization(layer: Layer) -> Value:
 
 
 @handler("InstanceNormalization")
-def instance_normalization(layer: Layer) -> Array:
-    """Of a constant only: what it divides by depends on the image otherwise."""
-    epsilon = np.float32(layer.real("epsilon", 1e-5))
-    found = layer.required(0)
-    if not isinstance(found, Constant | QuantizedConstant):
-        raise UnsupportedError(
-            "normalizes by what it measures on each image, which has no form here; only of a "
-            "constant can it be computed"
-        )
-    x = layer.elements(found, "the input")
-    scale, bias = (
-        layer.required_constant(index, what).reshape(-1, *[1] * (x.ndim - 2))
-        for index, what in ((1, "the scale"), (2, "the bias"))
+def instance_normalization(layer: Layer) -> Value:
+    """Constants have been normalized already."""
+    raise UnsupportedError(
+        "normalizes by what it measures on each image, which has no form here; only of a constant "
+        "can it be computed"
     )
-    axes = tuple(range(2, x.ndim))
-    mean, variance = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
-    return (scale * (x - mean) / np.sqrt(variance + epsilon) + bias).astype(np.float32)
 
 
 @handler("LRN")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from attrs import define, field
@@ -14,7 +14,8 @@ from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import LayerOp, set_tensor_names, tensor_names
 from nvdla_ir.frontends.onnx.calibrating import settle_types
 from nvdla_ir.frontends.onnx.faults import Faults, UnsupportedError
-from nvdla_ir.frontends.onnx.folding import FLOAT_TYPES, FOLDERS, fold
+from nvdla_ir.frontends.onnx.folding import FOLDED, fold
+from nvdla_ir.frontends.onnx.inference import TensorInfo, inferred_types
 from nvdla_ir.frontends.onnx.layer import HANDLERS, Assembly, Layer, Output, as_tensor
 from nvdla_ir.frontends.onnx.model import Model, Node, in_order, read_model
 from nvdla_ir.frontends.onnx.operands import (
@@ -25,8 +26,8 @@ from nvdla_ir.frontends.onnx.operands import (
     RawInput,
     Tensor,
 )
-from nvdla_ir.frontends.onnx.shapes import input_shapes, stand_in_shapes
-from nvdla_ir.frontends.onnx.tensors import TensorError
+from nvdla_ir.frontends.onnx.shapes import input_shapes
+from nvdla_ir.frontends.onnx.tensors import FLOAT_TYPES, TensorError
 from nvdla_ir.ir.attributes import StringAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
@@ -34,9 +35,6 @@ from nvdla_ir.ir.operation import Block, Region, Value
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import F32, I8, FunctionType, IntegerType, TensorType, Type
 from nvdla_ir.resources import ResourceStore
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 _UI8 = IntegerType(8, "u")
 # onnx.proto, TensorProto.DataType.
@@ -86,19 +84,18 @@ def import_onnx(
     supported (equal ones told once, with the names of their nodes), open shapes, missing or
     garbled data, cycles.
     """
-    model, proto = read_model(path, diagnostics)
+    model = read_model(path, diagnostics)
     order = in_order(model)
     extents = input_shapes(model, shapes, diagnostics)
     for tensor in model.tensors.values():
         if tensor.external_file:
             resources.add_source(path.parent / tensor.external_file)
-    return _Import(model, proto, order, extents, resources, diagnostics).module()
+    return _Import(model, order, extents, resources, diagnostics).module()
 
 
 @define(eq=False)
 class _Import:
     model: Model
-    proto: ModelProto
     order: Sequence[Node]
     extents: Mapping[str, tuple[int, ...]]
     resources: ResourceStore
@@ -106,11 +103,15 @@ class _Import:
     faults: Faults = field(factory=Faults)
     body: Block = field(factory=Block)
     assembly: Assembly = field(init=False)
-    _inferred: Mapping[str, tuple[int, ...]] | None = None
+    _read: set[str] = field(init=False)
+    _returned: set[str] = field(init=False)
+    _inferred: Mapping[str, TensorInfo] | None = None
 
     def __attrs_post_init__(self) -> None:
         builder = Builder(InsertionPoint.at_end(self.body), self.model.location)
         self.assembly = Assembly(self.model, builder, self.resources, self.diagnostics)
+        self._read = {name for node in self.order for name in node.inputs}
+        self._returned = {port.name for port in self.model.outputs}
         for node in self.order:
             self.assembly.nodes.update(dict.fromkeys(node.outputs, node))
 
@@ -167,7 +168,7 @@ class _Import:
         message = node.fault
         if node.has_subgraphs:
             message = "has subgraphs, which are not supported"
-        elif handler is None and (node.domain or node.op_type not in FOLDERS):
+        elif handler is None and (node.domain or node.op_type not in FOLDED):
             message = "is not supported"
         if message is None:
             try:
@@ -198,9 +199,7 @@ class _Import:
             if index < len(results):
                 self.assembly.tensors[name] = results[index]
                 _tell_name(node, name, results[index])
-            elif any(name in reader.inputs for reader in self.order) or any(
-                port.name == name for port in self.model.outputs
-            ):
+            elif name in self._read or name in self._returned:
                 raise UnsupportedError(f"output {index} is not supported")
 
     def _handled(self, layer: Layer, tensors: Sequence[Tensor | None]) -> list[Tensor]:
@@ -231,10 +230,13 @@ class _Import:
     def _stand_in(self, node: Node) -> None:
         """Something of the right shape in place of what cannot be computed, so that the faults of
         later nodes are found as well."""
+        if self._read.isdisjoint(node.outputs):
+            return
         if self._inferred is None:
-            self._inferred = stand_in_shapes(self.proto, self.extents)
+            self._inferred = inferred_types(self.model.proto, self.extents)
         for name in node.outputs:
-            shape = self._inferred.get(name)
+            info = self._inferred.get(name)
+            shape = None if info is None else info.extents
             if name and shape is not None and name not in self.assembly.tensors:
                 value = Block([TensorType(shape, F32)]).arguments[0]
                 self.assembly.tensors[name] = Activation(value)

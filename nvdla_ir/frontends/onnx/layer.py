@@ -16,12 +16,14 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.quant import GridType, QuantizedType
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
+from nvdla_ir.frontends.onnx.limits import require_rank
 from nvdla_ir.frontends.onnx.model import AttributeValue, Model, Node
 from nvdla_ir.frontends.onnx.operands import (
     Activation,
     Array,
     Codes,
     Constant,
+    Integers,
     QuantizedConstant,
     RawInput,
     Tensor,
@@ -32,11 +34,8 @@ from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import F32, FloatType, TensorType, Type
+from nvdla_ir.ir.verifier import operation_faults
 from nvdla_ir.resources import ResourceStore
-
-LARGEST_MADE_CONSTANT = 1 << 26
-"""Constants that the import makes larger than they are in the file have at most this many
-elements."""
 
 _BUILD_FAULTS = (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError)
 
@@ -98,9 +97,14 @@ class Assembly:
         Raises: UnsupportedError for NaN and infinite numbers.
         """
         stored: Type = F32
+        if 0 in array.shape:
+            raise UnsupportedError(
+                f"tensor '{name}' has the shape {list(array.shape)}: without elements there is "
+                "nothing to compute with"
+            )
         if element is None:
             array = np.asarray(array, np.float32)
-            if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
+            if not (np.isfinite(array.min()) and np.isfinite(array.max())):
                 bad = int(array.size - np.isfinite(array).sum())
                 raise UnsupportedError(
                     f"tensor '{name}' has {bad} NaN or infinite numbers among its {array.size}"
@@ -303,7 +307,7 @@ class Layer:
             for result in op.results:
                 if isinstance(result.type, TensorType):
                     result.type = result.type.with_element(plain(result.type.element))
-            faults = list(op.verify())
+            faults = operation_faults(op)
         except _BUILD_FAULTS as error:
             raise UnsupportedError(
                 f"its inputs and attributes do not fit each other: {error}"
@@ -311,8 +315,9 @@ class Layer:
         if faults:
             op.drop_operands()
             raise UnsupportedError("; ".join(faults))
-        builder.insert(op)
         result = op.results[0]
+        require_rank(len(nn.shape_of(result)))
+        builder.insert(op)
         result.name_hint = name
         return result
 
@@ -372,9 +377,12 @@ def handler(*op_types: str, domain: str = "") -> Callable[[HandlerFunction], Han
 def as_tensor(output: Output, name: str) -> Tensor:
     """What a handler returned, as the tensor ``name``."""
     if isinstance(output, Value):
-        return Activation(output)
+        is_real = isinstance(plain(nn.tensor_type(output).element), FloatType)
+        return Activation(output) if is_real else Integers(output)
     if isinstance(output, np.ndarray):
         array: NDArray[Any] = output
         return Constant(array, name)
-    assert isinstance(output, Constant | QuantizedConstant | Activation | Codes | RawInput)
+    assert isinstance(
+        output, Constant | QuantizedConstant | Activation | Codes | Integers | RawInput
+    )
     return output

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import field, frozen
 
 from nvdla_ir.frontends.onnx.faults import UnsupportedError, listed
+from nvdla_ir.frontends.onnx.functions import FunctionError, with_functions_put_in
 from nvdla_ir.frontends.onnx.tensors import StoredTensor
 from nvdla_ir.frontends.onnx.wire import Skeleton, WireError, skeleton
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
@@ -34,6 +35,7 @@ class Node:
 
     label:  its name, or that of its first output
     domain: "" for ONNX's own operators
+    proto:  what it was in the file
     """
 
     op_type: str
@@ -43,6 +45,7 @@ class Node:
     outputs: tuple[str, ...]
     attributes: dict[str, AttributeValue]
     location: Location
+    proto: NodeProto
     has_subgraphs: bool = False
     fault: str | None = None
 
@@ -67,9 +70,11 @@ class Port:
 
 @frozen(eq=False)
 class Model:
-    """A graph and its operator sets by domain."""
+    """A graph and its operator sets by domain. ``proto`` is what all that was read from, its
+    functions put in, its large weights left out."""
 
     location: Location
+    proto: ModelProto
     opsets: dict[str, int]
     nodes: list[Node]
     inputs: list[Port]
@@ -81,8 +86,8 @@ class Model:
         return self.opsets[""]
 
 
-def read_model(path: Path, diagnostics: DiagnosticCollector) -> tuple[Model, ModelProto]:
-    """The model in the file ``path``, without its large weights, and the message it was.
+def read_model(path: Path, diagnostics: DiagnosticCollector) -> Model:
+    """The model in the file ``path``, without its large weights.
 
     Raises: DiagnosticError where the onnx package is missing, and for files that are missing,
     cut off, garbled, or no ONNX models of operator sets from 7 on.
@@ -90,7 +95,7 @@ def read_model(path: Path, diagnostics: DiagnosticCollector) -> tuple[Model, Mod
     location = NameLoc(str(path))
     proto, found = _parse(path, location)
     try:
-        return _Reader(path, location, diagnostics).model(proto, found), proto
+        return _Reader(path, location, diagnostics).model(proto, found)
     except UnicodeDecodeError as error:
         raise DiagnosticError.at(location, f"a name in it is not UTF-8: {error.reason}") from error
 
@@ -152,10 +157,13 @@ class _Reader:
         if not proto.HasField("graph"):
             raise DiagnosticError.at(self.location, "has no graph: it is no ONNX model")
         opsets = self._opsets(proto)
+        stored = proto.graph.initializer
+        spans = {stored[index].name: span for index, span in found.initializers.items()}
+        try:
+            proto = with_functions_put_in(proto)
+        except FunctionError as error:
+            raise DiagnosticError.at(self.location, str(error)) from error
         graph = proto.graph
-        spans = {graph.initializer[index].name: span for index, span in found.initializers.items()}
-        if proto.functions:
-            graph = self._inlined(proto)
         tensors: dict[str, StoredTensor] = {}
         for tensor in graph.initializer:
             if tensor.name in tensors:
@@ -172,23 +180,13 @@ class _Reader:
             )
         return Model(
             self.location,
+            proto,
             opsets,
             self._nodes(graph),
             [_port(value) for value in graph.input if value.name not in tensors],
             [_port(value) for value in graph.output],
             tensors,
         )
-
-    def _inlined(self, proto: ModelProto) -> GraphProto:
-        """The graph with the model's own functions put in where they are called."""
-        import onnx.inliner
-
-        try:
-            return onnx.inliner.inline_local_functions(proto).graph
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise DiagnosticError.at(
-                self.location, f"has functions that cannot be put in: {error}"
-            ) from error
 
     def _opsets(self, proto: ModelProto) -> dict[str, int]:
         from onnx import defs
@@ -250,6 +248,7 @@ class _Reader:
             tuple(proto.output),
             attributes,
             NameLoc(label, self.location),
+            proto,
             any(attribute.type in (_GRAPH, _GRAPHS) for attribute in proto.attribute),
             fault,
         )
@@ -284,7 +283,7 @@ def _port(value: ValueInfoProto) -> Port:
         return Port(value.name, tensor.elem_type, None)
     extents: list[int | str | None] = []
     for dimension in tensor.shape.dim:
-        if dimension.HasField("dim_value") and dimension.dim_value > 0:
+        if dimension.HasField("dim_value") and dimension.dim_value >= 0:
             extents.append(dimension.dim_value)
         else:
             extents.append(dimension.dim_param or None)

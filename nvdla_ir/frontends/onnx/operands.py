@@ -124,6 +124,17 @@ class Codes:
 
 
 @frozen(eq=False)
+class Integers:
+    """Integers that the network computes and that stand for no reals: places of largest numbers."""
+
+    value: Value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return nn.shape_of(self.value)
+
+
+@frozen(eq=False)
 class RawInput:
     """Integers that are an input of the graph, before anything said what they stand for."""
 
@@ -135,4 +146,4 @@ class RawInput:
         return nn.shape_of(self.value)
 
 
-Tensor: TypeAlias = "Constant | QuantizedConstant | Activation | Codes | RawInput"
+Tensor: TypeAlias = "Constant | QuantizedConstant | Activation | Codes | Integers | RawInput"

@@ -79,7 +79,8 @@ def _reduced(layer: Layer, op_class: type[LayerOp]) -> Value:
     value = layer.activation()
     shape = nn.shape_of(value)
     axes = layer.integers("axes") if layer.opset < 18 else layer.integer_list(1, "the axes")
-    if not axes and layer.integer("noop_with_empty_axes", 0):
+    keeps_without_axes = layer.integer("noop_with_empty_axes", 0)
+    if not axes and keeps_without_axes:
         return value
     found = checked_axes(axes or range(len(shape)), len(shape))
     kept = layer.integer("keepdims", 1)

@@ -2,66 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
+from nvdla_ir.frontends.onnx.limits import MOST_DIMENSIONS
 from nvdla_ir.frontends.onnx.model import Model, Port
-from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.ir.dialect import did_you_mean
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from nvdla_ir.ir.location import Location
 
 
 def input_shapes(
     model: Model, shapes: Mapping[str, tuple[int, ...]], diagnostics: DiagnosticCollector
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of each input: stated by ``shapes``, else by the model.
+    """The shape of each input: stated by ``shapes``, else by the model. A batch that the model
+    leaves open is one image, which is told in a remark.
 
-    Raises: DiagnosticError for open extents, saying how to state them, and for shapes that do not
-    fit the model.
+    Raises: DiagnosticError for other open extents, saying how to state them, and for shapes that
+    do not fit the model.
     """
-    faults: list[Diagnostic] = []
+    faults = DiagnosticCollector()
     names = [port.name for port in model.inputs]
     for name in shapes:
         if name not in names:
-            hint = did_you_mean(name, names)
-            faults.append(Diagnostic.error(model.location, f"there is no input '{name}'{hint}"))
+            faults.error(model.location, f"there is no input '{name}'{did_you_mean(name, names)}")
     found: dict[str, tuple[int, ...]] = {}
     for port in model.inputs:
         stated = shapes.get(port.name)
-        if stated is not None:
-            fault = _misfit(port, stated)
-            if fault is not None:
-                faults.append(Diagnostic.error(model.location, fault))
-            elif port.shape is not None and any(
-                isinstance(extent, int) and extent != new
-                for extent, new in zip(port.shape, stated, strict=True)
-            ):
-                diagnostics.remark(
-                    model.location,
-                    f"input '{port.name}' is {_text(port.shape)} in the model, {_text(stated)} as "
-                    "stated",
-                )
-            found[port.name] = stated
-        elif port.shape is None or not all(isinstance(extent, int) for extent in port.shape):
-            faults.append(Diagnostic.error(model.location, _open(port)))
-        else:
-            found[port.name] = tuple(extent for extent in port.shape if isinstance(extent, int))
-    if faults:
-        raise DiagnosticError(*faults)
+        extents = stated or _extents(port, model.location, diagnostics)
+        fault = _open(port) if extents is None else _fault(port, extents)
+        if fault is not None:
+            faults.error(model.location, fault)
+        elif extents is not None:
+            found[port.name] = extents
+            if stated is not None:
+                _compare(port, stated, model.location, diagnostics)
+    faults.raise_if_errors()
     return found
 
 
-def _misfit(port: Port, stated: tuple[int, ...]) -> str | None:
-    if any(extent < 1 for extent in stated):
-        return f"the shape {_text(stated)} of input '{port.name}' must be of numbers from 1 on"
-    if port.shape is not None and len(port.shape) != len(stated):
+def _extents(
+    port: Port, location: Location, diagnostics: DiagnosticCollector
+) -> tuple[int, ...] | None:
+    """What the model says, an open batch as 1; None where more is open."""
+    if port.shape is None:
+        return None
+    known = [extent for extent in port.shape if isinstance(extent, int)]
+    first = port.shape[0] if port.shape else 1
+    if len(known) == len(port.shape) and first != 0:
+        return tuple(known)
+    # Some exporters write an open batch as 0.
+    rest = known[1:] if first == 0 else known
+    if len(rest) != len(port.shape) - 1 or 0 in rest or (isinstance(first, int) and first):
+        return None
+    extents = (1, *rest)
+    diagnostics.remark(
+        location,
+        f"input '{port.name}' is taken one image at a time, since the model leaves its batch open "
+        f"({_text(port.shape)}); --shape {port.name}=… states another one",
+    )
+    return extents
+
+
+def _fault(port: Port, extents: Sequence[int]) -> str | None:
+    if len(extents) > MOST_DIMENSIONS:
+        return (
+            f"input '{port.name}' has {len(extents)} dimensions, but at most {MOST_DIMENSIONS} are "
+            "supported"
+        )
+    if min(extents, default=1) < 1:
+        return (
+            f"input '{port.name}' has the shape {_text(extents)}, but extents must be numbers from "
+            "1 on"
+        )
+    if port.shape is not None and len(port.shape) != len(extents):
         return (
             f"input '{port.name}' has {len(port.shape)} dimensions ({_text(port.shape)}), not "
-            f"{len(stated)} ({_text(stated)})"
+            f"{len(extents)} ({_text(extents)})"
         )
     return None
+
+
+def _compare(
+    port: Port, stated: Sequence[int], location: Location, diagnostics: DiagnosticCollector
+) -> None:
+    """Remark where ``stated`` is not what the model says."""
+    if port.shape is not None and any(
+        isinstance(extent, int) and extent not in (0, new)
+        for extent, new in zip(port.shape, stated, strict=True)
+    ):
+        diagnostics.remark(
+            location,
+            f"input '{port.name}' is {_text(port.shape)} in the model, {_text(stated)} as stated",
+        )
 
 
 def _open(port: Port) -> str:
@@ -72,7 +104,7 @@ def _open(port: Port) -> str:
         )
     # A batch of one is meant most often; the rest nobody can guess.
     example = [
-        extent if isinstance(extent, int) else 1 if axis == 0 else f"<{extent or '?'}>"
+        extent if isinstance(extent, int) and extent else 1 if axis == 0 else f"<{extent or '?'}>"
         for axis, extent in enumerate(port.shape)
     ]
     return (
@@ -81,35 +113,5 @@ def _open(port: Port) -> str:
     )
 
 
-def _text(shape: tuple[int | str | None, ...] | list[int | str]) -> str:
+def _text(shape: Sequence[int | str | None]) -> str:
     return "x".join("?" if extent is None else str(extent) for extent in shape) or "scalar"
-
-
-def stand_in_shapes(
-    proto: ModelProto, extents: Mapping[str, tuple[int, ...]]
-) -> dict[str, tuple[int, ...]]:
-    """The shapes of tensors as the onnx package infers them, as far as it can."""
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    for value in copy.graph.input:
-        shape = extents.get(value.name)
-        if shape is not None:
-            del value.type.tensor_type.shape.dim[:]
-            for extent in shape:
-                value.type.tensor_type.shape.dim.add().dim_value = extent
-    # Of a domain that is not imported nothing is known, but that must not end the inference.
-    imported = {entry.domain for entry in copy.opset_import}
-    for domain in sorted({node.domain for node in copy.graph.node} - imported):
-        copy.opset_import.add(domain=domain, version=1)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(copy)
-    except (RuntimeError, ValueError, TypeError, onnx.shape_inference.InferenceError):
-        return {}  # what keeps it from being inferred is told by the importer
-    found: dict[str, tuple[int, ...]] = {}
-    for value in [*inferred.graph.value_info, *inferred.graph.output]:
-        dims = value.type.tensor_type.shape.dim
-        if value.type.tensor_type.HasField("shape") and all(dim.dim_value > 0 for dim in dims):
-            found[value.name] = tuple(dim.dim_value for dim in dims)
-    return found

@@ -32,8 +32,11 @@ def split(layer: Layer) -> list[Value]:
     sizes = layer.integers("split") if layer.opset < 13 else layer.integer_list(1, "the sizes")
     if sizes is None:
         count = layer.integer("num_outputs", len(outputs))
-        if count < 1:
-            raise UnsupportedError(f"attribute 'num_outputs = {count}' must be at least 1")
+        if count != len(outputs):
+            raise UnsupportedError(
+                f"attribute 'num_outputs = {count}' is not the number of its outputs, "
+                f"{len(outputs)}"
+            )
         largest = -(-shape[axis] // count)
         if layer.has("num_outputs"):
             sizes = (*[largest] * (count - 1), shape[axis] - largest * (count - 1))

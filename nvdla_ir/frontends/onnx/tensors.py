@@ -14,6 +14,7 @@ from attrs import define
 from numpy.typing import NDArray
 
 from nvdla_ir.files import is_regular_file
+from nvdla_ir.frontends.onnx.limits import MOST_DIMENSIONS
 from nvdla_ir.frontends.onnx.wire import Span
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ _DTYPES: dict[int, str] = {
     13: "<u8",
 }
 _EXTERNAL = 1
+FLOAT_TYPES = frozenset([1, _FLOAT16, 11, _BFLOAT16])
+"""The numbers of element types that become float32."""
 _LARGEST_ELEMENT_COUNT = 1 << 40
+_LONGEST_NAME = 200
 
 
 class TensorError(ValueError):
@@ -85,6 +89,10 @@ class StoredTensor:
         shape = tuple(self.proto.dims)
         if any(extent < 0 for extent in shape) or math.prod(shape) > _LARGEST_ELEMENT_COUNT:
             raise TensorError(f"has the impossible shape {list(shape)}")
+        if len(shape) > MOST_DIMENSIONS:
+            raise TensorError(
+                f"has {len(shape)} dimensions, but at most {MOST_DIMENSIONS} are supported"
+            )
         dtype = _DTYPES.get(self.proto.data_type)
         if self.proto.HasField("segment"):
             raise TensorError("is one segment of a tensor, which nothing writes any longer")
@@ -176,5 +184,11 @@ class StoredTensor:
             )
         file = self.folder / path
         if not is_regular_file(file):
-            raise TensorError(f"has its elements in '{file}', which does not exist")
+            raise TensorError(
+                f"has its elements in '{_shortened(str(file))}', which does not exist"
+            )
         return file, offset
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"…{name[-_LONGEST_NAME:]}"

@@ -52,7 +52,7 @@ def clip(op: nn.ClipOp, values: Values) -> Array:
 @kernel(nn.SigmoidOp, any_batch=True)
 def sigmoid(op: nn.SigmoidOp, values: Values) -> Array:
     with np.errstate(over="ignore"):  # exp(-x) infinite: the sigmoid is 0
-        output = np.exp(-values[op.input])
+        output = np.asarray(np.exp(-values[op.input]))
     output += 1
     return np.reciprocal(output, out=output)
 
@@ -71,7 +71,7 @@ def hard_swish(op: nn.HardSwishOp, values: Values) -> Array:
 
 
 def _clipped_line(x: Array, slope: float, intercept: float) -> Array:
-    output = x * x.dtype.type(slope)
+    output = np.asarray(x * x.dtype.type(slope))
     output += x.dtype.type(intercept)
     return np.clip(output, 0, 1, out=output)
 

@@ -44,7 +44,7 @@ def model(
         [helper.make_tensor_value_info(name, element, shape) for name, shape in inputs.items()],
         [helper.make_tensor_value_info(name, output_element, None) for name in outputs],
         [
-            onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+            onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
             for name, array in (constants or {}).items()
         ],
     )

@@ -541,6 +541,52 @@ def test_shapes_computed_from_shapes(tmp_path: Path) -> None:
     assert check(tmp_path, nodes, x).operations == ["nn.reshape"]
 
 
+@pytest.mark.parametrize("op_type", ["Neg", "Sigmoid", "HardSwish", "Tanh", "Relu", "Elu", "Clip"])
+def test_scalars(op_type: str, tmp_path: Path) -> None:
+    """Tensors without dimensions."""
+    x = np.array(0.5, np.float32)
+    nodes = [node(op_type, ["x"], ["a"]), node("Mul", ["a", "c"], ["y"])]
+    check(tmp_path, nodes, x, {"c": np.array(3, np.float32)}, 14)
+
+
+@pytest.mark.parametrize("opset", [13, 18, 21])
+@pytest.mark.parametrize("op_type", ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceProd"])
+@pytest.mark.parametrize("noop", [0, 1])
+@pytest.mark.parametrize("axes", [(), (1,), None])
+def test_reductions_of_constants(
+    op_type: str, noop: int, axes: Any, opset: int, tmp_path: Path
+) -> None:
+    """Without axes all are reduced, or none where 'noop_with_empty_axes' says so."""
+    if op_type != "ReduceSum" and opset < 18:
+        pytest.skip("axes become an input with operator set 18")
+    rng = np.random.default_rng(0)
+    constants = {"c": reals(rng, 1, 3, 4, 5)}
+    if axes is not None:
+        constants["axes"] = np.array(axes, np.int64)
+    reduced = node(op_type, [*constants], ["r"], noop_with_empty_axes=noop, keepdims=1)
+    check(
+        tmp_path,
+        [reduced, node("Add", ["x", "r"], ["y"])],
+        reals(rng, 1, 3, 4, 5),
+        constants,
+        opset,
+    )
+
+
+def test_integers_computed_from_integers(tmp_path: Path) -> None:
+    """Quotients are rounded towards zero, remainders have the divisor's sign."""
+    constants = {"a": np.array([-7, 7, -7, 7]), "b": np.array([2, -2, -2, 2])}
+    nodes = [
+        node("Div", ["a", "b"], ["q"]),
+        node("Mod", ["a", "b"], ["m"]),
+        node("Cast", ["q"], ["qf"], to=1),
+        node("Cast", ["m"], ["mf"], to=1),
+        node("Add", ["x", "qf"], ["s"]),
+        node("Mul", ["s", "mf"], ["y"]),
+    ]
+    check(tmp_path, nodes, np.ones((1, 4), np.float32), constants)
+
+
 def test_constants_computed_from_constants(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     nodes = [
