@@ -52,9 +52,9 @@ class ConstantOp(Op):
 
 
 class NormalizeOp(NNOp):
-    """``(pixel - mean) * scale``: what the network does to its uint8 image first.
+    """``(pixel - mean) * scale``: what the network does first to uint8 images or other integers.
 
-    ``mean`` has one number, or one a channel.
+    ``mean`` has one number, or one a channel (axis 1).
     """
 
     name = "nn.normalize"
@@ -66,10 +66,10 @@ class NormalizeOp(NNOp):
     output = result(ACTIVATION)
 
     def verify(self) -> Iterable[str]:
-        yield from rank_faults("input", self.input, 4)
         shape = tensor_type(self.input).shape
-        if len(shape) == 4 and len(self.mean) not in (1, shape[1]):
-            yield f"has {len(self.mean)} means, but it takes 1 or {shape[1]}, one a channel"
+        channels = shape[1] if len(shape) > 1 else 1
+        if len(self.mean) not in (1, channels):
+            yield f"has {len(self.mean)} means, but it takes 1 or {channels}, one a channel"
         if tensor_type(self.output).shape != shape:
             yield "changes the shape"
 

@@ -52,6 +52,7 @@ _ON_CODES = frozenset(
         "Identity",
         "MaxPool",
         "Reshape",
+        "Resize",
         "Slice",
         "Split",
         "Squeeze",

@@ -141,6 +141,8 @@ class Layer:
     name: str = ""
     codes: Codes | None = None
     """The integers that the node may move as if they were reals."""
+    operands: Sequence[Tensor | None] | None = None
+    """What the inputs are, where they are not the tensors of their names."""
     _read: set[str] = field(factory=set[str])
 
     # -------------------------------------------------------------- attributes
@@ -217,6 +219,8 @@ class Layer:
         """Input ``index``, or None where it is left out."""
         if index >= len(self.node.inputs) or not self.node.inputs[index]:
             return None
+        if self.operands is not None:
+            return self.operands[index]
         return self.assembly.tensor(self.node.inputs[index])
 
     def required(self, index: int) -> Tensor:

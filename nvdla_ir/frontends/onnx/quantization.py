@@ -18,7 +18,6 @@ import numpy as np
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.quant import QuantizeCastOp, UniformType, uniform_i8
 from nvdla_ir.frontends.onnx.constants import normalized
-from nvdla_ir.frontends.onnx.convolution import convolution, fully_connected, transposed
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
 from nvdla_ir.frontends.onnx.layer import Layer, handler
 from nvdla_ir.frontends.onnx.operands import (
@@ -32,7 +31,7 @@ from nvdla_ir.frontends.onnx.operands import (
 )
 from nvdla_ir.ir.operation import Value
 
-_CONTRIBUTED = "com.microsoft"
+CONTRIBUTED = "com.microsoft"
 _MOVED_BY = {np.dtype(np.uint8): 128, np.dtype(np.int8): 0}
 
 
@@ -47,7 +46,7 @@ def codes_type(scale: float, zero_point: int, dtype: np.dtype[Any]) -> UniformTy
         raise UnsupportedError(f"has an impossible scale: {error}") from error
 
 
-def _parameters(layer: Layer, index: int, stored: np.dtype[Any]) -> tuple[Array, Array]:
+def parameters(layer: Layer, index: int, stored: np.dtype[Any]) -> tuple[Array, Array]:
     """Scales and zero points (0 of type ``stored`` where left out) of inputs ``index`` and
     ``index + 1``. A scale may be 0: then all codes stand for 0."""
     scales = layer.required_constant(index, "the scale")
@@ -68,13 +67,13 @@ _UINT8 = np.dtype(np.uint8)
 
 def _positive(layer: Layer, index: int) -> tuple[Array, Array]:
     """The same of what is quantized, which a scale of 0 cannot do."""
-    scales, zero_points = _parameters(layer, index, _UINT8)
+    scales, zero_points = parameters(layer, index, _UINT8)
     if not np.all(scales):
         raise UnsupportedError("quantizes with a scale of 0")
     return scales, zero_points
 
 
-def _one(layer: Layer, index: int) -> tuple[float, int, np.dtype[Any]]:
+def one_scale(layer: Layer, index: int) -> tuple[float, int, np.dtype[Any]]:
     scales, zero_points = _positive(layer, index)
     if scales.size != 1:
         raise UnsupportedError("quantizes what the network computes with a scale a channel")
@@ -95,10 +94,10 @@ def _axis(layer: Layer, scales: Array, shape: tuple[int, ...]) -> int | None:
     return axis
 
 
-def _quantized(layer: Layer, value: Value, index: int) -> Codes:
+def quantized(layer: Layer, value: Value, index: int) -> Codes:
     """``value`` rounded to the codes of inputs ``index`` and ``index + 1``. The cast goes away
     again where nothing else reads ``value``."""
-    scale, zero_point, dtype = _one(layer, index)
+    scale, zero_point, dtype = one_scale(layer, index)
     element = codes_type(scale, zero_point, dtype)
     cast = layer.assembly.builder.create(
         QuantizeCastOp,
@@ -111,7 +110,7 @@ def _quantized(layer: Layer, value: Value, index: int) -> Codes:
 
 
 @handler("QuantizeLinear")
-@handler("QuantizeLinear", domain=_CONTRIBUTED)
+@handler("QuantizeLinear", domain=CONTRIBUTED)
 def quantize_linear(layer: Layer) -> Tensor:
     layer.ignore("saturate")
     layer.require("output_dtype", 0)
@@ -120,7 +119,7 @@ def quantize_linear(layer: Layer) -> Tensor:
     if not isinstance(tensor, Constant | QuantizedConstant):
         layer.ignore("axis")
         layer.require("block_size", 0)
-        return _quantized(layer, layer.activation(), 1)
+        return quantized(layer, layer.activation(), 1)
     reals = layer.elements(tensor, "the input")
     scales, zero_points = _positive(layer, 1)
     axis = _axis(layer, scales, reals.shape)
@@ -134,7 +133,7 @@ def quantize_linear(layer: Layer) -> Tensor:
 
 
 @handler("DequantizeLinear")
-@handler("DequantizeLinear", domain=_CONTRIBUTED)
+@handler("DequantizeLinear", domain=CONTRIBUTED)
 def dequantize_linear(layer: Layer) -> Tensor:
     tensor = layer.required(0)
     if isinstance(tensor, Constant):
@@ -142,31 +141,31 @@ def dequantize_linear(layer: Layer) -> Tensor:
     layer.ignore("axis")
     layer.require("block_size", 0)
     layer.ignore("output_dtype")
-    return Activation(_reals(layer, tensor, 1))
+    return Activation(reals_of(layer, tensor, 1))
 
 
 def _constant(layer: Layer, tensor: Constant, index: int) -> QuantizedConstant:
     layer.ignore("output_dtype")
     if tensor.array.dtype.kind not in "iu":
         raise UnsupportedError("dequantizes a constant that is no integers")
-    scales, zero_points = _parameters(layer, index, tensor.array.dtype)
+    scales, zero_points = parameters(layer, index, tensor.array.dtype)
     axis = _axis(layer, scales, tensor.shape)
     return QuantizedConstant(
         tensor.array, scales.astype(np.float32), zero_points.astype(np.int64), axis, tensor.name
     )
 
 
-def _reals(layer: Layer, tensor: Tensor, index: int) -> Value:
+def reals_of(layer: Layer, tensor: Tensor, index: int) -> Value:
     """What codes stand for, by inputs ``index`` and ``index + 1``."""
     if isinstance(tensor, Codes):
-        scale, zero_point, _ = _one(layer, index)
+        scale, zero_point, _ = one_scale(layer, index)
         if (np.float32(scale), zero_point) != (np.float32(tensor.scale), tensor.zero_point):
             raise UnsupportedError(
                 "dequantizes with another scale or zero point than it quantized with"
             )
         return tensor.value
     if isinstance(tensor, RawInput):
-        scale, zero_point, _ = _one(layer, index)
+        scale, zero_point, _ = one_scale(layer, index)
         value = normalized(layer, tensor, scale, zero_point)
         cast = layer.assembly.builder.create(
             QuantizeCastOp,
@@ -178,54 +177,3 @@ def _reals(layer: Layer, tensor: Tensor, index: int) -> Value:
         )
         return cast.output
     raise UnsupportedError("dequantizes what is no 8-bit integers")
-
-
-# -------------------------------------------------------------- operators on integers
-
-
-def _weights(layer: Layer, index: int, axis: int) -> QuantizedConstant:
-    """Constant integers with scales for all or one a slice along ``axis``."""
-    tensor = layer.required(index)
-    if not isinstance(tensor, Constant) or tensor.array.dtype.kind not in "iu":
-        raise UnsupportedError("the weights must be constant integers")
-    scales, zero_points = _parameters(layer, index + 1, tensor.array.dtype)
-    if scales.size not in (1, tensor.shape[axis]):
-        raise UnsupportedError(f"has {scales.size} scales for {tensor.shape[axis]} channels")
-    return QuantizedConstant(
-        tensor.array,
-        scales.reshape(-1),
-        zero_points.reshape(-1).astype(np.int64),
-        None if scales.size == 1 else axis,
-        tensor.name,
-    )
-
-
-@handler("QLinearConv")
-def qlinear_conv(layer: Layer) -> Codes:
-    value = _reals(layer, layer.required(0), 1)
-    if len(nn.shape_of(value)) != 4 or len(layer.required(3).shape) != 4:
-        raise UnsupportedError("only NCHW is supported")
-    weights = _weights(layer, 3, 0)
-    bias: Value | None = None
-    stored = layer.constant(8, "the bias")
-    if stored is not None:
-        scale, _, _ = _one(layer, 1)
-        # A bias is integers of the product of both scales.
-        unit = np.float64(np.float32(scale)) * weights.scales.astype(np.float64)
-        bias = layer.constant_value((stored * unit).astype(np.float32), layer.input_name(8))
-    return _quantized(layer, convolution(layer, value, weights, bias), 6)
-
-
-@handler("QLinearMatMul")
-def qlinear_matmul(layer: Layer) -> Codes:
-    value = _reals(layer, layer.required(0), 1)
-    if len(layer.required(3).shape) != 2:
-        raise UnsupportedError("the right factor must be a constant of two dimensions")
-    weights = transposed(_weights(layer, 3, 1))
-    return _quantized(layer, fully_connected(layer, value, weights, None), 6)
-
-
-@handler("QLinearAdd", domain=_CONTRIBUTED)
-def qlinear_add(layer: Layer) -> Codes:
-    left, right = (_reals(layer, layer.required(index), index + 1) for index in (0, 3))
-    return _quantized(layer, layer.emit(nn.AddOp, lhs=left, rhs=right), 6)

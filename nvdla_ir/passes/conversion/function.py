@@ -49,11 +49,17 @@ class FunctionConversion:
     def quantize_arguments(self) -> None:
         """Calibrated arguments become floats, with a cast to int8 behind."""
         for argument in reversed(self.func.body.arguments):
-            element = calibration_of(argument)
-            if element is not None:
-                argument.type = nn.tensor_type(argument).with_element(element.expressed)
-                point = InsertionPoint.at_start(self.func.body)
-                self._cast(argument, element, point)
+            self.quantize_on_host(argument)
+
+    def quantize_on_host(self, value: Value) -> None:
+        """``value``, if it is on a grid, becomes floats with a cast to int8 behind."""
+        element = calibration_of(value)
+        if element is None:
+            return
+        value.type = nn.tensor_type(value).with_element(element.expressed)
+        producer = value.defining_operation
+        start = InsertionPoint.at_start(self.func.body)
+        self._cast(value, element, start if producer is None else InsertionPoint.after(producer))
 
     def stand_in(self, op: Operation) -> None:
         """Give the results of a layer that failed an int8 value, so that the faults of later

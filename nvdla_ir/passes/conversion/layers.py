@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # The largest magnitude of an int8 number less its zero point.
 LARGEST_INT8 = 255.0
+IMAGE_RANK = 4
 _MEAN_LIMITS = (-(1 << 15), (1 << 15) - 1)
 
 
@@ -229,8 +230,11 @@ def convert_view(conversion: FunctionConversion, op: nn.ReshapeOp | nn.FlattenOp
 
 def convert_normalize(conversion: FunctionConversion, op: nn.NormalizeOp) -> None:
     """The image's mean and scale go into the input converter. (quantization.md section 3, item
-    6)"""
+    6) What is no image the host brings to int8."""
     output = output_type(op)
+    if len(nn.shape_of(op.input)) != IMAGE_RANK:
+        conversion.quantize_on_host(op.output)
+        return
     if op.scale == 0:
         raise DiagnosticError.at(op.location, f"{describe(op)} multiplies the image by 0")
     factor = fixed_point(op.scale / output.scale)
