@@ -10,6 +10,7 @@ from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import write_atomically, write_together
+from nvdla_ir.frontends.cuts import Cut, ListedTensor
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.resources import ResourceStore
 from nvdla_ir.source_lines import SourceLines
@@ -81,6 +82,25 @@ _FLAGS = {
             "data=1x3x224x224",
             _OPTIONS,
             "NAME=SHAPE",
+        ),
+        Flag(
+            "inputs",
+            "the tensors at which an imported network begins, by their names or those of the nodes "
+            "or layers that compute them",
+            _OPTIONS,
+            "NAME,…",
+        ),
+        Flag(
+            "outputs",
+            "the tensors at which an imported network ends: what is behind them stays with the "
+            "host",
+            _OPTIONS,
+            "NAME,…",
+        ),
+        Flag(
+            "list-tensors",
+            "instead of importing the network list its tensors: name, shape, type, producer",
+            _OPTIONS,
         ),
         Flag(
             "model",
@@ -159,10 +179,17 @@ def _chosen(arguments: Arguments) -> tuple[GivenFlag, _Translation]:
 
 
 def _import_onnx(path: str, arguments: Arguments, streams: _Streams) -> None:
-    from nvdla_ir.frontends.onnx import import_onnx
+    from nvdla_ir.frontends.onnx import import_onnx, list_tensors
 
     resources, diagnostics = ResourceStore(), DiagnosticCollector()
-    module = import_onnx(Path(path), resources, shapes=_shapes(arguments), diagnostics=diagnostics)
+    shapes = _shapes(arguments)
+    if arguments.has("list-tensors"):
+        listed = list_tensors(Path(path), shapes=shapes, diagnostics=diagnostics)
+        _write_list(listed, diagnostics, arguments, streams)
+        return
+    module = import_onnx(
+        Path(path), resources, shapes=shapes, diagnostics=diagnostics, cut=_cut(arguments)
+    )
     _write_ir(OpenedProgram(module, resources, tuple(diagnostics.diagnostics)), arguments, streams)
 
 
@@ -175,6 +202,27 @@ def _import_caffe(path: str, arguments: Arguments, streams: _Streams) -> None:
         Path(path), weights, resources, shapes=_shapes(arguments), diagnostics=diagnostics
     )
     _write_ir(OpenedProgram(module, resources, tuple(diagnostics.diagnostics)), arguments, streams)
+
+
+def _cut(arguments: Arguments) -> Cut:
+    return Cut(tuple(arguments.values("inputs")), tuple(arguments.values("outputs")))
+
+
+def _write_list(
+    listed: Sequence[ListedTensor],
+    diagnostics: DiagnosticCollector,
+    arguments: Arguments,
+    streams: _Streams,
+) -> None:
+    from .tables import format_table
+
+    for flag in ("o", "inputs", "outputs"):
+        if arguments.has(flag):
+            raise UsageError(f"'--list-tensors' lists the whole network: '{flag}' has no use")
+    streams.printer.show(diagnostics.diagnostics)
+    rows = [(each.name, each.shape, each.dtype, each.producer) for each in listed]
+    headings = ("tensor", "shape", "type", "producer")
+    write_output(format_table(headings, rows, streams.stdout), streams.stdout)
 
 
 def _shapes(arguments: Arguments) -> dict[str, tuple[int, ...]]:
@@ -279,8 +327,9 @@ def _make_directory(directory: Path) -> None:
         raise DiagnosticError.at(UNKNOWN, f"cannot make '{directory}': {reason}") from error
 
 
+_NETWORK_OPTIONS = ("shape", "inputs", "outputs", "list-tensors", "mlir-print-debuginfo")
 _TRANSLATIONS = {
-    "import-onnx": _Translation(_import_onnx, ("shape", "mlir-print-debuginfo")),
+    "import-onnx": _Translation(_import_onnx, _NETWORK_OPTIONS),
     "import-caffe": _Translation(_import_caffe, ("shape", "mlir-print-debuginfo"), more_files=1),
     "import-trace": _Translation(_import_trace, ("target", "mlir-print-debuginfo")),
     "import-loadable": _Translation(

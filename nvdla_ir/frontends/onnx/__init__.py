@@ -12,6 +12,7 @@ from nvdla_ir.frontends.onnx import (
     resizing,
     structure,
 )
+from nvdla_ir.frontends.onnx.cutting import list_tensors
 from nvdla_ir.frontends.onnx.importer import import_onnx
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "constants",
     "convolution",
     "import_onnx",
+    "list_tensors",
     "pooling",
     "qoperators",
     "quantization",

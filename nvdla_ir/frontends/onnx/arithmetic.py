@@ -126,7 +126,7 @@ def _with_constant(layer: Layer) -> tuple[Value, int, Array] | None:
         array, other = known[1 - index], tensors[index]
         if array is not None and isinstance(other, Activation):
             if array.dtype.kind != "f":
-                raise UnsupportedError("combines reals and integers")
+                raise UnsupportedError("combines reals and integers, which is not supported")
             if _broadcast((other.shape, array.shape)) != other.shape:
                 raise UnsupportedError(
                     f"broadcasts its input of shape {list(other.shape)} to a constant of shape "

@@ -12,7 +12,9 @@ from attrs import define, field
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import LayerOp, set_tensor_names, tensor_names
+from nvdla_ir.frontends.cuts import WHOLE, Cut
 from nvdla_ir.frontends.onnx.calibrating import settle_types
+from nvdla_ir.frontends.onnx.cutting import with_cut
 from nvdla_ir.frontends.onnx.faults import Faults, UnsupportedError
 from nvdla_ir.frontends.onnx.folding import FOLDED, fold
 from nvdla_ir.frontends.onnx.inference import TensorInfo, inferred_types
@@ -68,6 +70,7 @@ def import_onnx(
     *,
     shapes: Mapping[str, tuple[int, ...]],
     diagnostics: DiagnosticCollector,
+    cut: Cut = WHOLE,
 ) -> ModuleOp:
     """The network in the ONNX model ``path`` as a module whose ``@main`` computes its outputs.
 
@@ -76,7 +79,7 @@ def import_onnx(
     name, and keeps the names that the model has for its result (``TENSORS_ATTRIBUTE``). Weights are
     added to ``resources``. ``shapes`` gives inputs their shape by name, where the model leaves it
     open. What is changed on the way (floats of other widths, repeated names) is told to
-    ``diagnostics``.
+    ``diagnostics``. Of the network the part between the tensors of ``cut`` is imported.
 
     A quantized model's activations get the fake-quantized type of exactly their scale and zero
     point (uint8 as int8, 128 lower), its weights stay the integers that they are.
@@ -86,6 +89,8 @@ def import_onnx(
     garbled data, cycles.
     """
     model = read_model(path, diagnostics)
+    if cut != WHOLE:
+        model, shapes = with_cut(model, cut, shapes, diagnostics)
     order = in_order(model)
     extents = input_shapes(model, shapes, diagnostics)
     for tensor in model.tensors.values():

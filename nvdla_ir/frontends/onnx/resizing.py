@@ -155,7 +155,7 @@ def pad(layer: Layer) -> Value:
     if min(pads) < 0:
         raise UnsupportedError(f"pads {list(pads)} take something away, which is not supported")
     if not np.isfinite(filler):
-        raise UnsupportedError(f"pads with {filler}")
+        raise UnsupportedError(f"pads with {filler}; only finite numbers are supported")
     before, behind = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
     before.update(zip(found, pads[: len(found)], strict=True))
     behind.update(zip(found, pads[len(found) :], strict=True))

@@ -40,6 +40,18 @@ def input_shapes(
     return found
 
 
+def likely_extents(
+    model: Model, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the inputs as far as they can be told; see ``input_shapes``."""
+    unheard = DiagnosticCollector()
+    found = {
+        port.name: shapes.get(port.name) or _extents(port, model.location, unheard)
+        for port in model.inputs
+    }
+    return {name: extents for name, extents in found.items() if extents is not None}
+
+
 def _extents(
     port: Port, location: Location, diagnostics: DiagnosticCollector
 ) -> tuple[int, ...] | None:
@@ -58,7 +70,7 @@ def _extents(
     diagnostics.remark(
         location,
         f"input '{port.name}' is taken one image at a time, since the model leaves its batch open "
-        f"({_text(port.shape)}); --shape {port.name}=… states another one",
+        f"({shape_text(port.shape)}); --shape {port.name}=… states another one",
     )
     return extents
 
@@ -71,13 +83,13 @@ def _fault(port: Port, extents: Sequence[int]) -> str | None:
         )
     if min(extents, default=1) < 1:
         return (
-            f"input '{port.name}' has the shape {_text(extents)}, but extents must be numbers from "
-            "1 on"
+            f"input '{port.name}' has the shape {shape_text(extents)}, but extents must "
+            "be numbers from 1 on"
         )
     if port.shape is not None and len(port.shape) != len(extents):
         return (
-            f"input '{port.name}' has {len(port.shape)} dimensions ({_text(port.shape)}), not "
-            f"{len(extents)} ({_text(extents)})"
+            f"input '{port.name}' has {len(port.shape)} dimensions ({shape_text(port.shape)}), not "
+            f"{len(extents)} ({shape_text(extents)})"
         )
     return None
 
@@ -92,7 +104,8 @@ def _compare(
     ):
         diagnostics.remark(
             location,
-            f"input '{port.name}' is {_text(port.shape)} in the model, {_text(stated)} as stated",
+            f"input '{port.name}' is {shape_text(port.shape)} in the model, {shape_text(stated)} "
+            "as stated",
         )
 
 
@@ -108,10 +121,11 @@ def _open(port: Port) -> str:
         for axis, extent in enumerate(port.shape)
     ]
     return (
-        f"input '{port.name}' has the open shape {_text(port.shape)}; state it with --shape "
-        f"{port.name}={_text(example)}"
+        f"input '{port.name}' has the open shape {shape_text(port.shape)}; state it with --shape "
+        f"{port.name}={shape_text(example)}"
     )
 
 
-def _text(shape: Sequence[int | str | None]) -> str:
+def shape_text(shape: Sequence[int | str | None]) -> str:
+    """As ``1x3x224x224``; what is not known is ``?``."""
     return "x".join("?" if extent is None else str(extent) for extent in shape) or "scalar"
