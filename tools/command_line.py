@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -104,6 +104,17 @@ class Arguments:
         """The value of a flag that takes true or false."""
         text = self.value(name)
         return default if text is None else text in ("true", "1", "")
+
+
+def split_named(text: str, known: Collection[str]) -> tuple[str, str]:
+    """NAME and FILE of ``NAME=FILE``. Both may have ``=`` in them: it is divided behind the first
+    name that is ``known``, or else at the first ``=``."""
+    parts = text.split("=")
+    for count in range(1, len(parts)):
+        name = "=".join(parts[:count])
+        if name in known:
+            return name, "=".join(parts[count:])
+    return parts[0], "=".join(parts[1:])
 
 
 BOOLEAN = ("true", "false", "1", "0")

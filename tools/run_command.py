@@ -53,6 +53,7 @@ def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> i
         options = checked_options(arguments)
         use_one_thread()
         program = _load(options, options.program, stdin, printer)
+        options = _with_names(options, program.func)
         if options.compare is None:
             return _execute(program, options, stdin, stdout, printer)
         from .compare_command import compare
@@ -78,6 +79,22 @@ def _load(options: Options, path: str, stdin: TextIO, printer: DiagnosticPrinter
     program = Program.load(source, mode, options.lenient)
     printer.show(program.remarks)
     return program
+
+
+def _with_names(options: Options, func: FuncOp) -> Options:
+    """The files by the names of inputs and outputs that ``func`` has. Raises: UsageError"""
+    arguments = [func.argument_name(argument) for argument in func.body.arguments]
+    results = [func.result_name(index) for index in range(len(func.return_op.operands))]
+    inputs = tuple(item.among(arguments) for item in options.inputs)
+    names = [item.name for item in inputs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"the input '{name}' is given twice")
+    return evolve(
+        options,
+        inputs=inputs,
+        outputs=tuple(item.among(results) for item in options.outputs),
+    )
 
 
 def _source(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from attrs import frozen
 
-from .command_line import STANDARD_STREAM, Arguments, Flag, UsageError, check_distinct
+from .command_line import (
+    STANDARD_STREAM,
+    Arguments,
+    Flag,
+    UsageError,
+    check_distinct,
+    split_named,
+)
 
 NAME = "nvdla-run"
 USAGE = f"{NAME} PROGRAM [--input NAME=FILE …] [--output NAME=FILE …]"
@@ -124,6 +131,10 @@ class NamedFile:
     file: str
     raw: bool
 
+    def among(self, known: Collection[str]) -> NamedFile:
+        """The same, divided again now that the program says which names there are."""
+        return NamedFile(*split_named(f"{self.name}={self.file}", known), self.raw)
+
 
 @frozen
 class MemoryFile:
@@ -174,10 +185,6 @@ def checked_options(arguments: Arguments) -> Options:
         given = ", ".join(arguments.positionals) or "none"
         raise UsageError(f"one program is run, but {given} is given: {USAGE}")
     inputs, outputs = _named_files(arguments, "input"), _named_files(arguments, "output")
-    names = [item.name for item in inputs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"the input '{name}' is given twice")
     options = Options(
         arguments.positionals[0],
         inputs,

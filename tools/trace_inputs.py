@@ -17,7 +17,7 @@ from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector
 from nvdla_ir.ir.types import TensorType, Type
 
 from .array_files import read_array
-from .command_line import UsageError
+from .command_line import UsageError, split_named
 from .loaded_program import Program
 
 _SEED = 2019
@@ -35,7 +35,7 @@ def trace_inputs(
     inputs: dict[str, NDArray[Any]] = {}
     faults = DiagnosticCollector()
     for text in given:
-        name, _, file = text.partition("=")
+        name, file = split_named(text, types)
         if not (name and file):
             raise UsageError(f"'--input' takes NAME=FILE, not '{text}'")
         if name not in types:

@@ -145,7 +145,9 @@ class LayerContext:
                 f"takes {what} of {text_of(expected)}, more than the {MOST_ELEMENTS} numbers that "
                 "are taken"
             )
-        if index >= len(blobs):
+        if not self.weights.given:
+            self.weights.missed[self.layer.name] = None
+        elif index >= len(blobs):
             self.faults.append(f"has no {what} in the caffemodel: {text_of(expected)} is needed")
         else:
             for shape in shapes:

@@ -36,7 +36,7 @@ def import_caffe(
     diagnostics: DiagnosticCollector,
 ) -> ModuleOp:
     """The network ``prototxt`` in its test phase, with the weights of ``caffemodel``, as a module
-    with one function ``@main``.
+    with one function ``@main``. A network whose layers have no weights needs no ``caffemodel``.
 
     Inputs and outputs are called as their blobs are, operations as their layers. ``shapes`` gives
     the shapes of inputs whose text leaves them open, or other ones. Weights become ``resources``.
@@ -48,12 +48,11 @@ def import_caffe(
     found = DiagnosticCollector()
     try:
         net = read_net(prototxt, found)
-        if caffemodel is None:
-            raise DiagnosticError.at(
-                net.location,
-                "the text of a Caffe network has no weights: give the .caffemodel file as well",
-            )
-        weights = read_weights(caffemodel)
+        weights = (
+            Weights(net.location, {}, given=False)
+            if caffemodel is None
+            else read_weights(caffemodel)
+        )
         module = _Assembly(net, weights, resources, shapes, found).build()
     except DiagnosticError as error:
         earlier = [d for d in found.diagnostics if d not in error.diagnostics]
@@ -90,6 +89,7 @@ class _Assembly:
     def build(self) -> ModuleOp:
         for layer in self.net.layers:
             self._add(layer)
+        self.weights.report_missed(self.diagnostics)
         self.weights.warn_of_unused(self.diagnostics)
         for name in self.shapes:
             if name not in self._input_names:

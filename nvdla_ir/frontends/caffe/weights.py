@@ -22,6 +22,8 @@ from nvdla_ir.ir.location import Location, NameLoc
 
 Array = NDArray[np.float32]
 
+_SHOWN = 20
+
 
 @frozen(eq=False)
 class Blob:
@@ -40,30 +42,46 @@ class Blob:
 
 @frozen(eq=False)
 class Weights:
-    """The blobs of each layer, by its name; ``location`` is the file."""
+    """The blobs of each layer, by its name; ``location`` is the file, or, where none is given, the
+    network, whose layers that need weights are then gathered in ``missed``."""
 
     location: Location
     blobs: Mapping[str, tuple[Blob, ...]]
+    given: bool = True
     used: set[str] = field(factory=set[str])
+    missed: dict[str, None] = field(factory=dict[str, None])
 
     def of(self, layer: str) -> tuple[Blob, ...]:
         """The blobs of ``layer``, from now on known to be of use."""
         self.used.add(layer)
         return self.blobs.get(layer, ())
 
+    def report_missed(self, diagnostics: DiagnosticCollector) -> None:
+        """An error where weights are needed and none are given."""
+        if self.missed:
+            diagnostics.error(
+                self.location,
+                "the text of a Caffe network has no weights, and some of its layers need them "
+                f"({_listed(list(self.missed))}): give the .caffemodel file as well",
+            )
+
     def warn_of_unused(self, diagnostics: DiagnosticCollector) -> None:
         """Caffe as well passes over weights of layers that the network does not have."""
         unused = [name for name in self.blobs if name not in self.used]
         if unused:
-            shown = ", ".join(f"'{name}'" for name in unused[:20])
-            more = f" and {len(unused) - 20} more" if len(unused) > 20 else ""
             diagnostics.warning(
-                self.location, f"has weights for layers that the network has not: {shown}{more}"
+                self.location,
+                f"has weights for layers that the network has not: {_listed(unused)}",
             )
 
 
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+
+
 def read_weights(path: Path) -> Weights:
-    """The weights in the file ``path``.
+    """The weights in the file ``path``; an empty one has none.
 
     Raises: DiagnosticError for a file that cannot be read, is cut off or is no caffemodel, and with
     all blobs whose size is not that of their shape or that hold NaN or infinity.
@@ -81,7 +99,7 @@ def read_weights(path: Path) -> Weights:
         ) from None
     del data
     layers: list[Any] = [*message.layer, *message.layers]
-    if not layers:
+    if not layers and size:
         raise DiagnosticError.at(location, "is no caffemodel: it has no layers")
     diagnostics = DiagnosticCollector()
     found: dict[str, tuple[Blob, ...]] = {}

@@ -150,3 +150,40 @@ def test_a_network_that_is_not_ir_is_told_how_it_becomes_ir(
     assert result.status == 1
     expected = f"error: '{name}' is no IR: 'nvdla-translate --import-{flag}' makes IR of it\n"
     assert result.errors == expected
+
+
+def test_names_may_have_equals_signs_and_files_too() -> None:
+    """They are divided where the network has the name."""
+    Path("net.ir").write_text(
+        'func.func @main(%x: tensor<1x2xf32> {nvdla_ir.name = "a=b"})\n'
+        '    -> (tensor<1x2xf32> {nvdla_ir.name = "y=z"}) {\n'
+        "  %y = nn.relu %x -> tensor<1x2xf32>\n  func.return %y\n}\n"
+    )
+    np.save("in=1.npy", np.float32([[-1, 2]]))
+    result = run("net.ir", "--input", "a=b=in=1.npy", "--output", "y=z=out=1.npy")
+    assert (result.status, result.errors) == (0, "")
+    np.testing.assert_array_equal(np.load("out=1.npy"), [[0, 2]])
+    assert "no input 'a'; it has 'a=b'" in run("net.ir", "--input=a=in=1.npy").errors
+
+
+def test_parts_of_a_network() -> None:
+    onnx = pytest.importorskip("onnx", reason="the package 'onnx' is not installed")
+    helper = onnx.helper
+    info = helper.make_tensor_value_info
+    nodes = [helper.make_node("Relu", ["a=b"], ["r"], name="act")]
+    nodes.append(helper.make_node("Tanh", ["r"], ["y"]))
+    graph = helper.make_graph(nodes, "g", [info("a=b", 1, ("n", 2))], [info("y", 1, None)])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    Path("net.onnx").write_bytes(proto.SerializeToString())
+    listed = translate("--import-onnx", "net.onnx", "--list-tensors", "--shape", "a=b=3x2")
+    assert [line.split() for line in listed.output.splitlines()] == [
+        ["tensor", "shape", "type", "producer"],
+        ["a=b", "3x2", "float32", "input"],
+        ["r", "3x2", "float32", "Relu", "'act'"],
+        ["y", "3x2", "float32", "Tanh", "'y'"],
+    ]
+    result = translate("--import-onnx", "net.onnx", "--outputs=act")
+    assert "nn.relu" in result.output and "nn.tanh" not in result.output
+    assert "is taken one image at a time" in result.errors
+    result = translate("--import-onnx", "net.onnx", "--list-tensors", "--outputs=r")
+    assert result.status == 2 and "has no use" in result.errors

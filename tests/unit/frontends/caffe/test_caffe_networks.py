@@ -186,15 +186,22 @@ def test_every_spelling_of_the_text_is_followed(tmp_path: Path) -> None:
 
 
 def test_weights_are_needed(tmp_path: Path) -> None:
-    with pytest.raises(DiagnosticError, match=r"give the \.caffemodel file as well"):
+    """In one message, and only where a layer has some."""
+    with pytest.raises(DiagnosticError) as caught:
         import_files(tmp_path, prototxt("net", TINY), None)
+    (error,) = caught.value.diagnostics
+    assert "('conv'): give the .caffemodel file as well" in error.message
+    layers = [data_layer(1, 2, 4, 4), layer("relu", "ReLU", "data")]
+    for weights in (None, b""):
+        imported = import_files(tmp_path, prototxt("net", layers), weights)
+        assert imported.layers() == [("nn.relu", ("relu",))]
 
 
 @pytest.mark.parametrize(
     ("cut", "message"),
     [
         (slice(0, -3), "is no caffemodel, or is cut off"),
-        (slice(0, 0), "is no caffemodel: it has no layers"),
+        (slice(0, 0), "has no weights in the caffemodel"),
     ],
 )
 def test_weights_that_are_cut_off(tmp_path: Path, cut: slice, message: str) -> None:
