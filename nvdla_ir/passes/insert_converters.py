@@ -21,6 +21,7 @@ from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.conditions import calibrated
 from nvdla_ir.passes.conversion import layers, pooling
 from nvdla_ir.passes.conversion.function import FunctionConversion, calibration_of
+from nvdla_ir.passes.conversion.limits import clip_fault, clips_become_relus
 
 
 @frozen
@@ -56,6 +57,7 @@ class InsertConverters(Pass):
 
 def _convert(func: FuncOp, session: Session) -> None:
     conversion = FunctionConversion(func, session)
+    clips_become_relus(func)
     originals = list(func.body.operations)
     conversion.quantize_arguments()
     for op in originals:
@@ -85,6 +87,8 @@ def _convert_layer(conversion: FunctionConversion, op: Operation) -> None:
         raise DiagnosticError.at(
             op.location, f"{describe(op)} has no integer form; run 'fold-batch-norm' first"
         )
+    elif isinstance(op, nn.ClipOp) and (grid := calibration_of(op.output)) is not None:
+        raise DiagnosticError.at(op.location, clip_fault(op, grid.quantized()))
     elif any(calibration_of(result) is not None for result in op.results):
         raise DiagnosticError.at(op.location, f"{describe(op)} has no integer form")
     else:
