@@ -15,7 +15,7 @@ from pathlib import Path
 
 from attrs import define
 
-from nvdla_ir.interruption import signals_held
+from nvdla_ir.interruption import signals_held, termination_after_cleanup
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
 
@@ -87,20 +87,21 @@ def write_together(contents: Mapping[StrPath, bytes | str], kept: Iterable[StrPa
     """
     check_outputs(contents, kept)
     staged: list[_Staged] = []
-    try:
-        for path, data in contents.items():
-            file = _Staged(path)
-            staged.append(file)
-            try:
-                file.stage(data.encode("utf-8") if isinstance(data, str) else data)
-            except (OSError, ValueError) as error:
-                raise _cannot("write", path, _reason(error)) from error
-        with signals_held():
-            _commit(staged)
-    finally:
-        with signals_held():
-            for file in staged:
-                file.discard()
+    with termination_after_cleanup():
+        try:
+            for path, data in contents.items():
+                file = _Staged(path)
+                staged.append(file)
+                try:
+                    file.stage(data.encode("utf-8") if isinstance(data, str) else data)
+                except (OSError, ValueError) as error:
+                    raise _cannot("write", path, _reason(error)) from error
+            with signals_held():
+                _commit(staged)
+        finally:
+            with signals_held():
+                for file in staged:
+                    file.discard()
 
 
 def _commit(staged: Sequence[_Staged]) -> None:
@@ -109,9 +110,11 @@ def _commit(staged: Sequence[_Staged]) -> None:
     for number, file in enumerate(staged):
         try:
             file.commit(keep_old=several)
-        except OSError as error:
+        except BaseException as error:
             for done in reversed(staged[:number]):
                 done.undo()
+            if not isinstance(error, OSError):
+                raise
             raise _cannot("write", file.path, _reason(error)) from error
 
 

@@ -35,15 +35,17 @@ class Terminated(BaseException):
 
 
 @contextmanager
-def termination_raises() -> Generator[None, None, None]:
+def termination_raises() -> Generator[list[int], None, None]:
     """SIGTERM and SIGHUP raise ``Terminated`` in the main thread, once: they are not heard any
     more while what is half done is put in order.
 
     A signal that is ignored (as by ``nohup``) or handled already stays so. Elsewhere than in the
     main thread this does nothing: signals belong to that.
+
+    Yields: the signals that raise because of this.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield []
         return
     taken = [number for number in _TERMINATING if signal.getsignal(number) is signal.SIG_DFL]
 
@@ -56,10 +58,26 @@ def termination_raises() -> Generator[None, None, None]:
     for number in taken:
         signal.signal(number, end)
     try:
-        yield
+        yield taken
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def termination_after_cleanup() -> Generator[None, None, None]:
+    """SIGTERM and SIGHUP raise ``Terminated`` inside, and outside have the effect they have
+    otherwise: to end the process, or to raise what a command wants to be raised."""
+    stop: Terminated | None = None
+    with termination_raises() as taken:
+        try:
+            yield
+        except Terminated as error:
+            if error.number not in taken:
+                raise
+            stop = error
+    if stop is not None:
+        signal.raise_signal(stop.number)
 
 
 @contextmanager

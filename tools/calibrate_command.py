@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from nvdla_ir.files import is_directory
+from nvdla_ir.files import is_directory, is_regular_file
+from nvdla_ir.interruption import Terminated
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.source_lines import SourceLines
 
@@ -20,7 +21,6 @@ from .calibrate_options import (
     checked_options,
 )
 from .command_line import (
-    INPUT_AT_FAULT,
     STANDARD_STREAM,
     SUCCESS,
     DiagnosticPrinter,
@@ -28,6 +28,7 @@ from .command_line import (
     parse_arguments,
     read_input,
     run_handled,
+    stopped,
     use_one_thread,
 )
 
@@ -97,12 +98,11 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
     )
     try:
         measurement = _measured(job, printer)
-    except KeyboardInterrupt:
-        if job.state_file is None:
+    except (KeyboardInterrupt, Terminated) as stop:
+        if job.state_file is None or not is_regular_file(job.state_file):
             raise
-        message = f"interrupted; what is measured is in '{job.state_file}'"
-        print(f"{NAME}: {message}, to go on from", file=printer.stderr)
-        return INPUT_AT_FAULT
+        saved = f"what is measured is in '{job.state_file}', to go on from"
+        return stopped(stop, NAME, saved, printer.stderr)
     diagnostics = DiagnosticCollector()
     try:
         table = table_of(measurement, _method(options), diagnostics)

@@ -10,6 +10,7 @@ from typing import TextIO
 from attrs import define, field, frozen
 
 from nvdla_ir.files import decode_utf8, place_of, read_text
+from nvdla_ir.interruption import Terminated, termination_raises
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError, Severity, render
 from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
@@ -347,7 +348,15 @@ class DiagnosticPrinter:
 def run_handled(
     body: Callable[[], int], printer: DiagnosticPrinter, command: str, stdout: TextIO
 ) -> int:
-    """The exit code of ``body``; exceptions that may end a command become messages and a code."""
+    """The exit code of ``body``; exceptions that may end a command, and SIGTERM, become messages
+    and a code."""
+    with termination_raises():
+        return _handled(body, printer, command, stdout)
+
+
+def _handled(
+    body: Callable[[], int], printer: DiagnosticPrinter, command: str, stdout: TextIO
+) -> int:
     try:
         return body()
     except UsageError as error:
@@ -358,8 +367,19 @@ def run_handled(
     except BrokenPipeError:
         # Whoever read the output has had enough. Python flushes once more when it ends.
         discard_output(stdout)
-    except KeyboardInterrupt:
-        print(f"{command}: interrupted; nothing was written", file=printer.stderr)
+    except (KeyboardInterrupt, Terminated) as stop:
+        return stopped(stop, command, "nothing was written", printer.stderr)
+    return INPUT_AT_FAULT
+
+
+def stopped(
+    stop: KeyboardInterrupt | Terminated, command: str, consequence: str, stderr: TextIO
+) -> int:
+    """Tell that a command was stopped from outside; returns its exit code."""
+    if isinstance(stop, Terminated):
+        print(f"{command}: ended by {stop.name}; {consequence}", file=stderr)
+        return stop.exit_code
+    print(f"{command}: interrupted; {consequence}", file=stderr)
     return INPUT_AT_FAULT
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from nvdla_ir.dialects import default_context
 from nvdla_ir.evaluation.evaluation import Evaluation, Evaluator
 from nvdla_ir.evaluation.network import QuantizedNetwork
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
+from nvdla_ir.workers import worker_pool
 
 from .module_files import load_module
 
@@ -72,21 +70,19 @@ def evaluations(
             yield evaluator.evaluate(inputs, labels, parts=with_parts)
         return
     variants, more = Evaluator(network).runs
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (source,))
     try:
-        for outcome in pool.map(_work, tasks):
-            if not isinstance(outcome, Evaluation):
-                raise DiagnosticError(*outcome)
-            advance(outcome.images * variants + outcome.part_images * more)
-            yield outcome
+        with worker_pool(jobs, _start_worker, source) as pool:
+            for outcome in pool.map(_work, tasks):
+                if not isinstance(outcome, Evaluation):
+                    raise DiagnosticError(*outcome)
+                advance(outcome.images * variants + outcome.part_images * more)
+                yield outcome
     except BrokenProcessPool:
         raise DiagnosticError.at(
             network.reals.func.location,
             "a worker process ended before its work was done; where memory ran out, take fewer "
             "--jobs or a smaller --batch",
         ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 _worker_source: NetworkSource | None = None
@@ -95,7 +91,6 @@ _worker_evaluator: Evaluator | None = None
 
 def _start_worker(source: NetworkSource) -> None:
     global _worker_source
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
     _worker_source = source
 
 

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,6 +19,7 @@ from nvdla_ir.evaluation.batches import LARGEST_BATCH, batch_of, image_count, sp
 from nvdla_ir.interp.machine import Mode
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.types import TensorType
+from nvdla_ir.workers import worker_pool
 
 from .loaded_program import Program
 from .program_sources import ProgramSource
@@ -140,22 +138,19 @@ def _outputs(program: Program, parts: Iterator[Arrays], jobs: int) -> Iterator[A
             yield program.machine.run(program.func, part)
         return
     settings = (program.source, program.mode, program.machine.lenient)
-    # Spawned processes load numpy themselves, and with it one BLAS thread as the environment says.
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, settings)
     try:
-        for outcome in pool.map(_work, parts):
-            if isinstance(outcome, dict):
-                yield outcome
-            else:
-                raise DiagnosticError(*outcome)
+        with worker_pool(jobs, _start_worker, *settings) as pool:
+            for outcome in pool.map(_work, parts):
+                if isinstance(outcome, dict):
+                    yield outcome
+                else:
+                    raise DiagnosticError(*outcome)
     except BrokenProcessPool:
         raise DiagnosticError.at(
             program.func.location,
             "a worker process ended before its work was done; where memory ran out, take fewer "
             "--jobs",
         ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 _worker_settings: tuple[ProgramSource, Mode, bool] | None = None
@@ -164,7 +159,6 @@ _worker_program: Program | None = None
 
 def _start_worker(source: ProgramSource, mode: Mode, lenient: bool) -> None:
     global _worker_settings
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
     _worker_settings = (source, mode, lenient)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from nvdla_ir.calibration.methods import Method
 from nvdla_ir.calibration.state_file import Identity, State, read_state
 from nvdla_ir.calibration.table import CalibrationTable
 from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.interruption import signals_held
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 from nvdla_ir.resources import ResourceStore, resources_of
@@ -77,41 +79,44 @@ def measure(job: Job, usable: Sequence[int], advance: Callable[[int, int], None]
     computed in groups that depend on the network and the data alone, and histograms are merged
     exactly.
 
-    Raises: DiagnosticError; KeyboardInterrupt, after the state is saved, if it is kept.
+    Raises: DiagnosticError; KeyboardInterrupt and Terminated, after the state is saved, if it is
+    kept.
     """
     size = job.meter.group_size
     groups = [tuple(usable[start : start + size]) for start in range(0, len(usable), size)]
-    state = _starting_state(job, usable)
+    state = _starting_state(job, usable, len(groups))
     done = sum(len(groups[number]) for number in state.done)
     advance(done, 0)
     saved = time.monotonic()
     try:
-        for unit, measured in job.engine.run(job.source, _units(job, groups, state.done)):
-            state.measurement.merge(measured)
-            state.done.update(group.number for group in unit.groups)
-            done += unit.image_count
-            advance(done, unit.image_count)
-            if job.state_file is not None and time.monotonic() > saved + SECONDS_BETWEEN_SAVES:
-                state.write(job.state_file)
-                saved = time.monotonic()
+        # Closed at once, and workers with it, whatever ends this.
+        with closing(job.engine.run(job.source, _units(job, groups, state.done))) as results:
+            for unit, measured in results:
+                # One step: an interruption finds all of a unit in the state, or nothing.
+                state = state.after(measured, (group.number for group in unit.groups))
+                done += unit.image_count
+                advance(done, unit.image_count)
+                if job.state_file is not None and time.monotonic() > saved + SECONDS_BETWEEN_SAVES:
+                    state.write(job.state_file)
+                    saved = time.monotonic()
     finally:
         # Also for another method, when all is done.
         if job.state_file is not None:
-            state.write(job.state_file)
+            with signals_held():
+                state.write(job.state_file)
     histograms = state.measurement.histograms
     return Measurement({name: histograms[name] for name in job.meter.names})
 
 
-def _starting_state(job: Job, usable: Sequence[int]) -> State:
+def _starting_state(job: Job, usable: Sequence[int], groups: int) -> State:
     if job.state_file is None:
         return State(Identity("", ""))
     data = blake2b(f"{job.data.digest()} {list(usable)}".encode(), digest_size=16).hexdigest()
     identity = Identity(network_digest(*job.source.open()), data)
-    return read_state(job.state_file, identity)
+    return read_state(job.state_file, identity, groups)
 
 
-def _units(job: Job, groups: Sequence[Sequence[int]], done: set[int]) -> Iterator[Unit]:
-    # What is done when the work begins; the set grows meanwhile.
+def _units(job: Job, groups: Sequence[Sequence[int]], done: Set[int]) -> Iterator[Unit]:
     waiting = [number for number in range(len(groups)) if number not in done]
     in_unit = max(1, -(-job.batch // job.meter.group_size))
     for start in range(0, len(waiting), in_unit):

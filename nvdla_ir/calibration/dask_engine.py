@@ -12,7 +12,7 @@ import signal
 import threading
 import uuid
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -42,7 +42,7 @@ class DaskEngine:
 
     def run(
         self, source: NetworkSource, units: Iterable[Unit]
-    ) -> Iterator[tuple[Unit, Measurement]]:
+    ) -> Generator[tuple[Unit, Measurement], None, None]:
         """See ``Engine.run``. Raises: DiagnosticError also where dask.distributed is not
         installed, the scheduler does not answer, or workers die again and again."""
         distributed = _distributed()

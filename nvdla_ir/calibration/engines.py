@@ -6,13 +6,11 @@ merged exactly, the table does not depend on the engine.
 
 from __future__ import annotations
 
-import signal
 import uuid
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from multiprocessing import get_context
 from typing import Protocol
 
 from attrs import field, frozen
@@ -20,6 +18,7 @@ from attrs import field, frozen
 from nvdla_ir.calibration.measurement import Group, Measurement, Meter, NetworkSource
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
+from nvdla_ir.workers import worker_pool
 
 _UNITS_PER_WORKER = 2
 _TRIES = 3
@@ -44,7 +43,7 @@ class Engine(Protocol):
 
     def run(
         self, source: NetworkSource, units: Iterable[Unit]
-    ) -> Iterator[tuple[Unit, Measurement]]:
+    ) -> Generator[tuple[Unit, Measurement], None, None]:
         """Measure all ``units``, which are asked for as workers become free.
 
         Raises: DiagnosticError from the network, or where workers keep failing.
@@ -60,7 +59,7 @@ class InProcess:
 
     def run(
         self, source: NetworkSource, units: Iterable[Unit]
-    ) -> Iterator[tuple[Unit, Measurement]]:
+    ) -> Generator[tuple[Unit, Measurement], None, None]:
         del source
         for unit in units:
             yield unit, self.meter.measure(unit.groups)
@@ -74,42 +73,38 @@ class ProcessPool:
 
     def run(
         self, source: NetworkSource, units: Iterable[Unit]
-    ) -> Iterator[tuple[Unit, Measurement]]:
+    ) -> Generator[tuple[Unit, Measurement], None, None]:
         waiting = iter(units)
         again: list[Unit] = []
         tries: dict[Unit, int] = {}
         exhausted = False
         while not exhausted or again:
-            # Spawned processes load numpy themselves, and with it one BLAS thread as the
-            # environment says.
-            pool = ProcessPoolExecutor(self.jobs, get_context("spawn"), _ignore_interrupts)
             running: dict[Future[Outcome], Unit] = {}
             token = uuid.uuid4().hex
             try:
-                while True:
-                    while len(running) < self.jobs * _UNITS_PER_WORKER:
-                        unit = again.pop() if again else next(waiting, None)
-                        if unit is None:
-                            exhausted = True
-                            break
-                        # Known as running before it is submitted, which fails in a broken pool.
-                        tries[unit] = tries.get(unit, 0) + 1
-                        if tries[unit] > _TRIES:
-                            raise _workers_fail()
-                        try:
-                            running[pool.submit(measure_unit, source, token, unit)] = unit
-                        except BrokenProcessPool:
-                            again.append(unit)
-                            raise
-                    if not running:
-                        return
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        result = measurement_of(future.result())
-                        yield running.pop(future), result
+                with worker_pool(self.jobs) as pool:
+                    while True:
+                        while len(running) < self.jobs * _UNITS_PER_WORKER:
+                            unit = again.pop() if again else next(waiting, None)
+                            if unit is None:
+                                exhausted = True
+                                break
+                            # Known as running before it is submitted, which fails in a broken pool.
+                            tries[unit] = tries.get(unit, 0) + 1
+                            if tries[unit] > _TRIES:
+                                raise _workers_fail()
+                            try:
+                                running[pool.submit(measure_unit, source, token, unit)] = unit
+                            except BrokenProcessPool:
+                                again.append(unit)
+                                raise
+                        if not running:
+                            return
+                        for future in wait(running, return_when=FIRST_COMPLETED).done:
+                            result = measurement_of(future.result())
+                            yield running.pop(future), result
             except BrokenProcessPool:
                 again += running.values()
-            finally:
-                pool.shutdown(cancel_futures=True)
 
 
 def _workers_fail() -> DiagnosticError:
@@ -118,11 +113,6 @@ def _workers_fail() -> DiagnosticError:
         f"worker processes ended {_TRIES} times before their work was done; where memory ran out, "
         "take fewer --jobs or a smaller --batch",
     )
-
-
-def _ignore_interrupts() -> None:
-    # The first process stops the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 # -------------------------------------------------------------- in a worker

@@ -24,6 +24,9 @@ _BIN_BITS = 11
 LEAST_EXPONENT = -100
 """Ranges below 2^-100 are not told apart: float32 must hold the factor from values to bins."""
 
+_LARGEST_EXPONENT = 1024
+"""Of the range of float64."""
+
 _BLOCK = 1 << 16
 """How many elements are counted at a time, so that they stay in the cache."""
 
@@ -113,6 +116,20 @@ class Histogram:
     counts: NDArray[np.int64] = field(factory=_no_counts)
     minimum: float = math.inf
     maximum: float = -math.inf
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether elements can have given this histogram."""
+        if not LEAST_EXPONENT <= self.exponent <= _LARGEST_EXPONENT:
+            return False
+        if not self.total:
+            return self.minimum == math.inf and self.maximum == -math.inf
+        highest = (len(self.used_counts()) - 1) * self.bin_width
+        return self.minimum <= self.maximum and highest <= self.peak < math.inf
+
+    def copy(self) -> Histogram:
+        counts: NDArray[np.int64] = np.array(self.counts)
+        return Histogram(self.exponent, counts, self.minimum, self.maximum)
 
     @property
     def peak(self) -> float:

@@ -64,6 +64,9 @@ class Measurement:
 
     histograms: dict[str, Histogram] = field(factory=dict[str, Histogram])
 
+    def copy(self) -> Measurement:
+        return Measurement({name: h.copy() for name, h in self.histograms.items()})
+
     def merge(self, other: Measurement) -> None:
         """Add what ``other`` has measured. The result does not depend on the order of merging."""
         for name, histogram in other.histograms.items():

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import define, field, frozen
+from attrs import field, frozen
 
+from nvdla_ir.arrays import Archive, reading
 from nvdla_ir.calibration.histogram import BINS, Histogram
 from nvdla_ir.calibration.measurement import Measurement
-from nvdla_ir.files import read_bytes, write_atomically
+from nvdla_ir.files import is_regular_file, read_bytes, write_atomically
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 
@@ -34,13 +34,19 @@ class Identity:
     data: str
 
 
-@define(eq=False)
+@frozen(eq=False)
 class State:
-    """A measurement, and the groups of images that are in it."""
+    """A measurement, and the groups of images that are in it; nothing of either ever changes."""
 
     identity: Identity
     measurement: Measurement = field(factory=Measurement)
-    done: set[int] = field(factory=set[int])
+    done: frozenset[int] = frozenset()
+
+    def after(self, measured: Measurement, groups: Iterable[int]) -> State:
+        """The state when ``groups`` are ``measured``, too."""
+        together = self.measurement.copy()
+        together.merge(measured)
+        return State(self.identity, together, self.done.union(groups))
 
     def write(self, file: Path) -> None:
         """Whole or not at all. Raises: DiagnosticError"""
@@ -65,23 +71,30 @@ class State:
         write_atomically(file, buffer.getvalue())
 
 
-def read_state(file: Path, identity: Identity) -> State:
+def read_state(file: Path, identity: Identity, groups: int) -> State:
     """The state in ``file``, or an empty one where there is no such file.
+
+    groups: how many groups of images there are
 
     Raises: DiagnosticError for a file that is no state, or that of another network or other data.
     """
-    if not file.exists():
+    if not is_regular_file(file):
         return State(identity)
+    data = read_bytes(file)
     try:
-        with np.load(io.BytesIO(read_bytes(file)), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        with reading(str(file)):
+            archive = Archive(io.BytesIO(data))
+            arrays = {name: archive.array(name) for name in archive.keys}
         header = json.loads(str(arrays["header"]))
         if header["format"] != _FORMAT:
             raise ValueError
         found = Identity(str(header["network"]), str(header["data"]))
-        histograms = _histograms(header["names"], arrays)
-        done = {int(number) for number in arrays["done"]}
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        histograms = _histograms([str(name) for name in header["names"]], arrays)
+        done = _numbers(arrays["done"], np.int64).tolist()
+        ours = found == identity  # else the groups are others, too
+        if len(set(done)) != len(done) or (ours and not set(done) <= set(range(groups))):
+            raise ValueError
+    except (DiagnosticError, KeyError, TypeError, ValueError, RecursionError):
         raise DiagnosticError.at(
             UNKNOWN, f"'{file}' is no state of a calibration, or is damaged; remove it to start"
         ) from None
@@ -97,21 +110,34 @@ def read_state(file: Path, identity: Identity) -> State:
         raise DiagnosticError.at(
             UNKNOWN, f"the state in '{file}' is of {' and '.join(different)}; remove it to start"
         )
-    return State(identity, Measurement(histograms), done)
+    return State(identity, Measurement(histograms), frozenset(done))
+
+
+def _numbers(array: Any, dtype: type[np.int64 | np.float64]) -> Any:
+    """Raises: ValueError unless ``array`` is one row of this type."""
+    if array.dtype != dtype or array.ndim != 1:
+        raise ValueError
+    return array
 
 
 def _histograms(names: list[str], arrays: dict[str, Any]) -> dict[str, Histogram]:
+    """Raises: ValueError for what no measurement can have given."""
     counts = arrays["counts"]
-    if counts.shape != (len(names), BINS) or counts.dtype != np.int64:
+    if (
+        counts.shape != (len(names), BINS)
+        or counts.dtype != np.int64
+        or len(set(names)) != len(names)
+        or bool((counts < 0).any())
+    ):
         raise ValueError
-    return {
-        name: Histogram(int(exponent), row, float(minimum), float(maximum))
-        for name, row, exponent, minimum, maximum in zip(
-            names,
-            counts,
-            arrays["exponents"],
-            arrays["minima"],
-            arrays["maxima"],
-            strict=True,
-        )
-    }
+    exponents = _numbers(arrays["exponents"], np.int64).tolist()
+    minima = _numbers(arrays["minima"], np.float64).tolist()
+    maxima = _numbers(arrays["maxima"], np.float64).tolist()
+    found: dict[str, Histogram] = {}
+    for name, row, *rest in zip(names, counts, exponents, minima, maxima, strict=True):
+        exponent, minimum, maximum = rest
+        histogram = Histogram(exponent, np.array(row), minimum, maximum)
+        if not histogram.is_possible:
+            raise ValueError
+        found[name] = histogram
+    return found

@@ -25,6 +25,8 @@ FLOORS: dict[str, float] = {
     "version": -1,
     # Signals, of no kind of data: everyone may use it.
     "interruption": -1,
+    # Processes, for whatever work.
+    "workers": -1,
     "arith": 0,
     "hw": 0,
     "ir": 1,
@@ -66,9 +68,9 @@ NAMES = {
 """Packages of which the first may name the second in a string, though it may not import it."""
 
 LIBRARIES = {
-    "attrs": set(FLOORS) - {"version", "interruption"},
+    "attrs": set(FLOORS) - {"version", "interruption", "workers"},
     "numpy": set(FLOORS)
-    - {"version", "interruption", "ir", "files", "source_lines", "text", "testing"},
+    - {"version", "interruption", "workers", "ir", "files", "source_lines", "text", "testing"},
     "lark": {"text"},
     "safetensors": {"resources", "calibration", "frontends", "tools"},
     "rich": {"tools"},

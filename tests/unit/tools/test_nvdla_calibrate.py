@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -234,6 +236,37 @@ def test_an_interrupted_calibration_goes_on(run: Run, monkeypatch: Any) -> None:
     assert Path("c.json").read_text() == Path("whole.json").read_text()
 
 
+@pytest.mark.parametrize("place", range(1, 13))
+def test_each_group_counts_once_wherever_the_interruption_is(
+    run: Run, monkeypatch: Any, place: int
+) -> None:
+    from nvdla_ir.calibration.histogram import Histogram
+
+    arguments = ("double.ir", "--data", "images.npy", "--batch=1")
+    assert run(*arguments, "-o", "whole.json", "--resume=whole.npz").status == 0
+    merge, calls = Histogram.merge, 0
+
+    def interrupted(histogram: Histogram, other: Histogram) -> None:
+        nonlocal calls
+        calls += 1
+        merge(histogram, other)
+        if calls == place:
+            os.kill(os.getpid(), signal.SIGTERM if place % 2 else signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Histogram, "merge", interrupted)
+        stopped = run(*arguments, "-o", "c.json", "--resume=state.npz")
+    if calls >= place:
+        assert stopped.status == (143 if place % 2 else 1)
+        assert "; what is measured is in 'state.npz', to go on from\n" in stopped.errors
+        assert not Path("c.json").exists()
+        assert run(*arguments, "-o", "c.json", "--resume=state.npz").status == 0
+    assert Path("c.json").read_text() == Path("whole.json").read_text()
+    with np.load("state.npz") as state, np.load("whole.npz") as whole:
+        for name in whole.files:
+            np.testing.assert_array_equal(state[name], whole[name])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -255,6 +288,38 @@ def test_a_state_of_something_else_is_refused(
     result = run(model, "--data", data, *more, *arguments)
     assert result.status == 1 and message in result.errors
     assert not Path("c.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("exponents", lambda a: a + (1 << 40)),
+        ("exponents", lambda a: a + 1200),
+        ("exponents", lambda a: a[:1]),
+        ("exponents", lambda a: a.astype(np.float64)),
+        ("counts", lambda a: -a),
+        ("counts", lambda a: a[:, ::-1]),
+        ("counts", lambda a: 0 * a),
+        ("minima", lambda a: a * np.nan),
+        ("maxima", lambda a: a * np.inf),
+        ("done", lambda a: a + 1000),
+        ("done", lambda a: a - 1),
+        ("done", lambda a: np.concatenate([a, a])),
+        ("done", lambda a: a[None]),
+        ("header", lambda a: np.array("[" * 90_000)),
+        ("header", lambda a: np.array("{}")),
+    ],
+)
+def test_a_state_with_impossible_numbers(run: Run, name: str, change: Any) -> None:
+    arguments = ("double.ir", "--data", "images.npy", "--resume=state.npz", "-o", "c.json")
+    assert run(*arguments).status == 0
+    with np.load("state.npz") as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    arrays[name] = change(arrays[name])
+    np.savez("state.npz", **arrays)
+    result = run(*arguments)
+    message = "error: 'state.npz' is no state of a calibration, or is damaged; remove it to start\n"
+    assert (result.status, result.errors) == (1, message)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY"])
