@@ -12,10 +12,9 @@ from typing import Any
 from attrs import Factory, field, frozen
 
 from nvdla_ir.arith.float32 import float32
-from nvdla_ir.ir.attribute_kinds import BOOL
 from nvdla_ir.ir.attributes import format_float
 from nvdla_ir.ir.constraints import FLOAT_TENSOR, tensor_of
-from nvdla_ir.ir.definition import Op, attribute, operand, result
+from nvdla_ir.ir.definition import Op, operand, result
 from nvdla_ir.ir.dialect import Dialect
 from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
 from nvdla_ir.ir.traits import Pure
@@ -286,16 +285,12 @@ class _CastOp(Op):
 
 
 class QuantizeCastOp(_CastOp):
-    """``quant.qcast``: reals to stored integers, rounding to nearest, saturating.
-
-    ties_to_even: whether halves are rounded to even, as a model of ONNX wants it (which it then
-                  is in every mode), not away from zero, as the hardware does
-    """
+    """``quant.qcast``: reals to stored integers, rounding to nearest (halves away from zero, as the
+    hardware does), saturating."""
 
     name = "quant.qcast"
     traits = (Pure(),)
     input = operand(REAL_TENSOR)
-    ties_to_even = attribute(BOOL, default=False)
     output = result(QUANTIZED_TENSOR)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Kernels of the quant dialect: casts between reals and stored integers."""
+"""Kernels of the casts between reals and stored integers, the nn dialect's included."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvdla_ir.dialects.nn.converters import QuantizeOp
 from nvdla_ir.dialects.quant import DequantizeCastOp, QuantizeCastOp, QuantizedType
 from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.quantization import element_of, quantize, round_to_grid
@@ -16,18 +17,19 @@ from nvdla_ir.interp.registry import Numbers, kernel
 @kernel(QuantizeCastOp, any_batch=True)
 @kernel(DequantizeCastOp, any_batch=True)
 def same_reals(op: QuantizeCastOp | DequantizeCastOp, values: Values) -> NDArray[Any]:
-    """Both sides stand for the same reals; the machine rounds where its mode asks for it, a model
-    of ONNX by itself."""
-    reals = values[op.input]
-    if isinstance(op, QuantizeCastOp) and op.ties_to_even:
-        return round_to_grid(reals, _element(op), ties_to_even=True)
-    return reals
+    """Both sides stand for the same reals; the machine rounds where its mode asks for it."""
+    return values[op.input]
 
 
 @kernel(QuantizeCastOp, numbers=Numbers.STORED, any_batch=True)
 def quantize_cast(op: QuantizeCastOp, values: Values) -> NDArray[Any]:
     reals = np.asarray(values[op.input])
-    return quantize(reals, _element(op), ties_to_even=op.ties_to_even)
+    return quantize(reals, _element(op), ties_to_even=isinstance(op, QuantizeOp))
+
+
+@kernel(QuantizeOp, any_batch=True)
+def rounded_reals(op: QuantizeOp, values: Values) -> NDArray[Any]:
+    return round_to_grid(values[op.input], _element(op), ties_to_even=True)
 
 
 def _element(op: QuantizeCastOp) -> QuantizedType:

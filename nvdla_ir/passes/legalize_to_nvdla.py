@@ -77,7 +77,7 @@ class LegalizeToNvdla(Pass):
         module.attributes[nvdla.TARGET_ATTRIBUTE] = StringAttr(self.target)
 
 
-_ON_HOST = (nn.ConstantOp, nn.NormalizeOp, nn.SoftmaxOp, nn.ViewOp)
+_ON_HOST = (nn.ConstantOp, nn.NormalizeOp, nn.QuantizeOp, nn.SoftmaxOp, nn.ViewOp)
 
 
 class _Function:

@@ -16,7 +16,12 @@ from nvdla_ir.dialects.nn.shapes import (
     tensor_type,
     text_of,
 )
-from nvdla_ir.dialects.quant import QUANTIZED_TENSOR, QuantizedType
+from nvdla_ir.dialects.quant import (
+    QUANTIZED_TENSOR,
+    REAL_TENSOR,
+    QuantizeCastOp,
+    QuantizedType,
+)
 from nvdla_ir.ir.attribute_kinds import INT, INTS
 from nvdla_ir.ir.constraints import INTEGER_TENSOR, TypeConstraint, tensor_of
 from nvdla_ir.ir.definition import (
@@ -166,6 +171,17 @@ class OutputConverterOp(LayerOp):
         yield from _range_faults("scale", self.scale, -(1 << 15), (1 << 15) - 1)
         yield from _range_faults("shift", self.shift, 0, 63)
         yield from shape_faults(self.output, shape_of(self.input))
+
+
+class QuantizeOp(QuantizeCastOp):
+    """``nn.quantize``: ONNX's QuantizeLinear: reals to stored integers, halves to even, saturating.
+
+    Other than that of a ``quant.qcast``, its rounding is part of the network in every mode.
+    """
+
+    name = "nn.quantize"
+    input = operand(REAL_TENSOR)
+    output = result(QUANTIZED_TENSOR)
 
 
 def storage_of(value: Value) -> QuantizedType:

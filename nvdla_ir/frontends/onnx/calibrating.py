@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.quant import QuantizeCastOp, UniformType
+from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.frontends.onnx.layer import Assembly
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.operation import Block, Operation, Value
@@ -28,7 +28,7 @@ def settle_types(assembly: Assembly, block: Block) -> None:
 
     A cast stays where its operand is read by something else, too, as reals.
     """
-    casts = [op for op in block.operations if isinstance(op, QuantizeCastOp)]
+    casts = [op for op in block.operations if isinstance(op, nn.QuantizeOp)]
     for cast in casts:
         _settle(assembly, cast)
     if not casts:
@@ -42,14 +42,14 @@ def settle_types(assembly: Assembly, block: Block) -> None:
             _give(op.operands[0], _fake_quantized(op.results[0]))
 
 
-def _settle(assembly: Assembly, cast: QuantizeCastOp) -> None:
+def _settle(assembly: Assembly, cast: nn.QuantizeOp) -> None:
     element = nn.tensor_type(cast.output).element
     assert isinstance(element, UniformType)
     wanted = nn.FakeQuantizedType(element.expressed, element.scale, element.zero_point)
     source = cast.input
     present = nn.tensor_type(source).element
     if isinstance(present, FloatType) and all(
-        isinstance(user, QuantizeCastOp) and user.output.type == cast.output.type
+        isinstance(user, nn.QuantizeOp) and user.output.type == cast.output.type
         for user in source.users
     ):
         _give(source, wanted)
@@ -64,7 +64,7 @@ def _settle(assembly: Assembly, cast: QuantizeCastOp) -> None:
 
 
 def _unit_scale(
-    assembly: Assembly, builder: Builder, cast: QuantizeCastOp, wanted: nn.FakeQuantizedType
+    assembly: Assembly, builder: Builder, cast: nn.QuantizeOp, wanted: nn.FakeQuantizedType
 ) -> None:
     import numpy as np
 

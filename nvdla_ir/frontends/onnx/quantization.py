@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nvdla_ir.dialects import nn
-from nvdla_ir.dialects.quant import QuantizeCastOp, UniformType, uniform_i8
+from nvdla_ir.dialects.quant import UniformType, uniform_i8
 from nvdla_ir.frontends.onnx.constants import normalized
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
 from nvdla_ir.frontends.onnx.layer import Layer, handler
@@ -100,9 +100,8 @@ def quantized(layer: Layer, value: Value, index: int) -> Codes:
     scale, zero_point, dtype = one_scale(layer, index)
     element = codes_type(scale, zero_point, dtype)
     cast = layer.assembly.builder.create(
-        QuantizeCastOp,
+        nn.QuantizeOp,
         input=value,
-        ties_to_even=True,
         result_types=[nn.tensor_type(value).with_element(element)],
         location=layer.node.location,
     )
@@ -168,9 +167,8 @@ def reals_of(layer: Layer, tensor: Tensor, index: int) -> Value:
         scale, zero_point, _ = one_scale(layer, index)
         value = normalized(layer, tensor, scale, zero_point)
         cast = layer.assembly.builder.create(
-            QuantizeCastOp,
+            nn.QuantizeOp,
             input=value,
-            ties_to_even=True,
             result_types=[
                 nn.tensor_type(value).with_element(codes_type(scale, zero_point, tensor.dtype))
             ],

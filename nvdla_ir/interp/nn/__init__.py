@@ -1,5 +1,6 @@
 """Kernels of the nn dialect."""
 
+from nvdla_ir.interp import quant_casts
 from nvdla_ir.interp.nn import (
     activations,
     converters,
@@ -20,6 +21,7 @@ __all__ = [
     "integers",
     "layers",
     "pooling",
+    "quant_casts",
     "structure",
     "weighted",
 ]

@@ -70,10 +70,10 @@ class FunctionConversion:
                 self._cast(result, calibration, InsertionPoint.after(op))
 
     def _cast(self, value: Value, element: GridType, point: InsertionPoint) -> None:
+        fake_quantized = isinstance(element, nn.FakeQuantizedType)
         op = Builder(point).create(
-            QuantizeCastOp,
+            nn.QuantizeOp if fake_quantized else QuantizeCastOp,
             input=value,
-            ties_to_even=isinstance(element, nn.FakeQuantizedType) or None,
             result_types=[nn.tensor_type(value).with_element(element.quantized())],
         )
         op.output.name_hint = f"{value.name_hint}_int8" if value.name_hint else None

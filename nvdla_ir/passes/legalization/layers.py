@@ -299,11 +299,15 @@ def legalize_view(op: nn.ViewOp, context: Context) -> None:
 
 
 def is_for_hardware(op: Operation) -> bool:
-    """Whether ``op`` computes quantized integers."""
-    return any(
-        isinstance(result.type, TensorType) and isinstance(result.type.element, QuantizedType)
-        for result in op.results
-    ) and op.name.startswith("nn.")
+    """Whether ``op`` computes quantized integers; a cast is the host's."""
+    return (
+        any(
+            isinstance(result.type, TensorType) and isinstance(result.type.element, QuantizedType)
+            for result in op.results
+        )
+        and op.name.startswith("nn.")
+        and not isinstance(op, nn.QuantizeOp)
+    )
 
 
 # -------------------------------------------------------------- parts

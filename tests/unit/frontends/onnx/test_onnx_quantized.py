@@ -303,7 +303,7 @@ def test_a_tensor_read_as_reals_too_keeps_its_cast(tmp_path: Path) -> None:
     b.nodes.append(node("Relu", ["x"], ["r"]))
     b.nodes.append(node("Add", ["r", b.qdq("r", 0.1)], ["y"]))
     imported = Imported(model(b.nodes, {"x": (1, 3, 4, 4)}, constants=b.constants), tmp_path)
-    assert imported.operations == ["nn.relu", "quant.qcast", "nn.add"]
+    assert imported.operations == ["nn.relu", "nn.quantize", "nn.add"]
 
 
 def test_codes_to_other_codes(tmp_path: Path) -> None:
