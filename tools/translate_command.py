@@ -194,12 +194,22 @@ def _import_onnx(path: str, arguments: Arguments, streams: _Streams) -> None:
 
 
 def _import_caffe(path: str, arguments: Arguments, streams: _Streams) -> None:
-    from nvdla_ir.frontends.caffe import import_caffe
+    from nvdla_ir.frontends.caffe import import_caffe, list_blobs
 
     weights = Path(arguments.positionals[0]) if arguments.positionals else None
     resources, diagnostics = ResourceStore(), DiagnosticCollector()
+    shapes = _shapes(arguments)
+    if arguments.has("list-tensors"):
+        listed = list_blobs(Path(path), shapes=shapes, diagnostics=diagnostics)
+        _write_list(listed, diagnostics, arguments, streams)
+        return
     module = import_caffe(
-        Path(path), weights, resources, shapes=_shapes(arguments), diagnostics=diagnostics
+        Path(path),
+        weights,
+        resources,
+        shapes=shapes,
+        diagnostics=diagnostics,
+        cut=_cut(arguments),
     )
     _write_ir(OpenedProgram(module, resources, tuple(diagnostics.diagnostics)), arguments, streams)
 
@@ -330,7 +340,7 @@ def _make_directory(directory: Path) -> None:
 _NETWORK_OPTIONS = ("shape", "inputs", "outputs", "list-tensors", "mlir-print-debuginfo")
 _TRANSLATIONS = {
     "import-onnx": _Translation(_import_onnx, _NETWORK_OPTIONS),
-    "import-caffe": _Translation(_import_caffe, ("shape", "mlir-print-debuginfo"), more_files=1),
+    "import-caffe": _Translation(_import_caffe, _NETWORK_OPTIONS, more_files=1),
     "import-trace": _Translation(_import_trace, ("target", "mlir-print-debuginfo")),
     "import-loadable": _Translation(
         _import_loadable, ("target", "hardware-only", "mlir-print-debuginfo")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from nvdla_ir.frontends.caffe.importer import import_caffe
+from nvdla_ir.frontends.caffe.importer import import_caffe, list_blobs
 
-__all__ = ["import_caffe"]
+__all__ = ["import_caffe", "list_blobs"]

@@ -12,11 +12,14 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import LayerOp, set_tensor_names, tensor_names
+from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.frontends.caffe.context import LayerContext, LayerError, UnsupportedError
+from nvdla_ir.frontends.caffe.cutting import Point, Versions, with_cut
 from nvdla_ir.frontends.caffe.handlers import KINDS, LEFT_OUT, SILENCE, LayerKind
 from nvdla_ir.frontends.caffe.inputs import DATA_TYPES, InputTensor, image_tops, input_tensors
 from nvdla_ir.frontends.caffe.net import Layer, Net, read_net
 from nvdla_ir.frontends.caffe.weights import Weights, read_weights
+from nvdla_ir.frontends.cuts import WHOLE, Cut, ListedTensor
 from nvdla_ir.ir.attributes import DictAttr, StringAttr, is_bare_identifier
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
@@ -34,13 +37,15 @@ def import_caffe(
     *,
     shapes: Mapping[str, tuple[int, ...]],
     diagnostics: DiagnosticCollector,
+    cut: Cut = WHOLE,
 ) -> ModuleOp:
     """The network ``prototxt`` in its test phase, with the weights of ``caffemodel``, as a module
     with one function ``@main``. A network whose layers have no weights needs no ``caffemodel``.
 
     Inputs and outputs are called as their blobs are, operations as their layers. ``shapes`` gives
     the shapes of inputs whose text leaves them open, or other ones. Weights become ``resources``.
-    What only judges results (losses, accuracy) is left out.
+    What only judges results (losses, accuracy) is left out. Of the network the part between the
+    blobs of ``cut`` is imported.
 
     Raises: DiagnosticError with everything that is wrong or not known: layer types and parameters,
     missing and misshapen weights, at the lines of the layers. Remarks go to ``diagnostics``.
@@ -53,7 +58,10 @@ def import_caffe(
             if caffemodel is None
             else read_weights(caffemodel)
         )
-        module = _Assembly(net, weights, resources, shapes, found).build()
+        results: Sequence[str] | None = None
+        if cut != WHOLE:
+            net, results, shapes, weights = _part(net, weights, cut, shapes, found)
+        module = _Assembly(net, weights, resources, shapes, found, results).build()
     except DiagnosticError as error:
         earlier = [d for d in found.diagnostics if d not in error.diagnostics]
         diagnostics.diagnostics += [d for d in earlier if d not in found.errors]
@@ -61,6 +69,62 @@ def import_caffe(
         raise DiagnosticError(*errors, *error.diagnostics) from None
     diagnostics.diagnostics += found.diagnostics
     return module
+
+
+def list_blobs(
+    prototxt: Path, *, shapes: Mapping[str, tuple[int, ...]], diagnostics: DiagnosticCollector
+) -> Sequence[ListedTensor]:
+    """The blobs of the network ``prototxt`` in the order of its layers. Of what layers do in place
+    each version has the name of its layer, but the last one that of the blob.
+
+    Raises: DiagnosticError for what is no network.
+    """
+    net = read_net(prototxt, diagnostics)
+    versions, made, _ = _tried(net, Weights(net.location, {}, given=False), shapes)
+    found: list[ListedTensor] = []
+    for name, point in versions.points():
+        layer = net.layers[point[0]]
+        shape = made.get(point)
+        producer = "input" if layer.type in DATA_TYPES else f"{layer.type} '{layer.name}'"
+        text = "?" if shape is None else text_of(shape)
+        found.append(ListedTensor(name, text, "float32", producer))
+    return found
+
+
+def _tried(
+    net: Net, weights: Weights, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[Versions, dict[Point, tuple[int, ...]], list[str]]:
+    """The versions of the blobs of ``net``, their shapes as far as the layers can be made, and the
+    results. What is wrong is told when it is imported."""
+    assembly = _Assembly(net, weights, ResourceStore(), shapes, DiagnosticCollector())
+    assembly.gather()
+    return Versions.of(net), assembly.made, list(assembly.unread)
+
+
+def _part(
+    net: Net,
+    weights: Weights,
+    cut: Cut,
+    shapes: Mapping[str, tuple[int, ...]],
+    diagnostics: DiagnosticCollector,
+) -> tuple[Net, Sequence[str], Mapping[str, tuple[int, ...]], Weights]:
+    """The part of ``net``, its results, and the shapes and weights that are for it."""
+    versions, made, results = _tried(net, weights, shapes)
+    part, results = with_cut(versions, cut, results, made, diagnostics)
+    inputs = [
+        {top for layer in each.layers if layer.type in DATA_TYPES for top in layer.tops}
+        for each in (net, part)
+    ]
+    gone = inputs[0] - inputs[1]
+    kept = {layer.name for layer in part.layers if layer.type not in DATA_TYPES}
+    left = {layer.name for layer in net.layers} - kept
+    blobs = {name: found for name, found in weights.blobs.items() if name not in left}
+    return (
+        part,
+        results,
+        {name: shape for name, shape in shapes.items() if name not in gone},
+        Weights(weights.location, blobs, weights.given),
+    )
 
 
 @define(eq=False)
@@ -72,13 +136,16 @@ class _Assembly:
     resources: ResourceStore
     shapes: Mapping[str, tuple[int, ...]]
     diagnostics: DiagnosticCollector
+    results: Sequence[str] | None = None
+    """The blobs that are returned; by default those that no layer reads."""
     body: Block = field(factory=Block)
     builder: Builder = field(init=False)
     blobs: dict[str, Value] = field(factory=dict[str, Value])
     inputs: list[InputTensor] = field(factory=list[InputTensor])
+    made: dict[Point, tuple[int, ...]] = field(factory=dict[Point, "tuple[int, ...]"])
+    unread: dict[str, None] = field(factory=dict[str, None])
     # Values that stand for results of layers at fault.
     _guessed: set[Value] = field(factory=set[Value])
-    _unread: dict[str, None] = field(factory=dict[str, None])
     _input_names: dict[str, None] = field(factory=dict[str, None])
     _names: set[str] = field(factory=set[str])
     _made_by: dict[str, str] = field(factory=dict[str, str])
@@ -86,9 +153,17 @@ class _Assembly:
     def __attrs_post_init__(self) -> None:
         self.builder = Builder(InsertionPoint.at_end(self.body), self.net.location)
 
-    def build(self) -> ModuleOp:
-        for layer in self.net.layers:
+    def gather(self) -> None:
+        """All layers, one by one; ``made`` are then the shapes of what they make."""
+        for index, layer in enumerate(self.net.layers):
             self._add(layer)
+            for top in layer.tops:
+                value = self.blobs.get(top)
+                if value is not None and value not in self._guessed:
+                    self.made[index, top] = nn.shape_of(value)
+
+    def build(self) -> ModuleOp:
+        self.gather()
         self.weights.report_missed(self.diagnostics)
         self.weights.warn_of_unused(self.diagnostics)
         for name in self.shapes:
@@ -97,7 +172,7 @@ class _Assembly:
                 self.diagnostics.error(
                     self.net.location, f"a shape is given for '{name}', which is no input{hint}"
                 )
-        if not self._unread and not self.diagnostics.errors:
+        if not (self.results or self.unread) and not self.diagnostics.errors:
             self.diagnostics.error(self.net.location, "the network has no outputs")
         self.diagnostics.raise_if_errors()
         return self._module()
@@ -117,7 +192,7 @@ class _Assembly:
             # Labels come from layers that nothing is made of.
         elif layer.type == SILENCE:
             for bottom in layer.bottoms:
-                self._unread.pop(bottom, None)
+                self.unread.pop(bottom, None)
         else:
             self._add_operations(layer)
 
@@ -141,7 +216,7 @@ class _Assembly:
                 value = op.output
                 self._names.add(tensor.name)
             self.blobs[tensor.name] = value
-            self._unread[tensor.name] = None
+            self.unread[tensor.name] = None
         for name in image_tops(layer):
             if name not in self.blobs:
                 self.blobs[name] = self._guess(TensorType((1, 1, 1, 1), F32))
@@ -159,13 +234,13 @@ class _Assembly:
         inputs = self._inputs_of(layer, bottoms)
         # What is not read from here on is a result; labels are none.
         for bottom in layer.bottoms:
-            self._unread.pop(bottom, None)
+            self.unread.pop(bottom, None)
         results = self._results(layer, kind, inputs)
         tops = layer.tops or ((layer.name,) if layer.type == "SoftmaxWithLoss" else ())
         for top, value in zip(tops, results, strict=False):
             self._claim_top(layer, top)
             self.blobs[top] = value
-            self._unread[top] = None
+            self.unread[top] = None
 
     def _inputs_of(self, layer: Layer, bottoms: Sequence[str]) -> list[Value]:
         values: list[Value] = []
@@ -282,7 +357,8 @@ class _Assembly:
     # -------------------------------------------------------------- the module
 
     def _module(self) -> ModuleOp:
-        results = [(name, self.blobs[name]) for name in self._unread]
+        names = self.unread if self.results is None else self.results
+        results = [(name, self.blobs[name]) for name in names]
         arguments: Sequence[BlockArgument] = self.body.arguments
         self.builder.create(ReturnOp, values=[value for _, value in results])
         function = FuncOp.create(
