@@ -13,6 +13,7 @@ from nvdla_ir.frontends.trace.commands import lex, read_number
 from nvdla_ir.frontends.trace.faults import MAXIMUM_SHOWN, Faults
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
 from nvdla_ir.resources import ResourceStore
+from nvdla_ir.source_lines import SourceLines
 
 
 def faults_of(folder: Path, text: str, target: str = "nv_small") -> list[str]:
@@ -178,7 +179,8 @@ def test_a_fault_shows_its_line(tmp_path: Path) -> None:
     path = write_files(tmp_path, {"a.cfg": "// x\nreg_write(NVDLA_SDP.S_POINTR_0, 1);\n"})
     with pytest.raises(DiagnosticError) as caught:
         import_trace(path / "a.cfg", "nv_small", ResourceStore())
-    assert render(caught.value.diagnostics[0]) == (
+    lines = SourceLines([str(path)])
+    assert render(caught.value.diagnostics[0], lines.line) == (
         f"{path / 'a.cfg'}:2:11: error: SDP has no register 'S_POINTR'; did you mean 'S_POINTER'?\n"
         "reg_write(NVDLA_SDP.S_POINTR_0, 1);\n"
         "          ^"
