@@ -266,12 +266,16 @@ def _summary(name: str, array: Array) -> str:
     """One line: shape, element type, range, and the strongest class of each image."""
     shape = "x".join(map(str, array.shape)) or "scalar"
     line = f"{name}: {shape} {array.dtype}"
+    # A constant may be one number, repeated without end.
+    stored = array[tuple(slice(None if stride else 1) for stride in array.strides)]
     if array.size:
-        line += f", {array.min():.6g} to {array.max():.6g}"
+        line += f", {stored.min():.6g} to {stored.max():.6g}"
     if array.ndim >= 2 and array.size == array.shape[0] * array.shape[1] and array.shape[1] > 1:
-        strongest = array.reshape(array.shape[:2]).argmax(axis=1)
-        shown = " ".join(map(str, strongest[:_SHOWN_CLASSES]))
-        line += f", argmax {shown}{' …' if len(strongest) > _SHOWN_CLASSES else ''}"
+        shown = stored[:_SHOWN_CLASSES].reshape(-1, stored.shape[1]).argmax(axis=1)
+        count = min(len(array), _SHOWN_CLASSES)
+        strongest = (shown.tolist() * count)[:count]
+        line += f", argmax {' '.join(map(str, strongest))}"
+        line += " …" if len(array) > _SHOWN_CLASSES else ""
     return f"{line}\n"
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -140,6 +141,7 @@ class ImageFolder:
 
     def _sized(self, image: Image) -> Image:
         """``image`` in the network's size. Raises: _BadImageError"""
+        import PIL.Image
         from PIL.Image import Resampling
 
         width, height = self._size
@@ -161,6 +163,11 @@ class ImageFolder:
         if scaled[0] < width or scaled[1] < height:
             raise _BadImageError(
                 f"is {scaled[0]}x{scaled[1]} when resized, smaller than {width}x{height}"
+            )
+        limit = 2 * (PIL.Image.MAX_IMAGE_PIXELS or math.inf)
+        if scaled[0] * scaled[1] > limit:
+            raise _BadImageError(
+                f"is {scaled[0]}x{scaled[1]} when resized, more than {limit} pixels; crop it"
             )
         left, top = (scaled[0] - width) // 2, (scaled[1] - height) // 2
         resized = image.resize(scaled, Resampling.BILINEAR)

@@ -35,6 +35,8 @@ from nvdla_ir.resources import ResourceStore
 Array = NDArray[Any]
 Observer = Callable[[Operation, Sequence[Any]], None]
 
+_TOO_LARGE = ("array is too big", "Maximum allowed")
+
 
 class Mode(Enum):
     """How quantized and calibrated tensors are computed. Fake-quantized ones, where the network
@@ -240,6 +242,13 @@ class Machine:
         except OperandError as error:
             raise DiagnosticError.at(
                 op.location, f"{describe(op)} cannot be computed: {error}"
+            ) from error
+        except (MemoryError, ValueError) as error:
+            # numpy refuses with a ValueError what no machine could hold.
+            if isinstance(error, ValueError) and not str(error).startswith(_TOO_LARGE):
+                raise
+            raise DiagnosticError.at(
+                op.location, f"{describe(op)} cannot be computed: memory does not suffice"
             ) from error
         results = list(output) if len(op.results) > 1 else [output] * len(op.results)
         for value, result in zip(op.results, results, strict=True):

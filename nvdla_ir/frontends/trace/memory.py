@@ -16,12 +16,22 @@ from nvdla_ir.ir.location import FileLineCol
 _JOINED_GAP_BYTES = 1024
 """Runs of packets this close are loaded as one: generators leave out words that are zero."""
 
+_RANDOM_PIECE = 1 << 20
+
 _PATTERN_BYTES = {"ALL_ZERO": 0x00, "ONES": 0xFF, "AFIVE": 0xA5, "FIVEA": 0x5A}
 
 MAXIMUM_DATA_BYTES = 1 << 30
 """How many bytes all loads of a trace may store together."""
 
 PATTERNS = (*_PATTERN_BYTES, "ADDR", "RANDOM", "X")
+
+
+def _random_bytes(seed: int, size: int) -> bytes:
+    """As ``Random(seed).randbytes(size)``, for which 2^28 bytes are too many."""
+    source = random.Random(seed)
+    # Whole words of the generator, so that the pieces go on where the last one ended.
+    pieces = (min(_RANDOM_PIECE, size - start) for start in range(0, size, _RANDOM_PIECE))
+    return b"".join(map(source.randbytes, pieces))
 
 
 @define
@@ -114,7 +124,7 @@ class InitialMemory:
         step: LoadStep | FillStep
         if pattern == "RANDOM":
             self._count(location, size)
-            data = np.frombuffer(random.Random(address).randbytes(size), np.uint8)
+            data = np.frombuffer(_random_bytes(address, size), np.uint8)
             step = LoadStep(location, memory, address, data, f"random_{address:x}")
         else:
             kind = "AFIVE" if pattern == "X" else pattern

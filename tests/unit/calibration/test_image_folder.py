@@ -156,3 +156,11 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none")
     with pytest.raises(DiagnosticError, match="holds no images"):
         folder_of(tmp_path)
+
+
+def test_a_thin_image_is_not_made_huge(tmp_path: Path) -> None:
+    image_module.new("RGB", (1, 60_000)).save(tmp_path / "thin.png")
+    taken = InputShape("data", (3, 224, 224), np.dtype(np.float32))
+    images = ImageFolder(tmp_path, [taken], Preparation(resize="crop"))
+    (fault,) = images.faults(lambda _: None)
+    assert "is 224x13440000 when resized, more than " in fault.reason

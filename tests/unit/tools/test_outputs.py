@@ -197,3 +197,42 @@ def test_names_that_are_too_long(
     assert "Traceback" not in errors
     assert f"cannot {action}" in errors or "cannot be read" in errors
     assert "File name too long" in errors
+
+
+# -------------------------------------------------------------- sizes that no machine holds
+
+
+def test_a_tensor_that_memory_does_not_hold() -> None:
+    for extent in (10**8, 10**18):
+        Path("big.ir").write_text(
+            "func.func @main(%x: tensor<1x1x1x1xf32>) -> tensor<1x1x1x1xf32> {\n"
+            f"  %p = nn.pad %x pads=[0, 0, {extent - 1}, {10**6 - 1}] "
+            f"-> tensor<1x1x{extent}x{10**6}xf32>\n"
+            "  %y = nn.global_average_pool %p -> tensor<1x1x1x1xf32>\n"
+            "  func.return %y\n}\n"
+        )
+        np.save("one.npy", np.ones((1, 1, 1, 1), np.float32))
+        status, errors = call(run, "big.ir", "--input=x=one.npy")
+        assert status == 1 and "Traceback" not in errors
+        assert "memory does not suffice" in errors
+
+
+def test_random_bytes_in_pieces_are_the_same() -> None:
+    import random
+
+    from nvdla_ir.frontends.trace.memory import _random_bytes  # pyright: ignore
+
+    size = (1 << 21) + 5
+    assert _random_bytes(7, size) == random.Random(7).randbytes(size)
+
+
+def test_an_endless_constant_is_summed_up_at_once() -> None:
+    from nvdla_ir.tools.run_command import _summary  # pyright: ignore
+
+    rows = np.broadcast_to(np.float32([[1, 3, 2]]), (10**12, 3))
+    assert _summary("y", rows) == (
+        f"y: {10**12}x3 float32, 1 to 3, argmax {' '.join('1' * 10)} …\n"
+    )
+    assert _summary("z", np.broadcast_to(np.float32(2), (1, 10**15))) == (
+        f"z: 1x{10**15} float32, 2 to 2, argmax 0\n"
+    )
