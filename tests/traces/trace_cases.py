@@ -117,7 +117,7 @@ def dc_channel_blocks(trace: Trace) -> None:
             "PIXEL_FORMAT": 21, "PIXEL_X_OFFSET": 30, "UV_LINE_STRIDE": 0x1300, "CYA": 0x55AA,
             "WMB_ADDR_LOW": 0x7700, "MEAN_FORMAT": 1, "MEAN_GU": -321, "PAD_VALUE": 0x4711,
         },
-        "CSC": {"PRA_TRUNCATE": 3, "Y_EXTENSION": 2, "CYA": 0xABCD},
+        "CSC": {"PRA_TRUNCATE": 3, "CYA": 0xABCD},
         "CACC": {"DATAOUT_ADDR": 0x1200, "LINE_STRIDE": 0x3400, "SURF_STRIDE": 0x5600},
         "SDP": {
             "BS_MUL_PRELU": 1, "BS_ALU_SRC": 1, "BN_ALU_ALGO": 3, "BN_MUL_OPERAND": 99,

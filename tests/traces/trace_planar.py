@@ -48,7 +48,7 @@ def pool(
         "CUBE_IN_WIDTH": width - 1, "CUBE_IN_HEIGHT": height - 1, "CUBE_IN_CHANNEL": channels - 1
     }  # fmt: skip
     shared = {"INPUT_DATA": 0}
-    outputs: dict[str, int] = {}
+    outputs = {"CUBE_OUT_CHANNEL": channels - 1}
     if split is not None:
         first, middle, last = split
         overlap = kernel[1] - stride[1]
@@ -63,7 +63,7 @@ def pool(
             f"PARTIAL_WIDTH_IN_{n}": max(v, 1) - 1 for n, v in zip(names, inputs, strict=True)
         }
         shared["SPLIT_NUM"] = count - 1
-        outputs = {
+        outputs |= {
             f"PARTIAL_WIDTH_OUT_{n}": max(v, 1) - 1 for n, v in zip(names, split, strict=True)
         }
     columns = {"KERNEL_WIDTH": kernel[1] - 1, "KERNEL_STRIDE_WIDTH": stride[1] - 1}

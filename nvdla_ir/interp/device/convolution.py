@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import evolve
 from numpy.typing import NDArray
 
 from nvdla_ir.arith import fast
 from nvdla_ir.arith.errors import Int8Array, IntegerArray
 from nvdla_ir.arith.reference.winograd import STEP, TILE
-from nvdla_ir.hw.formats.compressed_weights import compress_weights, decompress_weights
+from nvdla_ir.hw.formats.compressed_weights import decompress_weights
 from nvdla_ir.hw.formats.feature import from_atoms
 from nvdla_ir.hw.formats.image import ImageLayout
-from nvdla_ir.hw.formats.sizes import align_up
+from nvdla_ir.hw.formats.sizes import align_up, ceil_div
 from nvdla_ir.hw.formats.weights import (
     unpack_image_weights,
     unpack_weights,
@@ -26,29 +26,18 @@ from nvdla_ir.hw.formats.weights import (
 )
 from nvdla_ir.hw.pixels import PIXEL_FORMATS_BY_CODE, PixelFormat
 from nvdla_ir.interp.device.areas import MemoryCube, MemoryLines
-from nvdla_ir.interp.device.convolution_checks import check_convolution
+from nvdla_ir.interp.device.buffer import ConvolutionBuffer, Weights
+from nvdla_ir.interp.device.convolution_checks import (
+    check_compressed_groups,
+    check_convolution,
+)
 from nvdla_ir.interp.device.environment import Environment
-from nvdla_ir.interp.device.record import BUFFERED, LayerNotes
+from nvdla_ir.interp.device.record import BUFFERED, WEIGHTS, LayerNotes
 from nvdla_ir.interp.device.registers import Fields, UnitRegisters
 from nvdla_ir.interp.device.winograd import extend_input
 
 _MEANS = ("MEAN_RY", "MEAN_GU", "MEAN_BV", "MEAN_AX")
-_WEIGHT_SURFACES = {"WEIGHT": "weights", "WMB": "weight mask", "WGS": "weight group sizes"}
-_MODE_FIELDS = ("CONV_MODE", "DATAIN_FORMAT", "DATA_BANK", "WEIGHT_BANK")
-
-
-@frozen(eq=False)
-class _Retained:
-    """What the convolution buffer keeps after a layer. Section 3.6.
-
-    ``data`` are the slices that stay, int8 ``[batch, channel, line, column]`` as the CSC sees
-    them; ``complete`` where the whole input stays. ``weights`` is the weight surface, or None.
-    """
-
-    mode: tuple[int, ...]
-    data: Int8Array
-    complete: bool
-    weights: NDArray[np.uint8] | None
+_WEIGHT_SURFACES: dict[str, str] = dict(zip(("WEIGHT", "WMB", "WGS"), WEIGHTS, strict=True))
 
 
 class ConvolutionPipeline:
@@ -56,7 +45,7 @@ class ConvolutionPipeline:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._retained: _Retained | None = None
+        self._buffer = ConvolutionBuffer(environment)
 
     def run(
         self, units: Mapping[str, UnitRegisters], notes: LayerNotes
@@ -69,14 +58,14 @@ class ConvolutionPipeline:
         cdma, csc, cacc = (units[block].fields for block in ("CDMA", "CSC", "CACC"))
         environment = self._environment
         check_convolution(environment, {name: unit.fields for name, unit in units.items()})
-        mode = tuple(cdma[name] for name in _MODE_FIELDS)
-        retained = self._retained if self._retained and self._retained.mode == mode else None
-        surface = self._weight_surface(cdma, retained, notes)
-        data = self._data(cdma, csc, retained, notes)
+        self._buffer.begin(cdma)
+        held = self._buffer.weights(cdma, lambda: self._fetch_weights(cdma, notes))
+        data = self._buffer.lines(cdma, csc, lambda: self._fetch(cdma, notes))
+        surface, read = self._surface(cdma, csc, held)
         weights = self._weights(cdma, csc, surface)
         height, width = csc["DATAOUT_HEIGHT"] + 1, csc["DATAOUT_WIDTH"] + 1
         accumulators = _accumulate(csc, data, weights, (height, width))
-        self._retain(csc, mode, data, surface)
+        self._buffer.end(csc, units["CSC"].consumer, data, read)
         kernels = csc["WEIGHT_KERNEL"] + 1
         notes.shape["input"] = data.shape[-3:]
         notes.shape["kernel"] = (kernels, *weights.shape[1:])
@@ -93,23 +82,16 @@ class ConvolutionPipeline:
             multiplications //= STEP * STEP  # one product serves all outputs of a tile
         return fast.truncate_accumulator(accumulators, truncate), multiplications
 
-    def _weight_surface(
-        self, cdma: Fields, retained: _Retained | None, notes: LayerNotes
-    ) -> NDArray[np.uint8]:
-        """The bytes of the weight surface: kept ones, or fetched."""
-        if cdma["WEIGHT_REUSE"]:
-            if retained is not None and retained.weights is not None:
-                return retained.weights
-            self._environment.require(
-                False,
-                cdma,
-                "WEIGHT_REUSE",
-                "no weights are kept: the layer before must have SKIP_WEIGHT_RLS = 1 and the "
-                "same mode and banks",
-            )
-        if cdma["WEIGHT_FORMAT"]:
-            return self._compressed(cdma, notes)
-        return self._read_weights(cdma, "WEIGHT", notes)
+    def _fetch_weights(self, cdma: Fields, notes: LayerNotes) -> Weights:
+        """What the CDMA fetches, with the mask of compressed weights."""
+        stream = self._read_weights(cdma, "WEIGHT", notes)
+        if cdma["WEIGHT_FORMAT"] == 0:
+            return Weights(stream)
+        mask = self._read_weights(cdma, "WMB", notes)
+        words = 4 * ceil_div(cdma["WEIGHT_KERNEL"] + 1, self._environment.configuration.atomic_k)
+        sizes = self._read_weights(cdma, "WGS", notes, words).view("<u4")
+        check_compressed_groups(self._environment, cdma, mask, sizes)
+        return Weights(stream, mask)
 
     def _read_weights(
         self, cdma: Fields, name: str, notes: LayerNotes, size: int | None = None
@@ -117,30 +99,27 @@ class ConvolutionPipeline:
         """One of the surfaces WEIGHT, WMB and WGS; its size is in a register unless given."""
         memory = self._environment.memory(cdma, "WEIGHT_RAM_TYPE")
         base = self._environment.address(cdma, f"{name}_ADDR_LOW", f"{name}_ADDR_HIGH")
-        if size is None:
-            # More than all weights is never needed, whatever the register says.
-            most = (cdma["WEIGHT_KERNEL"] + 1) * (cdma["BYTE_PER_KERNEL"] + 1)
-            alignment = self._environment.configuration.weight_alignment
-            size = min(cdma[f"{name}_BYTES"], align_up(most, alignment))
+        size = cdma[f"{name}_BYTES"] if size is None else size
         notes.reads.append(MemoryLines(_WEIGHT_SURFACES[name], memory.name, base, size))
         return memory.read(base, size)
 
-    def _compressed(self, cdma: Fields, notes: LayerNotes) -> NDArray[np.uint8]:
-        """The surface that compressed weights stand for. Section 2.6."""
-        kernels, kernel_bytes = cdma["WEIGHT_KERNEL"] + 1, cdma["BYTE_PER_KERNEL"] + 1
-        group = self._environment.configuration.atomic_k
-        data, mask = (self._read_weights(cdma, name, notes) for name in ("WEIGHT", "WMB"))
-        surface = decompress_weights(data, mask, kernels, kernel_bytes)
-        expected = compress_weights(surface, kernels, kernel_bytes, group).group_bytes
-        words = self._read_weights(cdma, "WGS", notes, 4 * len(expected)).view("<u4")
-        self._environment.require(
-            bool(np.array_equal(words, expected)),
+    def _surface(self, cdma: Fields, csc: Fields, held: Weights) -> tuple[NDArray[np.uint8], int]:
+        """The weight surface, and how many bytes of what the buffer holds CSC reads for it."""
+        kernels, kernel_bytes = csc["WEIGHT_KERNEL"] + 1, cdma["BYTE_PER_KERNEL"] + 1
+        if held.mask is not None:
+            surface = decompress_weights(held.stream, held.mask, kernels, kernel_bytes)
+            # The surface as it is stored: functional model and driver count it whole.
+            alignment = self._environment.configuration.weight_alignment
+            return surface.view(np.uint8), align_up(int(np.count_nonzero(surface)), alignment)
+        needed = kernels * (csc["WEIGHT_CHANNEL_EXT"] + 1) * (csc["WEIGHT_HEIGHT_EXT"] + 1)
+        needed *= csc["WEIGHT_WIDTH_EXT"] + 1
+        self._environment.unsupported(
+            len(held.stream) >= needed,
             cdma,
-            "WGS_ADDR_LOW",
-            f"the bytes of the kernel groups there, {words.tolist()}, must be those that the mask "
-            f"tells, {expected.tolist()}",
+            "WEIGHT_REUSE" if cdma["WEIGHT_REUSE"] else "WEIGHT_BYTES",
+            f"there are {len(held.stream)} bytes of weights, but this layer needs {needed}",
         )
-        return surface.view(np.uint8)
+        return held.stream, needed
 
     def _weights(self, cdma: Fields, csc: Fields, surface: NDArray[np.uint8]) -> Int8Array:
         """Weights ``[lane, channel, row, column]``; lanes beyond the last kernel are zero."""
@@ -149,13 +128,6 @@ class ConvolutionPipeline:
         rows = csc["WEIGHT_HEIGHT_EXT"] + 1
         channels = csc["WEIGHT_CHANNEL_EXT"] + 1
         group, block = hardware.atomic_k, hardware.atomic_c
-        needed = kernels * channels * rows * (csc["WEIGHT_WIDTH_EXT"] + 1)
-        self._environment.unsupported(
-            len(surface) >= needed,
-            cdma,
-            "WEIGHT_REUSE" if cdma["WEIGHT_REUSE"] else "WEIGHT_BYTES",
-            f"there are {len(surface)} bytes of weights, but this layer needs {needed}",
-        )
         if csc["CONV_MODE"] == 1:
             weights = unpack_winograd_weights(surface, (kernels, channels, TILE, TILE), group)
         elif csc["DATAIN_FORMAT"] == 0:
@@ -172,41 +144,6 @@ class ConvolutionPipeline:
         padded = np.zeros((lanes, *weights.shape[1:]), np.int8)
         padded[:kernels] = weights
         return padded
-
-    def _data(
-        self, cdma: Fields, csc: Fields, retained: _Retained | None, notes: LayerNotes
-    ) -> Int8Array:
-        """All lines that the CSC needs: kept ones first, then those that the CDMA fetches."""
-        environment = self._environment
-        height = csc["DATAIN_HEIGHT_EXT"] + 1
-        kept = retained.data if retained is not None and cdma["DATA_REUSE"] else None
-        if kept is not None and retained is not None and retained.complete:
-            data = kept
-        else:
-            if cdma["DATA_REUSE"] and kept is None:
-                environment.rules.remark(
-                    cdma.block,
-                    cdma.place_of("DATA_REUSE"),
-                    1,
-                    "nothing is kept from a layer of the same mode and banks: all is fetched",
-                )
-            data = self._fetch(cdma, notes)
-            if kept is not None and kept.shape[2]:
-                environment.unsupported(
-                    kept.shape[:2] == data.shape[:2] and kept.shape[3] == data.shape[3],
-                    cdma,
-                    "DATA_REUSE",
-                    f"the buffer keeps lines of {kept.shape[1]} channels and {kept.shape[3]} "
-                    f"columns, but this layer has {data.shape[1]} and {data.shape[3]}",
-                )
-                data = np.concatenate((kept, data), axis=2)
-        environment.unsupported(
-            data.shape[2] == height,
-            csc,
-            "DATAIN_HEIGHT_EXT",
-            f"the buffer holds {data.shape[2]} lines: must be {data.shape[2] - 1}",
-        )
-        return data
 
     def _fetch(self, cdma: Fields, notes: LayerNotes) -> Int8Array:
         fetch = self._fetch_image if cdma["DATAIN_FORMAT"] else self._fetch_features
@@ -355,18 +292,6 @@ class ConvolutionPipeline:
 
     def _converted(self, cdma: Fields, data: NDArray[Any], offset: Any) -> Int8Array:
         return fast.convert_input(data, offset, cdma["CVT_SCALE"], cdma["CVT_TRUNCATE"])
-
-    def _retain(
-        self, csc: Fields, mode: tuple[int, ...], data: Int8Array, surface: NDArray[np.uint8]
-    ) -> None:
-        complete = csc["SKIP_DATA_RLS"] == 1
-        first = 0 if complete else csc["RLS_SLICES"] + 1
-        self._retained = _Retained(
-            mode,
-            data[:, :, first:],
-            complete,
-            surface if csc["SKIP_WEIGHT_RLS"] else None,
-        )
 
 
 def _accumulate(

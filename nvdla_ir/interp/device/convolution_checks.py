@@ -1,8 +1,14 @@
 """What the registers of the convolution pipeline must satisfy. Source: convolution.md 3 to 6."""
 
+# numpy's stubs leave members such as add.reduceat partly untyped
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nvdla_ir.hw.formats.buffer import (
     entries_per_slice,
@@ -120,6 +126,12 @@ def _check_modes(environment: Environment, units: Mapping[str, Fields]) -> None:
         for name in ("X_DILATION_EXT", "Y_DILATION_EXT"):
             environment.require(csc[name] == 0, csc, name, "must be 0 with image input")
         environment.unsupported(csc["Y_EXTENSION"] < 3, csc, "Y_EXTENSION", "must be 0, 1 or 2")
+    else:
+        # The sequence of kernel rows follows it, the data do not: nothing sensible comes out.
+        rule = "must be 0 but with image input: the CSC skips rows of the kernel (section 8.4)"
+        rows = csc["WEIGHT_HEIGHT_EXT"] + 1
+        environment.unsupported(rows == 1 or not csc["Y_EXTENSION"], csc, "Y_EXTENSION", rule)
+        environment.require(csc["Y_EXTENSION"] == 0, csc, "Y_EXTENSION", rule)
 
 
 def _check_winograd(environment: Environment, cdma: Fields, csc: Fields) -> None:
@@ -206,14 +218,20 @@ def _check_sizes(environment: Environment, cdma: Fields, csc: Fields) -> None:
     same = _must_equal if cdma["WEIGHT_FORMAT"] else _check_equal
     same(environment, cdma, "BYTE_PER_KERNEL", kernel_bytes - 1, "the kernel's bytes - 1")
     if cdma["WEIGHT_FORMAT"] == 0:
-        # The manual pads the surface to 128 bytes; the vendor's compiler does not, and its programs
-        # run on the hardware all the same.
+        # More than that is harmless in this layer, and wrong for the next one (section 8.3).
         surface = (csc["WEIGHT_KERNEL"] + 1) * kernel_bytes
         environment.unsupported(
             cdma["WEIGHT_BYTES"] >= surface,
             cdma,
             "WEIGHT_BYTES",
             f"must hold all weights, {surface} bytes",
+        )
+        entry = environment.configuration.cbuf.entry_bytes
+        environment.require(
+            cdma["WEIGHT_BYTES"] % entry == 0,
+            cdma,
+            "WEIGHT_BYTES",
+            f"must be whole entries of the buffer, {entry} bytes each: the last one never fills",
         )
 
 
@@ -252,12 +270,6 @@ def _check_windows(environment: Environment, cdma: Fields, csc: Fields) -> None:
         padding = cdma[f"PAD_{near}"], cdma[f"PAD_{far}"]
         padded = sum(padding) + csc[f"DATAIN_{size}_EXT"] + 1
         environment.require(
-            max(padding) < (taps - 1) * dilation + 1,
-            cdma,
-            f"PAD_{near}" if padding[0] >= padding[1] else f"PAD_{far}",
-            f"must be less than the {(taps - 1) * dilation + 1} elements that a kernel spans",
-        )
-        environment.require(
             extent <= padded,
             csc,
             f"DATAOUT_{size}",
@@ -291,17 +303,8 @@ def _check_buffer(environment: Environment, cdma: Fields, csc: Fields) -> None:
         "DATA_BANK",
         f"{lines} lines of {entries} entries need {needed} banks: must be at least {needed - 1}",
     )
-    group = min(csc["WEIGHT_KERNEL"] + 1, hardware.atomic_k) * (cdma["BYTE_PER_KERNEL"] + 1)
-    least = align_up(group, hardware.cbuf.entry_bytes) + hardware.weight_alignment
-    if csc["SKIP_WEIGHT_RLS"]:
-        least = max(least, cdma["WEIGHT_BYTES"])
-    environment.require(
-        weight_banks * hardware.cbuf.bank_bytes >= least,
-        cdma,
-        "WEIGHT_BANK",
-        f"{weight_banks} banks of {hardware.cbuf.bank_bytes} bytes cannot hold {least} bytes of "
-        "weights",
-    )
+    if cdma["WEIGHT_FORMAT"] == 0:
+        _check_weight_banks(environment, cdma, csc)
     usable = hardware.usable_banks(compressed=cdma["WEIGHT_FORMAT"] == 1)
     environment.require(
         data_banks + weight_banks <= usable,
@@ -309,6 +312,52 @@ def _check_buffer(environment: Environment, cdma: Fields, csc: Fields) -> None:
         "WEIGHT_BANK",
         f"{data_banks} data and {weight_banks} weight banks: {hardware.name} has {usable}",
     )
+
+
+def _check_weight_banks(environment: Environment, cdma: Fields, csc: Fields) -> None:
+    """Weights come by kernel group: each must fit whole, the last one with what follows it."""
+    hardware = environment.configuration
+    kernel_bytes, kernels = cdma["BYTE_PER_KERNEL"] + 1, csc["WEIGHT_KERNEL"] + 1
+    environment.unsupported(
+        cdma["WEIGHT_BYTES"] <= kernels * kernel_bytes + hardware.cbuf.total_bytes,
+        cdma,
+        "WEIGHT_BYTES",
+        f"more than the {kernels * kernel_bytes} bytes of weights and a whole buffer: the fetch "
+        "never ends",
+    )
+    last = (kernels - 1) // hardware.atomic_k * hardware.atomic_k * kernel_bytes
+    least = max(min(kernels, hardware.atomic_k) * kernel_bytes, cdma["WEIGHT_BYTES"] - last)
+    if csc["SKIP_WEIGHT_RLS"]:
+        least = cdma["WEIGHT_BYTES"]
+    _require_weight_banks(environment, cdma, least)
+
+
+def _require_weight_banks(environment: Environment, cdma: Fields, least: int) -> None:
+    buffer, banks = environment.configuration.cbuf, cdma["WEIGHT_BANK"] + 1
+    environment.require(
+        banks * buffer.bank_bytes >= least,
+        cdma,
+        "WEIGHT_BANK",
+        f"{banks} banks of {buffer.bank_bytes} bytes cannot hold {least} bytes of weights",
+    )
+
+
+def check_compressed_groups(
+    environment: Environment, cdma: Fields, mask: NDArray[np.uint8], sizes: NDArray[np.uint32]
+) -> None:
+    """The byte counts of compressed kernel groups, which the mask tells too. Section 2.6."""
+    group = environment.configuration.atomic_k * (cdma["BYTE_PER_KERNEL"] + 1)
+    count = (cdma["WEIGHT_KERNEL"] + 1) * (cdma["BYTE_PER_KERNEL"] + 1)
+    present = np.unpackbits(mask, count=count, bitorder="little").astype(np.uint32)
+    expected = np.add.reduceat(present, np.arange(0, count, group))
+    environment.require(
+        bool(np.array_equal(sizes, expected)),
+        cdma,
+        "WGS_ADDR_LOW",
+        f"the bytes of the kernel groups there, {sizes.tolist()}, must be those that the mask "
+        f"tells, {expected.tolist()}",
+    )
+    _require_weight_banks(environment, cdma, int(expected.max()))
 
 
 def _check_fetch(environment: Environment, cdma: Fields) -> None:

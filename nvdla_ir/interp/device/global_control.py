@@ -23,6 +23,18 @@ class InterruptSource(IntEnum):
     CACC = 10
 
 
+INTERRUPTS = {
+    "CDMA": (InterruptSource.CDMA_WT, InterruptSource.CDMA_DAT),
+    "CACC": (InterruptSource.CACC,),
+    "SDP": (InterruptSource.SDP,),
+    "PDP": (InterruptSource.PDP,),
+    "CDP": (InterruptSource.CDP,),
+    "RBK": (InterruptSource.RUBIK,),
+    "BDMA": (InterruptSource.BDMA,),
+}
+"""The interrupts that each unit raises at the end of a layer."""
+
+
 @frozen
 class Interrupt:
     """A unit's "layer done" of one register group."""

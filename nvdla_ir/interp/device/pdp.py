@@ -55,7 +55,7 @@ class PdpLayer:
             self._check_stream(cube)
         output_height = fields["CUBE_OUT_HEIGHT"] + 1
         channels = self.input_size[0]
-        surfaces = self.environment.surfaces_of(channels)
+        surfaces = self._output_surfaces()
         segments = self._segments()
         width = segments[-1].output_start + segments[-1].output_columns
         atom = self.environment.configuration.memory_atom
@@ -65,6 +65,7 @@ class PdpLayer:
         )
         destination = self._surface(fields, (surfaces, output_height, width), "DST")
         source = None if cube is not None else self._source(segments)
+        channels = min(channels, surfaces * atom)
         size = channels, output_height, width
         self.notes.shape["pooled"] = size
         area = destination.area("output", size)
@@ -74,7 +75,7 @@ class PdpLayer:
         inputs = [self._input(cube, source, segment) for segment in segments]
         for segment, data in zip(segments, inputs, strict=True):
             pooled = self._pool(data, segment, output_height)
-            write_cube(destination, pooled, segment.output_start)
+            write_cube(destination, pooled[: surfaces * atom], segment.output_start)
 
     def _source(self, segments: tuple[Segment, ...]) -> Surface:
         assert self.rdma_unit is not None
@@ -126,6 +127,20 @@ class PdpLayer:
                 f"{segment.input_start}",
             )
         return segments
+
+    def _output_surfaces(self) -> int:
+        """How many surfaces the PDP writes; it counts them by CUBE_OUT_CHANNEL, what it pools by
+        CUBE_IN_CHANNEL. Convolution.md section 8.4."""
+        fields, environment = self.unit.fields, self.environment
+        pooled, written = (
+            environment.surfaces_of(fields[f"CUBE_{end}_CHANNEL"] + 1) for end in ("IN", "OUT")
+        )
+        rule = f"{written} surfaces to write, but CUBE_IN_CHANNEL gives {pooled}"
+        environment.unsupported(
+            written <= pooled, fields, "CUBE_OUT_CHANNEL", f"{rule}: the layer never ends"
+        )
+        environment.require(written == pooled, fields, "CUBE_OUT_CHANNEL", rule)
+        return written
 
     def _check(self) -> None:
         fields, environment = self.unit.fields, self.environment

@@ -19,21 +19,13 @@ from nvdla_ir.interp.device.cdp import run_cdp
 from nvdla_ir.interp.device.convolution import ConvolutionPipeline
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.errors import DeviceError, MemoryAccessError
-from nvdla_ir.interp.device.global_control import Interrupt, InterruptSource
+from nvdla_ir.interp.device.global_control import INTERRUPTS, Interrupt, InterruptSource
 from nvdla_ir.interp.device.look_up_tables import LookUpUnitRegisters
 from nvdla_ir.interp.device.record import CONVOLUTION_UNITS, LayerNotes, LayerRecord
 from nvdla_ir.interp.device.registers import GROUPS, RegisterFile, UnitRegisters
 from nvdla_ir.interp.device.rubik import run_rubik
 
 _HEADS = ("SDP", "PDP", "CDP", "RBK")
-_INTERRUPTS = {
-    "CDMA": (InterruptSource.CDMA_WT, InterruptSource.CDMA_DAT),
-    "CACC": (InterruptSource.CACC,),
-    "SDP": (InterruptSource.SDP,),
-    "PDP": (InterruptSource.PDP,),
-    "CDP": (InterruptSource.CDP,),
-    "RBK": (InterruptSource.RUBIK,),
-}
 
 
 class Pipelines:
@@ -59,6 +51,7 @@ class Pipelines:
         self._occur = occur
         self._record = record
         self._convolution = ConvolutionPipeline(environment)
+        self._sdp = environment.configuration.sdp
         self._seen: set[str] = set()
 
     def advance(self, block: str) -> None:
@@ -92,7 +85,7 @@ class Pipelines:
         return file
 
     def _advance_one(self) -> bool:
-        if self._ready("SDP_RDMA") and sdp.rdma_is_idle(self._unit("SDP_RDMA").fields):
+        if self._ready("SDP_RDMA") and sdp.rdma_is_idle(self._unit("SDP_RDMA").fields, self._sdp):
             self._unit("SDP_RDMA").finish()
             return True
         for head in _HEADS:
@@ -110,10 +103,10 @@ class Pipelines:
             fields = self._unit("SDP").fields
             if sdp.is_flying(fields):
                 yield from CONVOLUTION_UNITS
-            if sdp.needs_rdma(fields):
+            if sdp.needs_rdma(fields, self._sdp):
                 yield "SDP_RDMA"
             yield "SDP"
-            if sdp.feeds_pdp(fields):
+            if sdp.feeds_pdp(fields, self._sdp):
                 yield "PDP"
         elif head == "PDP":
             if pdp.is_flying(self._unit("PDP").fields):
@@ -129,7 +122,7 @@ class Pipelines:
     def _missing(self, head: str) -> list[str]:
         """Units of the next layer of ``head`` that are not armed for it."""
         missing = [block for block in self._chain(head) if not self._ready(block)]
-        feeds_pdp = self._ready("SDP") and sdp.feeds_pdp(self._unit("SDP").fields)
+        feeds_pdp = self._ready("SDP") and sdp.feeds_pdp(self._unit("SDP").fields, self._sdp)
         if head == "SDP" and feeds_pdp and "PDP" not in missing:
             if not pdp.is_flying(self._unit("PDP").fields):
                 missing.append("PDP on the fly (its armed layer reads memory)")
@@ -171,7 +164,7 @@ class Pipelines:
         groups = {block: unit.consumer for block, unit in units.items()}
         for block, unit in units.items():
             unit.finish()
-            for source in _INTERRUPTS.get(block, ()):
+            for source in INTERRUPTS.get(block, ()):
                 self._occur(Interrupt(source, groups[block]))
         self._record(notes.record(groups, multiplications, perf_counter() - begin))
 

@@ -13,6 +13,9 @@ CONVOLUTION_UNITS = ("CDMA", "CSC", "CMAC_A", "CMAC_B", "CACC")
 BUFFERED = ("convolution input", "image plane 0", "image plane 1")
 """Purposes of areas that are read completely before a layer writes."""
 
+WEIGHTS = ("weights", "weight mask", "weight group sizes")
+"""Purposes of areas that CDMA fetches as weights."""
+
 TABLE_HEADINGS = ("layer", "input", "kernel", "output", "MACs", "saturated", "ms")
 """Of the cells that `LayerRecord.table_row` gives."""
 

@@ -21,6 +21,7 @@ from nvdla_ir.arith.parameters import (
     XUnit,
     YUnit,
 )
+from nvdla_ir.hw.configuration import SdpCapabilities
 from nvdla_ir.hw.formats.operands import DataUse, OperandLayout
 from nvdla_ir.interp.device.areas import MemoryCube
 from nvdla_ir.interp.device.cubes import read_cube, read_operands, write_cube
@@ -67,29 +68,45 @@ def is_flying(fields: Fields) -> bool:
     return fields["FLYING_MODE"] == 1
 
 
-def compares(fields: Fields) -> bool:
+def is_active(fields: Fields, units: SdpCapabilities, unit: str) -> bool:
+    """Whether BS, BN or EW does something; one that the build lacks is bypassed whatever its
+    registers say. Convolution.md section 8.4."""
+    return _has(units, unit) and not fields[f"{unit}_BYPASS"]
+
+
+def _has(units: SdpCapabilities, unit: str) -> bool:
+    return {"BS": units.has_bs, "BN": units.has_bn, "EW": units.has_ew}[unit]
+
+
+def compares(fields: Fields, units: SdpCapabilities) -> bool:
     """Whether the layer is a comparison (EQL), which outputs nothing. Section 5.4."""
-    return not (fields["EW_BYPASS"] or fields["EW_ALU_BYPASS"]) and fields["EW_ALU_ALGO"] == 3
+    return (
+        is_active(fields, units, "EW")
+        and not fields["EW_ALU_BYPASS"]
+        and fields["EW_ALU_ALGO"] == 3
+    )
 
 
-def feeds_pdp(fields: Fields) -> bool:
+def feeds_pdp(fields: Fields, units: SdpCapabilities) -> bool:
     """Whether the layer's output goes to the PDP on the fly."""
-    return fields["OUTPUT_DST"] == TO_PDP and not compares(fields)
+    return fields["OUTPUT_DST"] == TO_PDP and not compares(fields, units)
 
 
-def needs_rdma(fields: Fields) -> bool:
+def needs_rdma(fields: Fields, units: SdpCapabilities) -> bool:
     """Whether the layer reads memory: its data, or operands of an active unit. Section 11."""
-    return not is_flying(fields) or any(_memory_operands(fields, unit) for unit in _STREAMS)
+    return not is_flying(fields) or any(_memory_operands(fields, units, unit) for unit in _STREAMS)
 
 
-def rdma_is_idle(rdma: Fields) -> bool:
+def rdma_is_idle(rdma: Fields, units: SdpCapabilities) -> bool:
     """Whether an armed RDMA group has nothing to read, so that it ends by itself."""
-    return is_flying(rdma) and all(rdma[f"{stream}_DISABLE"] for stream in _STREAMS.values())
+    return is_flying(rdma) and all(
+        rdma[f"{stream}_DISABLE"] or not _has(units, unit) for unit, stream in _STREAMS.items()
+    )
 
 
-def _memory_operands(fields: Fields, unit: str) -> tuple[str, ...]:
+def _memory_operands(fields: Fields, units: SdpCapabilities, unit: str) -> tuple[str, ...]:
     """Which of ALU and MUL of a unit take their operand from memory."""
-    if fields[f"{unit}_BYPASS"]:
+    if not is_active(fields, units, unit):
         return ()
     return tuple(
         part
@@ -106,6 +123,10 @@ class SdpLayer:
     unit: LookUpUnitRegisters
     rdma_unit: UnitRegisters | None
     notes: LayerNotes
+
+    @property
+    def _units(self) -> SdpCapabilities:
+        return self.environment.configuration.sdp
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -125,14 +146,15 @@ class SdpLayer:
             self.unit.set_counter(register, 0)
         self.notes.shape["output"] = self.size
         data = self._read_source() if accumulators is None else accumulators
-        x_units = [self._x_unit(name) for name in ("BS", "BN") if not fields[f"{name}_BYPASS"]]
-        y_unit = None if fields["EW_BYPASS"] else self._y_unit()
-        if y_unit is not None and compares(fields):
+        units = self._units
+        x_units = [self._x_unit(name) for name in ("BS", "BN") if is_active(fields, units, name)]
+        y_unit = self._y_unit() if is_active(fields, units, "EW") else None
+        if y_unit is not None and compares(fields, units):
             for unit in x_units:
                 data = fast.sdp_x(data, unit)
             self._count("D_STATUS", int(fast.sdp_y(data, y_unit).any()))
             return None
-        looks_up = y_unit is not None and not fields["EW_LUT_BYPASS"]
+        looks_up = y_unit is not None and self._looks_up
         result = fast.sdp_layer(
             data,
             x_units=x_units,
@@ -144,7 +166,7 @@ class SdpLayer:
         self.notes.saturated["SDP"] = result.clipped
         if result.look_up is not None:
             self._count_look_ups(result.look_up)
-        if feeds_pdp(fields):
+        if feeds_pdp(fields, units):
             return result.values
         self._store(result.values)
         return None
@@ -166,17 +188,23 @@ class SdpLayer:
             "BATCH_NUMBER",
             f"{hardware.name} runs at most {hardware.max_batch} cubes a layer",
         )
-        if not fields["EW_BYPASS"]:
+        for unit in _STREAMS:
             environment.require(
-                hardware.sdp.has_ew, fields, "EW_BYPASS", f"{hardware.name} has no EW unit"
+                fields[f"{unit}_BYPASS"] == 1 or is_active(fields, self._units, unit),
+                fields,
+                f"{unit}_BYPASS",
+                f"{hardware.name} has no {unit} unit: it is bypassed",
             )
-            if not fields["EW_LUT_BYPASS"]:
-                environment.require(
-                    hardware.sdp.has_lut, fields, "EW_LUT_BYPASS", f"{hardware.name} has no LUT"
-                )
+        if is_active(fields, self._units, "EW"):
+            environment.require(
+                hardware.sdp.has_lut or fields["EW_LUT_BYPASS"] == 1,
+                fields,
+                "EW_LUT_BYPASS",
+                f"{hardware.name} has no LUT: it is bypassed",
+            )
         elements = prod((environment.surfaces_of(self.size[0]), *self.size[1:]))
         environment.bounded(fields, "WIDTH", 8 * elements * hardware.memory_atom)
-        if compares(fields):
+        if compares(fields, self._units):
             converted = {"EW_ALU_CVT_BYPASS": 1} if fields["EW_ALU_SRC"] else {}
             right = _IN_COMPARISON | converted
             for name, value in right.items():
@@ -190,7 +218,7 @@ class SdpLayer:
                 name,
                 "must be 0 where the data come from memory",
             )
-        if not fields["EW_BYPASS"] and not fields["EW_LUT_BYPASS"]:
+        if is_active(fields, self._units, "EW") and self._looks_up:
             self._check_look_up()
         if fields["BATCH_NUMBER"]:
             # Atoms of two cubes are paired into one burst.
@@ -205,10 +233,18 @@ class SdpLayer:
                     fields[name] % pair == 0, fields, name, f"must be a multiple of {pair} bytes"
                 )
             environment.require(
-                not feeds_pdp(fields), fields, "OUTPUT_DST", "several cubes cannot go to the PDP"
+                not feeds_pdp(fields, self._units),
+                fields,
+                "OUTPUT_DST",
+                "several cubes cannot go to the PDP",
             )
         if self.rdma_unit is not None:
             self._check_rdma(self.rdma_unit.fields)
+
+    @property
+    def _looks_up(self) -> bool:
+        """Whether EW, where it is active, looks up its result in the tables."""
+        return self._units.has_lut and not self.unit.fields["EW_LUT_BYPASS"]
 
     def _check_look_up(self) -> None:
         """Ranges of the table parameters that matter. Section 12, item 8."""
@@ -239,7 +275,7 @@ class SdpLayer:
                 rdma[name] == fields[name], rdma, name, f"must equal SDP's, {fields[name]}"
             )
         for unit, stream in _STREAMS.items():
-            wanted = _memory_operands(fields, unit)
+            wanted = _memory_operands(fields, self._units, unit)
             use = rdma[f"{stream}_DATA_USE"]
             environment.require(
                 bool(wanted) != bool(rdma[f"{stream}_DISABLE"]),
@@ -297,7 +333,7 @@ class SdpLayer:
         operands: dict[str, Operand] = {
             part: fields[f"{unit}_{part}_OPERAND"] for part in ("ALU", "MUL")
         }
-        wanted = _memory_operands(fields, unit)
+        wanted = _memory_operands(fields, self._units, unit)
         if not wanted or self.rdma_unit is None:
             return operands
         stream, rdma, environment = _STREAMS[unit], self.rdma_unit.fields, self.environment
@@ -390,7 +426,10 @@ class SdpLayer:
     def _operand_converter(self, part: str) -> OperandConverter | None:
         """The converter of a memory operand; register operands have none. Section 5.1."""
         fields = self.unit.fields
-        if part not in _memory_operands(fields, "EW") or fields[f"EW_{part}_CVT_BYPASS"]:
+        if (
+            part not in _memory_operands(fields, self._units, "EW")
+            or fields[f"EW_{part}_CVT_BYPASS"]
+        ):
             return None
         return OperandConverter(
             fields[f"EW_{part}_CVT_OFFSET"],

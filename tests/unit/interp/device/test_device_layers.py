@@ -238,6 +238,44 @@ def test_a_comparison_writes_nothing_but_its_status(equal: bool) -> None:
     assert not device.primary.read(OUTPUT, 0x400).any()
 
 
+def test_a_unit_that_a_build_lacks_is_bypassed() -> None:
+    """Convolution.md section 8.4: by the RTL; the functional model has every unit."""
+    cube = _cube(6, 5, 3, 3)
+    device = new_device(lenient=True)
+    store(device, INPUT, cube)
+    program_sdp(device, cube.shape, OUTPUT, flying=0, EW_BYPASS=0, EW_ALU_OPERAND=50, EW_ALU_SRC=1)
+    program_sdp_rdma(device, cube.shape, INPUT, ERDMA_DISABLE=0, EW_BASE_ADDR_LOW=INPUT)
+    enable(device, ("SDP", "SDP_RDMA"))
+    device.wait("SDP", 0)
+    assert np.array_equal(load(device, OUTPUT, cube.shape)[:5], cube)
+    assert "nv_small has no EW unit: it is bypassed" in str(device.remarks[0])
+
+
+def test_pooling_writes_the_surfaces_that_the_output_has() -> None:
+    """Convolution.md section 8.4."""
+    cube = _cube(6, 13, 4, 4)
+    device = new_device(lenient=True)
+    layout = store(device, INPUT, cube)
+    device.primary.fill(OUTPUT, 64, 0x5A)
+    program(
+        device, "PDP", CUBE_IN_WIDTH=3, CUBE_IN_HEIGHT=3, CUBE_IN_CHANNEL=12, CUBE_OUT_WIDTH=1,
+        CUBE_OUT_HEIGHT=1, CUBE_OUT_CHANNEL=7, POOLING_METHOD=1, FLYING_MODE=1, KERNEL_WIDTH=1,
+        KERNEL_HEIGHT=1, KERNEL_STRIDE_WIDTH=1, KERNEL_STRIDE_HEIGHT=1, DST_BASE_ADDR_LOW=OUTPUT,
+        DST_LINE_STRIDE=16, DST_SURFACE_STRIDE=32, DST_RAM_TYPE=1, INPUT_DATA=0,
+    )  # fmt: skip
+    program(
+        device, "PDP_RDMA", CUBE_IN_WIDTH=3, CUBE_IN_HEIGHT=3, CUBE_IN_CHANNEL=12, FLYING_MODE=1,
+        SRC_BASE_ADDR_LOW=INPUT, SRC_LINE_STRIDE=layout.line_stride,
+        SRC_SURFACE_STRIDE=layout.surface_stride, SRC_RAM_TYPE=1, INPUT_DATA=0,
+    )  # fmt: skip
+    enable(device, ("PDP", "PDP_RDMA"))
+    expected = cube[:8].reshape(8, 2, 2, 2, 2).max(axis=(2, 4))
+    found = load(device, OUTPUT, (16, 2, 2))
+    assert np.array_equal(found[:8], expected)
+    assert (found[8:] == 0x5A).all()
+    assert "1 surfaces to write, but CUBE_IN_CHANNEL gives 2" in str(device.remarks[0])
+
+
 def test_pooling_on_the_fly_and_from_memory_agree() -> None:
     cube = _cube(4, 13, 9, 11)
     pooled: list[np.ndarray] = []

@@ -54,8 +54,6 @@ RULES = [
         ({"ENTRIES": 99}, r"must equal CDMA\.ENTRIES, 99"),
         ({"WEIGHT_BYTES": 64}, r"must equal CDMA\.WEIGHT_BYTES, 64"),
         ({"BYTE_PER_KERNEL": 5}, "must equal the kernel's bytes - 1, 43"),
-        ({"PAD_LEFT": 3}, "must be less than the 3 elements that a kernel spans"),
-        ({"PAD_BOTTOM": 2}, "must be less than the 2 elements that a kernel spans"),
         (
             {"LINE_PACKED": 1, "LINE_STRIDE": 0x40},
             "LINE_PACKED = .*: must be 0 unless LINE_STRIDE is 24",
@@ -99,6 +97,7 @@ RULES = [
         ({"WEIGHT_CHANNEL_EXT": 3}, "must equal DATAIN_CHANNEL_EXT, 10", True),
         ({"WEIGHT_KERNEL": 2}, "must equal CDMA.WEIGHT_KERNEL, 1"),
         ({"SKIP_DATA_RLS": 1}, "must equal CDMA.SKIP_DATA_RLS, 0"),
+        ({"Y_EXTENSION": 1}, "must be 0 but with image input: the CSC skips rows", True),
     ),
     *_rules(
         BLOCKS,
@@ -250,6 +249,7 @@ RULES = [
         "PDP",
         ({"POOLING_METHOD": 3}, r"must be 0 \(average\), 1 \(maximum\) or 2 \(minimum\)", True),
         ({"KERNEL_WIDTH": 8}, "kernels have 1 to 8 taps", True),
+        ({"CUBE_OUT_CHANNEL": 99}, "CUBE_IN_CHANNEL gives 1: the layer never ends", True),
         ({"PAD_TOP": 3}, "every window must meet the data", True),
         ({"PAD_BOTTOM": 3}, "must be less than the kernel's 3 taps"),
         ({"PAD_RIGHT": 2}, "must be less than the kernel's 2 taps"),
