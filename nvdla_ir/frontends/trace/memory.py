@@ -21,7 +21,7 @@ _RANDOM_PIECE = 1 << 20
 _PATTERN_BYTES = {"ALL_ZERO": 0x00, "ONES": 0xFF, "AFIVE": 0xA5, "FIVEA": 0x5A}
 
 MAXIMUM_DATA_BYTES = 1 << 30
-"""How many bytes all loads of a trace may store together."""
+"""How many bytes all loads of a trace, and fills that are no zeros, may store together."""
 
 PATTERNS = (*_PATTERN_BYTES, "ADDR", "RANDOM", "X")
 
@@ -122,8 +122,9 @@ class InitialMemory:
         """
         self.check(location, address, size)
         step: LoadStep | FillStep
-        if pattern == "RANDOM":
+        if pattern != "ALL_ZERO":
             self._count(location, size)
+        if pattern == "RANDOM":
             data = np.frombuffer(_random_bytes(address, size), np.uint8)
             step = LoadStep(location, memory, address, data, f"random_{address:x}")
         else:
@@ -138,8 +139,8 @@ class InitialMemory:
         if self._stored > MAXIMUM_DATA_BYTES:
             raise DiagnosticError.at(
                 location,
-                f"with {size} bytes more, the trace loads more than the {MAXIMUM_DATA_BYTES} bytes "
-                "allowed",
+                f"with {size} bytes more, the trace stores more than the {MAXIMUM_DATA_BYTES} "
+                "bytes allowed",
             )
 
     def _image(self, memory: str, address: int, size: int) -> Bytes:

@@ -71,9 +71,13 @@ class Memory:
             self._view(address, flat.size)[:] = flat
 
     def fill(self, address: int, size: int, value: int) -> None:
-        """Set ``size`` bytes to ``value`` (0..255)."""
-        if size:
+        """Set ``size`` bytes to ``value`` (0..255). Zeros take no place where nobody wrote."""
+        if value and size:
             self._view(address, size)[:] = value
+            return
+        self._check(address, size)
+        for base, buffer in self._touched(address, size):
+            buffer[max(address - base, 0) : max(address + size - base, 0)] = 0
 
     def read_strided(self, address: int, shape: Sequence[int], strides: Sequence[int]) -> Bytes:
         """Bytes at ``address + sum(index * stride)`` as an array of ``shape``.

@@ -169,6 +169,13 @@ def test_crcs_are_of_whole_words(region: str, fault: str, tmp_path: Path) -> Non
     assert faults_of(tmp_path, text) == [fault]
 
 
+def test_fills_count_as_stored_bytes(tmp_path: Path) -> None:
+    text = "".join(f"mem_init(pri_mem, {n << 30:#x}, 0x20000001, ONES);\n" for n in range(2))
+    assert faults_of(tmp_path, text) == [
+        "2:1 with 536870913 bytes more, the trace stores more than the 1073741824 bytes allowed"
+    ]
+
+
 def test_many_faults_are_counted(tmp_path: Path) -> None:
     found = faults_of(tmp_path, "bad\n" * 500)
     assert len(found) == MAXIMUM_SHOWN + 1

@@ -141,3 +141,18 @@ def test_the_occupied_bytes_are_bounded() -> None:
         memory.read(0, 5 * PAGE_BYTES)
     assert memory.occupied_bytes == 4 * PAGE_BYTES
     assert memory.read(6 * PAGE_BYTES, 1)[0] == 1
+
+
+def test_zeros_take_no_place_where_nobody_wrote() -> None:
+    memory = Memory("primary", limit_bytes=3 * PAGE_BYTES)
+    memory.write(PAGE_BYTES, np.full(2 * PAGE_BYTES, 7, np.uint8))
+    memory.fill(PAGE_BYTES // 2, PAGE_BYTES, 0)
+    memory.fill(2 * PAGE_BYTES + 5, 1 << 40, 0)
+    assert memory.occupied_bytes == 2 * PAGE_BYTES
+    stored = memory.read(0, 3 * PAGE_BYTES)
+    sevens = np.flatnonzero(stored)
+    assert (sevens[0], sevens[-1], sevens.size) == (
+        3 * PAGE_BYTES // 2,
+        2 * PAGE_BYTES + 4,
+        PAGE_BYTES // 2 + 5,
+    )
