@@ -41,7 +41,7 @@ FLAGS = {
         ),
         Flag(
             "percentile",
-            "the share of magnitudes that must not saturate; by default 99.99",
+            "how many percent of the magnitudes must not saturate; by default 99.99",
             _CALIBRATION,
             "P",
         ),
@@ -216,6 +216,11 @@ def _percentile(arguments: Arguments) -> float | None:
     value = _number(text, "percentile")
     if not 0 < value <= 100:
         raise UsageError(f"'--percentile' takes a number above 0 and up to 100, not '{text}'")
+    if value <= 1:
+        raise UsageError(
+            f"'--percentile' takes percent, not a share: '{text}' would saturate nearly everything"
+            f"; for a share of {text} give {100 * value:g}"
+        )
     return value
 
 

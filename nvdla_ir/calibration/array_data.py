@@ -143,15 +143,11 @@ class ArrayImages:
         faults: dict[int, ImageFault] = {}
         for start, arrays in self._sweep():
             for taken, rows in zip(self._inputs, arrays, strict=True):
-                if rows.dtype.kind == "f":
-                    flat = np.isfinite(rows.reshape(len(rows), -1))
-                    for offset in np.flatnonzero(~flat.all(axis=1)).tolist():
-                        number = int(np.count_nonzero(~flat[offset]))
-                        reason = f"has {number} NaN or infinite numbers"
-                        if len(self._inputs) > 1:
-                            reason += f" in '{taken.name}'"
-                        index = start + offset
-                        faults.setdefault(index, ImageFault(index, self.name(index), reason))
+                for offset, fault in _unusable(rows, taken):
+                    if len(self._inputs) > 1:
+                        fault += f" in '{taken.name}'"
+                    index = start + offset
+                    faults.setdefault(index, ImageFault(index, self.name(index), fault))
             advance(len(arrays[0]))
         return [faults[index] for index in sorted(faults)]
 
@@ -160,9 +156,8 @@ class ArrayImages:
         with reading(self._spec):
             for taken, reader in zip(self._inputs, self._readers, strict=True):
                 rows = np.concatenate([reader.rows(a, b) for a, b in _runs(indices)])
-                dtype: np.dtype[Any] = rows.dtype
-                native: Array = rows.astype(cast(Any, dtype).newbyteorder("="), copy=False)
-                arrays[taken.name] = self._preparation.apply(native, taken)
+                reals = rows.astype(taken.dtype, copy=False)
+                arrays[taken.name] = self._preparation.apply(reals, taken)
         return arrays
 
     def digest(self) -> str:
@@ -180,6 +175,25 @@ class ArrayImages:
             for start in range(0, self.count, _IMAGES_AT_A_TIME):
                 stop = min(start + _IMAGES_AT_A_TIME, self.count)
                 yield start, [reader.rows(start, stop) for reader in self._readers]
+
+
+def _unusable(rows: Array, taken: InputShape) -> Iterator[tuple[int, str]]:
+    """The images among ``rows`` with elements that the network's input cannot hold, and what is
+    wrong with each."""
+    if taken.takes_integers:
+        limits = np.iinfo(taken.dtype)
+        usable = (rows >= limits.min) & (rows <= limits.max)
+        what = f"numbers outside of {taken.dtype}, {limits.min} to {limits.max},"
+    else:
+        with np.errstate(over="ignore"):
+            usable = np.isfinite(rows.astype(taken.dtype, copy=False))
+        what = f"NaN or infinite numbers, as {taken.dtype},"
+        if rows.dtype == taken.dtype:
+            what = "NaN or infinite numbers"
+    flat = usable.reshape(len(rows), -1)
+    for offset in np.flatnonzero(~flat.all(axis=1)).tolist():
+        number = int(np.count_nonzero(~flat[offset]))
+        yield offset, f"has {number} {what}".rstrip(",")
 
 
 def _transposed(shape: tuple[int, ...], taken: InputShape) -> str:

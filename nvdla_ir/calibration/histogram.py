@@ -66,11 +66,15 @@ class Counts:
         return Counts(self.exponent, bins, max(self.minimum, 0.0), max(self.maximum, 0.0))
 
 
-def count(values: NDArray[np.floating[Any]]) -> Counts:
-    """Count the elements of ``values`` (float32 or float64, any shape).
+def count(values: NDArray[Any]) -> Counts:
+    """Count the elements of ``values`` (real numbers of any type and shape; others than float64 as
+    float32).
 
     Raises: NonFiniteError where some are NaN or infinite.
     """
+    if values.dtype != np.float64:
+        # Narrower floats could not hold the factor from values to bins.
+        values = values.astype(np.float32, copy=False)
     total = np.zeros(2 * BINS, np.int64)
     if not values.size:
         return Counts(LEAST_EXPONENT, total, math.inf, -math.inf)

@@ -188,7 +188,7 @@ class Meter:
         counts = None if known is None else known.rectified()
         if counts is None:
             try:
-                counts = count(array if array.dtype.kind == "f" else array.astype(np.float32))
+                counts = count(array)
             except NonFiniteError:
                 raise self._not_finite(name, value, array) from None
         if any(isinstance(user, ReluOp) for user in value.users):

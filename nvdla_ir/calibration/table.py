@@ -35,6 +35,7 @@ _USUAL_MEDIAN = 4.0
 _SMALL_SCALE = 1 / 16
 _LARGE_SCALE = 16.0
 _OUTLIER = 256.0
+_LIKE_THE_OTHERS = 32.0
 _FEWEST_FOR_OUTLIERS = 4
 
 
@@ -141,7 +142,7 @@ def _warn_of_inverted_scales(
 
     The whole table is suspect if its median scale is above 4 (peaks of 508) and none is below 1/16;
     else a single entry if its scale is above 16 (a peak of 2,032) and at least 256 times the median
-    of four or more.
+    of four or more, while its inverse is at most 32 times more or less than that.
     """
     scales = [entry.scale for entry in entries]
     if not scales:
@@ -157,7 +158,12 @@ def _warn_of_inverted_scales(
     if len(scales) < _FEWEST_FOR_OUTLIERS:
         return
     for entry in entries:
-        if entry.scale > _LARGE_SCALE and entry.scale >= _OUTLIER * middle:
+        inverse = 1 / entry.scale / middle
+        if (
+            entry.scale > _LARGE_SCALE
+            and entry.scale >= _OUTLIER * middle
+            and 1 / _LIKE_THE_OTHERS <= inverse <= _LIKE_THE_OTHERS
+        ):
             diagnostics.warning(
                 entry.location,
                 f"the scale {entry.scale:.4g} of '{entry.name}' looks inverted: it means a range "

@@ -44,6 +44,9 @@ def input_array(array: Array, type: Type, mode: Mode) -> Array:
                 f"has shape {text_of(array.shape)}, but must have {text_of(type.shape)}, or more "
                 "along the first axis"
             )
+    if array.dtype == np.float16:
+        # A way to store numbers; networks compute in float32.
+        array = array.astype(np.float32)
     element = element_of(type)
     if isinstance(element, QuantizedType):
         if mode is Mode.INTEGER and array.dtype.kind == "f":

@@ -594,3 +594,52 @@ def test_int8_of_the_digits_is_as_good_as_floats(run: Run, network: str, method:
     integers = digits.run(stage, data, Mode.INTEGER)
     assert integers.top1(labels) >= floats.top1(labels) - 0.4
     assert digits.sqnr(floats.logits, integers.logits) >= (33.0 if network == "resnet" else 34.0)
+
+
+# -------------------------------------------------------------- element types
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "f8", "f16", "u1", "i2", ">i8", "?"])
+def test_arrays_of_any_numbers_give_the_same_table(run: Run, dtype: str) -> None:
+    values = np.arange(960).reshape(20, 3, 4, 4) % 2
+    np.save("ones.npy", values.astype(np.float32))
+    np.save("typed.npy", values.astype(dtype))
+    for name in ("ones", "typed"):
+        arguments = ("--data", f"{name}.npy", "--mean=0.25", "-o", f"{name}.json")
+        assert run("double.ir", *arguments).status == 0
+    assert Path("typed.json").read_text() == Path("ones.json").read_text()
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0**-10])
+def test_small_numbers_in_float16_are_counted_right(run: Run, factor: float) -> None:
+    halves = (images() * factor).astype(np.float16)
+    np.save("half.npy", halves)
+    np.save("single.npy", halves.astype(np.float32))
+    for name in ("half", "single"):
+        assert run("double.ir", "--data", f"{name}.npy", "-o", f"{name}.json").status == 0
+    assert Path("half.json").read_text() == Path("single.json").read_text()
+
+
+def test_numbers_that_the_input_cannot_hold(run: Run) -> None:
+    Path("pixels.ir").write_text(PIXELS)
+    pixels = np.zeros((3, 3, 4, 4), np.int64)
+    pixels[1, 0, 0, 0], pixels[2, 1, 1, 1] = 256, -1
+    np.save("pixels.npy", pixels)
+    result = run("pixels.ir", "--data", "pixels.npy", "-o", "c.json")
+    assert result.status == 1
+    assert "image 1 of 'pixels.npy' has 1 numbers outside of uint8, 0 to 255\n" in result.errors
+    assert "image 2 of 'pixels.npy' has 1 numbers outside of uint8, 0 to 255\n" in result.errors
+    large = images().astype(np.float64)
+    large[0, 0, 0, 0] = 1e300
+    np.save("large.npy", large)
+    result = run("double.ir", "--data", "large.npy", "-o", "c.json")
+    assert result.status == 1
+    assert "image 0 of 'large.npy' has 1 NaN or infinite numbers, as float32\n" in result.errors
+
+
+def test_a_share_is_no_percentage(run: Run) -> None:
+    arguments = ("--method=percentile", "--percentile=0.9999", "-o", "c.json")
+    result = run("double.ir", "--data", "images.npy", *arguments)
+    assert result.status == 2
+    assert "'--percentile' takes percent, not a share" in result.errors
+    assert "give 99.99\n" in result.errors
