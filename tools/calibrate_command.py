@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from nvdla_ir.files import is_directory, is_regular_file
 from nvdla_ir.interruption import Terminated
-from nvdla_ir.ir.diagnostics import DiagnosticCollector
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector
+from nvdla_ir.ir.location import UNKNOWN
 from nvdla_ir.source_lines import SourceLines
 
 from .calibrate_options import (
+    AUTOMATIC,
     DESCRIPTION,
     FLAGS,
     NAME,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from nvdla_ir.calibration.engines import Engine
     from nvdla_ir.calibration.measurement import Measurement, Meter
     from nvdla_ir.calibration.methods import Method
+    from nvdla_ir.calibration.report import TensorReport
 
     from .calibrate_source import TextNetwork
 
@@ -73,6 +76,7 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
     from nvdla_ir.calibration.calibrate import DEFAULT_BATCH, Job, table_of
     from nvdla_ir.calibration.datasets import input_shapes
     from nvdla_ir.calibration.measurement import Meter
+    from nvdla_ir.calibration.report import reports
     from nvdla_ir.calibration.table import write_json
     from nvdla_ir.calibration.tensorrt_cache import write_entries
     from nvdla_ir.calibration.tensorrt_names import cache_names
@@ -97,7 +101,8 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
         None if options.state_file is None else Path(options.state_file),
     )
     try:
-        measurement = _measured(job, printer)
+        usable, measurement = _measured(job, printer)
+        method, thresholds = _thresholds(options, job, measurement, usable, printer)
     except (KeyboardInterrupt, Terminated) as stop:
         if job.state_file is None or not is_regular_file(job.state_file):
             raise
@@ -105,19 +110,20 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
         return stopped(stop, NAME, saved, printer.stderr)
     diagnostics = DiagnosticCollector()
     try:
-        table = table_of(measurement, _method(options), diagnostics)
+        table = table_of(thresholds, diagnostics)
     finally:
         printer.show(d for d in diagnostics.diagnostics if d not in diagnostics.errors)
     contents = {options.output: write_json(table).encode()}
     if options.cache is not None:
-        algorithm = _CACHE_ALGORITHMS[options.method]
+        algorithm = _CACHE_ALGORITHMS[method]
         names = cache_names(meter.func)
         contents[options.cache] = write_entries(table.entries, algorithm, names).encode()
     write_files(contents, stdout, kept)
+    _show_report(reports(measurement, thresholds), printer)
     return SUCCESS
 
 
-def _measured(job: Job, printer: DiagnosticPrinter) -> Measurement:
+def _measured(job: Job, printer: DiagnosticPrinter) -> tuple[list[int], Measurement]:
     from nvdla_ir.calibration.calibrate import measure, usable_images
 
     from .image_runs import ImageProgress
@@ -127,7 +133,64 @@ def _measured(job: Job, printer: DiagnosticPrinter) -> Measurement:
         usable = usable_images(job, diagnostics, progress.advance)
     printer.show(diagnostics.diagnostics)
     with ImageProgress(len(usable), printer.stderr) as progress:
-        return measure(job, usable, lambda _, images: progress.advance(images))
+        return usable, measure(job, usable, lambda _, images: progress.advance(images))
+
+
+def _thresholds(
+    options: Options,
+    job: Job,
+    measurement: Measurement,
+    usable: Sequence[int],
+    printer: DiagnosticPrinter,
+) -> tuple[str, Mapping[str, float]]:
+    """The method that is taken, and the threshold of each tensor."""
+    from nvdla_ir.calibration.calibrate import thresholds_of
+    from nvdla_ir.calibration.methods import METHODS, Entropy, Percentile
+
+    whole = frozenset[str]() if options.unguarded else job.meter.inputs
+    if options.method != AUTOMATIC:
+        method = METHODS[options.method]()
+        if options.percentile is not None:
+            method = Percentile(options.percentile)
+        elif options.method == "entropy" and options.unguarded:
+            method = Entropy()
+        return options.method, thresholds_of(measurement, method, whole)
+    methods = {name: make() for name, make in METHODS.items()}
+    chosen = _tried(job, usable, methods, printer)
+    return chosen, thresholds_of(measurement, methods[chosen], whole)
+
+
+def _tried(
+    job: Job,
+    usable: Sequence[int],
+    methods: Mapping[str, Method],
+    printer: DiagnosticPrinter,
+) -> str:
+    """The method with the least error of the outputs."""
+    from nvdla_ir.calibration.choice import output_sqnr, trial_count
+
+    from .figures import decibels
+    from .image_runs import ImageProgress
+
+    with ImageProgress(trial_count(job, usable, len(methods)), printer.stderr) as progress:
+        found = output_sqnr(job, usable, methods, progress.advance)
+    chosen = max(found, key=lambda name: found[name])
+    listed = ", ".join(f"{name} {decibels(sqnr)}" for name, sqnr in found.items())
+    message = f"method '{chosen}': the SQNR of the outputs in dB is with {listed}"
+    printer.show([Diagnostic.remark(UNKNOWN, message)])
+    return chosen
+
+
+def _show_report(tensors: Sequence[TensorReport], printer: DiagnosticPrinter) -> None:
+    from .calibrate_table import table_text
+
+    printer.stderr.write(table_text(tensors, printer.stderr))
+    suspicious = [tensor for tensor in tensors if tensor.suspicion]
+    if suspicious:
+        what = "1 tensor loses" if len(suspicious) == 1 else f"{len(suspicious)} tensors lose"
+        notes = [Diagnostic.note(UNKNOWN, f"'{t.name}' {t.suspicion}") for t in suspicious]
+        message = f"{what} much with these ranges; '--evaluate' tells what that costs"
+        printer.show([Diagnostic.warning(UNKNOWN, message, notes)])
 
 
 def _source(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> TextNetwork:
@@ -163,11 +226,3 @@ def _engine(options: Options, meter: Meter, data: DataSet) -> Engine:
     # More processes than groups of images have nothing to do.
     jobs = min(options.jobs, -(-data.count // meter.group_size))
     return ProcessPool(jobs) if jobs > 1 else InProcess(meter)
-
-
-def _method(options: Options) -> Method:
-    from nvdla_ir.calibration.methods import METHODS, Percentile
-
-    if options.percentile is not None:
-        return Percentile(options.percentile)
-    return METHODS[options.method]()

@@ -17,7 +17,8 @@ DESCRIPTION = (
     "bit for any engine, number of workers and batch. FILE may be - for standard output, MODEL.ir "
     "for standard input."
 )
-METHOD_NAMES = ("entropy", "percentile", "mse", "minmax")
+AUTOMATIC = "auto"
+METHOD_NAMES = (AUTOMATIC, "minmax", "mse", "percentile", "entropy")
 ENGINES = ("local", "dask")
 _CALIBRATION, _IMAGES, _WORK, _EVALUATION, _GENERAL = (
     "calibration",
@@ -32,9 +33,9 @@ FLAGS = {
         Flag("data", "the images", _CALIBRATION, "IMAGES"),
         Flag(
             "method",
-            "how ranges are chosen: by the divergence of the int8 distribution from the real one "
-            "(the default), a percentile of the magnitudes, the mean squared error, or the largest "
-            "magnitude",
+            "how ranges are chosen: by the largest magnitude, the mean squared error, a percentile "
+            "of the magnitudes, the divergence of the int8 distribution from the real one, or the "
+            "one of these with which the network's outputs come out best (auto, the default)",
             _CALIBRATION,
             "METHOD",
             choices=METHOD_NAMES,
@@ -44,6 +45,11 @@ FLAGS = {
             "how many percent of the magnitudes must not saturate; by default 99.99",
             _CALIBRATION,
             "P",
+        ),
+        Flag(
+            "unguarded",
+            "let a method cut off inputs, too, and entropy whatever it likes, as TensorRT does",
+            _CALIBRATION,
         ),
         Flag("o", "where the table goes, as NVDLA's JSON", _CALIBRATION, "FILE"),
         Flag("cache", "where the table goes as a TensorRT cache, too", _CALIBRATION, "FILE"),
@@ -151,6 +157,7 @@ class Options:
     data: str
     method: str
     percentile: float | None
+    unguarded: bool
     output: str
     cache: str | None
     mean: tuple[float, ...]
@@ -186,6 +193,8 @@ def checked_options(arguments: Arguments) -> Options:
     engine = arguments.value("engine") or ENGINES[0]
     if arguments.has("percentile") and method != "percentile":
         raise UsageError(f"'--percentile' means nothing to the method '{method}'")
+    if arguments.has("unguarded") and method in (AUTOMATIC, "minmax"):
+        raise UsageError(f"'--unguarded' means nothing to the method '{method}'")
     if arguments.has("scheduler") and engine != "dask":
         raise UsageError("'--scheduler' means nothing without '--engine=dask'")
     return Options(
@@ -193,6 +202,7 @@ def checked_options(arguments: Arguments) -> Options:
         data,
         method,
         _percentile(arguments),
+        arguments.has("unguarded"),
         output,
         cache,
         _numbers(arguments, "mean", 0.0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
@@ -141,25 +141,31 @@ def network_digest(func: FuncOp, resources: ResourceStore) -> str:
     return state.hexdigest()
 
 
-def table_of(
-    measurement: Measurement, method: Method, diagnostics: DiagnosticCollector
-) -> CalibrationTable:
-    """A symmetric entry for each tensor, by ``method``; a warning for each that is always zero,
-    which gets the range -1 to 1.
+def thresholds_of(
+    measurement: Measurement, method: Method, whole: Collection[str] = ()
+) -> dict[str, float]:
+    """The threshold of each tensor by ``method``; those in ``whole`` keep their largest magnitude.
+    0 for a tensor that is always zero."""
+    return {
+        name: histogram.peak if name in whole else method.threshold(histogram)
+        for name, histogram in measurement.histograms.items()
+    }
+
+
+def table_of(thresholds: Mapping[str, float], diagnostics: DiagnosticCollector) -> CalibrationTable:
+    """A symmetric entry for each tensor; a warning for those that are always zero, which get the
+    range -1 to 1.
 
     Raises: DiagnosticError for ranges that float32 scales cannot cover.
     """
     entries: list[CalibrationEntry] = []
-    zeros: list[str] = []
-    for name, histogram in measurement.histograms.items():
-        threshold = method.threshold(histogram)
-        if threshold == 0:
-            zeros.append(name)
-            threshold = 1.0
+    for name, threshold in thresholds.items():
         try:
-            entries.append(CalibrationEntry.from_scale(name, threshold / INT8_MAXIMUM))
+            scale = (threshold or 1.0) / INT8_MAXIMUM
+            entries.append(CalibrationEntry.from_scale(name, scale))
         except ValueError as error:
-            diagnostics.error(UNKNOWN, f"{error}; its elements reach {histogram.peak:.6g}")
+            diagnostics.error(UNKNOWN, f"{error}; its elements reach {threshold:.6g}")
+    zeros = [name for name, threshold in thresholds.items() if threshold == 0]
     if zeros:
         listed = ", ".join(f"'{name}'" for name in zeros)
         diagnostics.warning(

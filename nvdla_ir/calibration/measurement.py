@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -18,7 +19,7 @@ from nvdla_ir.calibration.histogram import Counts, Histogram, NonFiniteError, co
 from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe
-from nvdla_ir.dialects.nn import ConstantOp, ReluOp, ViewOp
+from nvdla_ir.dialects.nn import ConstantOp, NormalizeOp, ReluOp, ViewOp
 from nvdla_ir.dialects.quant import QuantizedType
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.interp.quantization import element_of
@@ -130,6 +131,7 @@ class Meter:
         """Raises: DiagnosticError, see ``calibrated_tensors``, or for operations that cannot be
         computed."""
         self.func = func
+        self.resources = resources
         self._names = calibrated_tensors(func)
         self._machine = Machine(resources, Mode.FLOAT, self._observe)
         self._group: Group | None = None
@@ -159,6 +161,21 @@ class Meter:
     def names(self) -> list[str]:
         """Of the calibrated tensors."""
         return list(self._names.values())
+
+    @property
+    def image_elements(self) -> int:
+        """About how many elements all tensors of one image have; at least 1."""
+        total = sum(math.prod(shape) for shape in _computed_shapes(self.func))
+        return max(1, total // (self.fixed_batch or 1))
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The names of the network's inputs in floats, normalized where the network does that."""
+        return frozenset(
+            name
+            for value, name in self._names.items()
+            if value.defining_operation is None or isinstance(value.defining_operation, NormalizeOp)
+        )
 
     def measure(self, groups: Sequence[Group]) -> Measurement:
         """Compute ``groups`` and return what their tensors hold.
@@ -212,17 +229,20 @@ class Meter:
 
 
 def _group_size(func: FuncOp, any_batch: bool) -> int:
-    shapes = [
+    if any_batch:
+        largest = max(map(math.prod, _computed_shapes(func)), default=1)
+        return max(1, min(LARGEST_GROUP, LARGEST_TENSOR // max(largest, 1)))
+    for argument in func.body.arguments:
+        if isinstance(argument.type, TensorType) and len(argument.type.shape) > 1:
+            return argument.type.shape[0] or 1
+    return 1
+
+
+def _computed_shapes(func: FuncOp) -> list[tuple[int, ...]]:
+    return [
         value.type.static_shape
         for op in func.body.operations
         if op.operands
         for value in op.results
         if isinstance(value.type, TensorType) and value.type.has_static_shape
     ]
-    if any_batch:
-        largest = max((int(np.prod(shape)) for shape in shapes), default=1)
-        return max(1, min(LARGEST_GROUP, LARGEST_TENSOR // max(largest, 1)))
-    for argument in func.body.arguments:
-        if isinstance(argument.type, TensorType) and len(argument.type.shape) > 1:
-            return argument.type.shape[0] or 1
-    return 1

@@ -9,8 +9,9 @@ time that does not depend on the number of elements; none looks at data again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from attrs import frozen
@@ -76,10 +77,9 @@ class MeanSquaredError:
         return _magnitude(histogram, int(candidates[np.argmin(errors)]))
 
 
-def _squared_errors(
-    counts: NDArray[np.int64], candidates: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """The sum of squared errors, in squared bin widths, for thresholds of so many bins.
+def _squared_errors(counts: NDArray[np.int64], candidates: NDArray[Any]) -> NDArray[np.float64]:
+    """The sum of squared errors, in squared bin widths, for thresholds of so many bins, which need
+    not be whole.
 
     In the interval of code l the error is ∫ (x - l·s)² = M2 - 2·l·s·M1 + (l·s)²·M0, of the
     distribution's moments over the interval; they are differences of cumulative moments.
@@ -97,6 +97,7 @@ def _squared_errors(
     bounds[:, 0] = 0.0
     bounds[:, 1:-1] = (levels[:-1] + 0.5) * steps
     bounds[:, -1] = len(counts)
+    bounds = np.minimum(bounds, len(counts))
     index = np.minimum(bounds.astype(np.int64), len(counts) - 1)
     m0, m1, m2 = (
         np.diff(cumulative[index] + weights[index] * (bounds**k - edges[index] ** k) / k, axis=1)
@@ -192,10 +193,70 @@ def _magnitude(histogram: Histogram, bins: int) -> float:
     return min(bins * histogram.bin_width, histogram.peak)
 
 
+@frozen
+class GuardedEntropy:
+    """The threshold of the least divergence among those that do little harm: of a tensor's elements
+    at most ``saturated`` saturate, and the squared error is at most ``factor`` times the least one.
+
+    The divergence compares two shapes of one total: it does not see that the few large elements
+    that are cut off carry most of the signal.
+    """
+
+    saturated: float = 1e-3
+    factor: float = 2.0
+
+    def threshold(self, histogram: Histogram) -> float:
+        counts: NDArray[np.int64] = np.array(histogram.used_counts())
+        candidates = _candidates(counts)
+        if candidates is None:
+            return histogram.peak
+        errors = _squared_errors(counts, candidates)
+        above = float(counts.sum()) - np.cumsum(counts)[candidates - 1]
+        few = above <= self.saturated * float(counts.sum())
+        small = errors <= self.factor * errors.min()
+        counts[0] = counts[1]
+        divergences = _divergences(counts, candidates)
+        if not (few & small).any():
+            # All that saturate little round coarsely.
+            divergences = errors
+            small = few
+        divergences[~(few & small)] = np.inf
+        best = len(divergences) - 1 - int(np.argmin(divergences[::-1]))
+        return _magnitude(histogram, int(candidates[best]))
+
+
+@frozen
+class ThresholdQuality:
+    """What a threshold does to the elements that were counted.
+
+    saturated: the share of elements above it, 0 to 1
+    sqnr:      of the tensor itself, in dB; infinite where nothing is lost
+    """
+
+    saturated: float
+    sqnr: float
+
+
+def quality(histogram: Histogram, threshold: float) -> ThresholdQuality:
+    """Of a ``threshold`` above 0. Elements are taken to be spread evenly inside their bin."""
+    counts = histogram.used_counts()
+    if not len(counts) or histogram.peak == 0:
+        return ThresholdQuality(0.0, math.inf)
+    bins = threshold / histogram.bin_width
+    edges = np.arange(len(counts) + 1, dtype=np.float64)
+    inside = np.clip(edges[1:] - bins, 0.0, 1.0)
+    if threshold >= histogram.peak:
+        inside[:] = 0.0
+    noise = float(_squared_errors(counts, np.array([bins]))[0])
+    signal = float((counts * (edges[1:] ** 3 - edges[:-1] ** 3) / 3)[1:].sum())
+    sqnr = 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else math.inf
+    return ThresholdQuality(float((counts * inside).sum()) / float(counts.sum()), sqnr)
+
+
 METHODS: dict[str, Callable[[], Method]] = {
-    "entropy": Entropy,
-    "percentile": Percentile,
-    "mse": MeanSquaredError,
     "minmax": MinMax,
+    "mse": MeanSquaredError,
+    "percentile": Percentile,
+    "entropy": GuardedEntropy,
 }
 """The methods by the names that users call them."""

@@ -17,10 +17,12 @@ from nvdla_ir.calibration.methods import (
     FEWEST_BINS,
     METHODS,
     Entropy,
+    GuardedEntropy,
     MeanSquaredError,
     Method,
     MinMax,
     Percentile,
+    quality,
 )
 
 Reals = NDArray[np.float32]
@@ -299,7 +301,65 @@ def test_levels_of_equal_size_are_why_onnxruntime_chooses_other_thresholds() -> 
     assert onnxruntime_threshold(histogram) == bins + histogram.bin_width
 
 
+def heavy_tails(rng: np.random.Generator) -> Reals:
+    return rng.standard_t(2.0, 20_000).astype(np.float32)
+
+
+def background(rng: np.random.Generator) -> Reals:
+    """An image of which most is one colour."""
+    values = np.full(20_000, 0.3, np.float32)
+    values[:4_000] = rng.random(4_000, np.float32)
+    return values
+
+
+@pytest.mark.parametrize("distribution", [*DISTRIBUTIONS, heavy_tails, background])
+def test_guarded_entropy_does_little_harm(distribution: Distribution) -> None:
+    histogram = histogram_of(distribution(np.random.default_rng(11)))
+    guard = GuardedEntropy()
+    threshold = guard.threshold(histogram)
+    least = squared_error(histogram, MeanSquaredError().threshold(histogram))
+    values = np.abs(distribution(np.random.default_rng(11)))
+    assert (values > threshold + histogram.bin_width).mean() <= guard.saturated
+    if (values > 0).mean() > 0.5 and distribution is not heavy_tails:
+        assert squared_error(histogram, threshold) <= guard.factor * least * 1.01
+
+
+def test_the_guard_changes_nothing_where_entropy_does_no_harm() -> None:
+    loose = GuardedEntropy(saturated=1.0, factor=math.inf)
+    for distribution in DISTRIBUTIONS:
+        histogram = histogram_of(distribution(np.random.default_rng(12)))
+        assert loose.threshold(histogram) == Entropy().threshold(histogram)
+
+
+@pytest.mark.parametrize("distribution", [heavy_tails, background])
+def test_unguarded_entropy_does_harm(distribution: Distribution) -> None:
+    histogram = histogram_of(distribution(np.random.default_rng(11)))
+    errors = [
+        squared_error(histogram, method.threshold(histogram))
+        for method in (Entropy(), GuardedEntropy())
+    ]
+    assert errors[0] > 4 * errors[1]
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("part", [1.0, 0.7, 0.31])
+def test_quality_is_what_a_threshold_does_to_the_elements(
+    distribution: Distribution, part: float
+) -> None:
+    values = distribution(np.random.default_rng(13)).astype(np.float64)
+    histogram = histogram_of(values.astype(np.float32))
+    threshold = part * histogram.peak
+    found = quality(histogram, threshold)
+    assert found.saturated == pytest.approx((np.abs(values) > threshold).mean(), abs=2e-3)
+    step = threshold / 127
+    rounded = np.clip(np.floor(np.abs(values) / step + 0.5), 0, 127) * step
+    noise = float(((np.abs(values) - rounded) ** 2).sum())
+    sqnr = 10 * math.log10(float((values**2).sum()) / noise)
+    # Single values may lie on a code, which a bin's elements together do not.
+    assert found.sqnr == pytest.approx(sqnr, abs=0.3) or distribution in (few_values, sparse)
+
+
 def test_methods_are_found_by_name() -> None:
     methods: list[Method] = [make() for make in METHODS.values()]
-    assert list(METHODS) == ["entropy", "percentile", "mse", "minmax"]
-    assert methods == [Entropy(), Percentile(), MeanSquaredError(), MinMax()]
+    assert list(METHODS) == ["minmax", "mse", "percentile", "entropy"]
+    assert methods == [MinMax(), MeanSquaredError(), Percentile(), GuardedEntropy()]

@@ -56,6 +56,9 @@ class TestInvertedScales:
     def test_good_tables_are_not_suspected(self) -> None:
         normalized = [peak / 127 for peak in self.PEAKS]
         raw_pixels = [scale * 100 for scale in normalized[:-1]] + [1 / 127]
+        # Logits of a network without normalization: inverted, they would be as far from the others.
+        large_logits = [1.0, 1.5, 2.0, 1.2, 1185.0, 1609.0]
+        assert self.table(large_logits).warnings == ()
         pixels_first = [255 / 127, 6.5, *normalized]
         for scales in (normalized, raw_pixels, pixels_first, [255 / 127], [0.01]):
             assert self.table(scales).warnings == ()
