@@ -26,7 +26,7 @@ from nvdla_ir.ir.attributes import (
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.ir.location import UNKNOWN, Location
-from nvdla_ir.ir.operation import Operation
+from nvdla_ir.ir.operation import Operation, UnregisteredOp
 from nvdla_ir.ir.types import FloatType, IntegerType, TensorType, Type
 
 if TYPE_CHECKING:
@@ -307,7 +307,8 @@ class ResourceStore:
 def resources_of(operation: Operation) -> Iterator[DenseResourceAttr]:
     """The resources that the attributes of ``operation`` refer to, not those of operations
     inside it."""
-    for attribute in operation.attributes.values():
+    properties = operation.properties if isinstance(operation, UnregisteredOp) else {}
+    for attribute in (*operation.attributes.values(), *properties.values()):
         yield from _resources_in(attribute)
 
 

@@ -43,7 +43,9 @@ class Program:
 
 
 def _entry_function(module: ModuleOp) -> FuncOp:
-    functions = [op for op in module.body.operations if isinstance(op, FuncOp)]
+    functions = [
+        op for op in module.body.operations if isinstance(op, FuncOp) and not op.is_declaration
+    ]
     for func in functions:
         if func.sym_name == ENTRY or len(functions) == 1:
             return func

@@ -49,9 +49,12 @@ class CheckedSource:
         """Raises: DiagnosticError as ``source`` does."""
         opened = self.source.open()
         for function in opened.module.body.operations:
-            if not isinstance(function, FuncOp) or not isinstance(function.body.last_op, ReturnOp):
+            if not isinstance(function, FuncOp) or function.is_declaration:
                 continue
-            end = Builder(InsertionPoint.before(function.body.last_op), UNKNOWN)
+            last = function.body.last_op
+            if not isinstance(last, ReturnOp):
+                continue
+            end = Builder(InsertionPoint.before(last), UNKNOWN)
             for check, data in self.expected:
                 end.create(
                     csb.CheckBytesOp,

@@ -55,7 +55,9 @@ if TYPE_CHECKING:
 
     from nvdla_ir.passes.instrumentation import Timing
 
-_SEPARATOR = re.compile(r"^// -----[ \t]*\r?$", re.MULTILINE)
+_SEPARATOR = re.compile(r"// -----[ \t]*\r?$", re.MULTILINE)
+# What looks like one: other dashes, or more on its line.
+_NEAR_MISS = re.compile(r"^[ \t]*(//[ \t]*---+.*)$", re.MULTILINE)
 _PRINTED_SEPARATOR = "\n// -----\n"
 _PRINT_FLAGS = "mlir-print-ir-"
 _REPRODUCER_NAME = "<reproducer>"
@@ -182,6 +184,8 @@ class _Job:
             _check_not_empty(text, file)
         failed = False
         modules: list[LoadedModule] = []
+        if self.options.split:
+            _check_separators(text, file)
         for part in _split(text) if self.options.split else [text]:
             diagnostics = DiagnosticCollector()
             try:
@@ -365,6 +369,19 @@ def _check_not_empty(text: str, file: str) -> None:
     """MLIR reads an empty file as an empty module; here it is taken for a mistake."""
     if not text.strip():
         raise DiagnosticError.at(FileLineCol(file, 1, 1), "the file is empty")
+
+
+def _check_separators(text: str, file: str) -> None:
+    """Raises: DiagnosticError for lines that look like separators and are none."""
+    faults: list[Diagnostic] = []
+    for match in _NEAR_MISS.finditer(text):
+        if _SEPARATOR.search(match[1]) is None:
+            line = text.count("\n", 0, match.start(1)) + 1
+            column = match.start(1) - match.start() + 1
+            message = "inputs are separated by '// -----' at the end of a line, and no more dashes"
+            faults.append(Diagnostic.error(FileLineCol(file, line, column), message))
+    if faults:
+        raise DiagnosticError(*faults)
 
 
 def _split(text: str) -> list[str]:

@@ -122,7 +122,9 @@ def rename_entries(
     Raises: DiagnosticError for entries that may belong to another tensor than they seem to: two of
     one tensor, and numbers of layers of another kind.
     """
-    network = _Network.of(op for op in module.body.operations if isinstance(op, FuncOp))
+    network = _Network.of(
+        op for op in module.body.operations if isinstance(op, FuncOp) and not op.is_declaration
+    )
     reading = network.read(table)
     if reading.faults:
         raise DiagnosticError(*reading.faults)

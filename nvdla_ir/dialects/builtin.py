@@ -27,6 +27,7 @@ class ModuleOp(Op):
     traits = (IsolatedFromAbove(), SingleBlock(), SymbolTable())
 
     sym_name = optional_attribute(STRING)
+    sym_visibility = optional_attribute(STRING)
     body_region = region()
 
     @property
@@ -50,12 +51,18 @@ class ModuleOp(Op):
         weights = self.attributes.get(WEIGHTS_ATTRIBUTE)
         if weights is not None and not isinstance(weights, StringAttr):
             yield f"has '{WEIGHTS_ATTRIBUTE} = {weights}', but it must be a file name"
+        for name, _ in self.discardable_attributes():
+            if "." not in name:
+                yield (
+                    f"has the attribute '{name}', but those of modules begin with a dialect: "
+                    f"'nvdla_ir.{name}'"
+                )
 
     def print_pretty(self, printer: Printer) -> None:
         printer.write("module")
         if self.sym_name is not None:
             printer.write(f" {printer.symbol(self.sym_name)}")
-        printer.discardable(self)
+        printer.discardable(self, also=("sym_visibility",))
         printer.write(" ")
         printer.region(self.regions[0])
 
@@ -65,7 +72,7 @@ def _module(state: StatementCallbacks, children: list[Any]) -> None:
     attributes: dict[str, Attribute] = dict(discardable or {})
     if name is not None:
         attributes["sym_name"] = StringAttr(state.symbol_name(name))
-    op = ModuleOp((), (), attributes, [body])
+    op = ModuleOp((), (), attributes, [state.with_block(body)])
     state.finish_statement(op, keyword, location)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nvdla_ir.ir.attribute_kinds import DICTS, FUNCTION_TYPE, STRING
+from nvdla_ir.ir.attribute_kinds import DICTS, FUNCTION_TYPE, STRING, enumeration
 from nvdla_ir.ir.attributes import ArrayAttr, Attribute, DictAttr, StringAttr, TypeAttr
 from nvdla_ir.ir.constraints import ANY
 from nvdla_ir.ir.definition import Op, attribute, optional_attribute, region, variadic_operand
 from nvdla_ir.ir.dialect import Dialect
-from nvdla_ir.ir.operation import Block, BlockArgument
-from nvdla_ir.ir.traits import HasParent, IsolatedFromAbove, SingleBlock, Terminator
+from nvdla_ir.ir.operation import Block, BlockArgument, Region
+from nvdla_ir.ir.traits import HasParent, IsolatedFromAbove, Terminator
 from nvdla_ir.ir.types import FunctionType, Type
 
 if TYPE_CHECKING:
@@ -20,22 +20,31 @@ if TYPE_CHECKING:
 
 # The attribute of an argument or result that gives it the name users and tables call it by.
 NAME_ATTRIBUTE = "nvdla_ir.name"
+_VISIBILITIES = ("public", "private", "nested")
 
 
 class FuncOp(Op):
-    """``func.func @main(%x: type) -> type { … }``"""
+    """``func.func @main(%x: type) -> type { … }``, or, without a body,
+    ``func.func private @f(type) -> type``: a declaration."""
 
     name = "func.func"
-    traits = (IsolatedFromAbove(), SingleBlock())
+    traits = (IsolatedFromAbove(),)
 
     sym_name = attribute(STRING)
     function_type = attribute(FUNCTION_TYPE)
     arg_attrs = optional_attribute(DICTS)
     res_attrs = optional_attribute(DICTS)
+    sym_visibility = optional_attribute(enumeration(*_VISIBILITIES))
     body_region = region()
 
     @property
+    def is_declaration(self) -> bool:
+        """Whether there is no body: the function is defined elsewhere."""
+        return not self.regions[0].blocks
+
+    @property
     def body(self) -> Block:
+        """Raises: ValueError for a declaration."""
         return self.regions[0].block
 
     @property
@@ -68,18 +77,35 @@ class FuncOp(Op):
 
     def verify(self) -> Iterable[str]:
         function_type = self.function_type
-        arguments = tuple(argument.type for argument in self.body.arguments)
-        if arguments != function_type.inputs:
-            yield f"has type '{function_type}', but its body takes {_listed(arguments)}"
-        last = self.body.last_op
-        if last is None or last.name != "func.return":
-            yield "must end in 'func.return'"
+        blocks = len(self.regions[0].blocks)
+        if blocks > 1:
+            yield f"must have one block, but has {blocks}"
+        elif self.is_declaration:
+            if self.sym_visibility in (None, "public"):
+                yield "has no body, so it must be 'private' or 'nested'"
+        else:
+            yield from self._verify_body(function_type)
         for attributes, count, what in (
             (self.arg_attrs, len(function_type.inputs), "arg_attrs"),
             (self.res_attrs, len(function_type.results), "res_attrs"),
         ):
             if attributes is not None and len(attributes) != count:
                 yield f"has {len(attributes)} entries in '{what}', but {count} are needed"
+            for entries in attributes or ():
+                for key in entries:
+                    if "." not in key:
+                        yield (
+                            f"has '{key}' in '{what}', but attributes of arguments and results "
+                            f"begin with a dialect: 'nvdla_ir.{key}'"
+                        )
+
+    def _verify_body(self, function_type: FunctionType) -> Iterable[str]:
+        arguments = tuple(argument.type for argument in self.body.arguments)
+        if arguments != function_type.inputs:
+            yield f"has type '{function_type}', but its body takes {_listed(arguments)}"
+        last = self.body.last_op
+        if last is None or last.name != "func.return":
+            yield "must end in 'func.return'"
 
     def print_pretty(self, printer: Printer) -> None:
         # The arguments are names of the body.
@@ -87,12 +113,18 @@ class FuncOp(Op):
             self._print_pretty(printer)
 
     def _print_pretty(self, printer: Printer) -> None:
-        printer.write(f"func.func {printer.symbol(self.sym_name)}(")
-        argument_attributes = self.arg_attrs
-        for index, argument in enumerate(self.body.arguments):
-            if index:
-                printer.write(", ")
-            printer.argument(argument, argument_attributes[index] if argument_attributes else {})
+        visibility = "" if self.sym_visibility is None else f"{self.sym_visibility} "
+        printer.write(f"func.func {visibility}{printer.symbol(self.sym_name)}(")
+        none: Mapping[str, Attribute] = {}
+        attributes = self.arg_attrs or (none,) * len(self.function_type.inputs)
+        if self.is_declaration:
+            pairs = zip(self.function_type.inputs, attributes, strict=True)
+            printer.write(", ".join(f"{type}{printer.suffix(each)}" for type, each in pairs))
+        else:
+            for index, argument in enumerate(self.body.arguments):
+                if index:
+                    printer.write(", ")
+                printer.argument(argument, attributes[index])
         printer.write(")")
         results = self.function_type.results
         result_attributes = self.res_attrs
@@ -105,8 +137,9 @@ class FuncOp(Op):
         elif results:
             printer.result_types(results)
         printer.discardable(self)
-        printer.write(" ")
-        printer.region(self.regions[0], with_arguments=False)
+        if not self.is_declaration:
+            printer.write(" ")
+            printer.region(self.regions[0], with_arguments=False)
 
 
 def _name(attributes: Mapping[str, Attribute]) -> str | None:
@@ -142,38 +175,56 @@ class ReturnOp(Op):
 
 
 def _func(state: StatementCallbacks, children: list[Any]) -> None:
-    (keyword, attributes), body, location = children
-    state.finish_statement(FuncOp((), (), attributes, [body]), keyword, location)
+    (keyword, attributes, unnamed), body, location = children
+    state.announced = []
+    if body is not None and unnamed is not None:
+        raise state.error(unnamed, "the arguments of a function with a body need names: '%x: type'")
+    region = Region() if body is None else state.with_block(body)
+    state.finish_statement(FuncOp((), (), attributes, [region]), keyword, location)
 
 
-def _header(state: StatementCallbacks, children: list[Any]) -> tuple[Any, dict[str, Attribute]]:
-    keyword, symbol, *arguments, results, discardable = children
+def _header(state: StatementCallbacks, children: list[Any]) -> tuple[Any, ...]:
+    """The keyword, the attributes, and where the first type of an argument without a name is."""
+    keyword, visibility, symbol, *arguments, results, discardable = children
     found = [argument for argument in arguments if argument is not None]
-    state.announced = [(token, type, location) for token, type, _, location in found]
+    named = [argument for argument in found if argument[0] is not None]
+    unnamed = next((argument[4] for argument in found if argument[0] is None), None)
+    if named and unnamed is not None:
+        raise state.error(unnamed, "either all arguments have names or none")
+    if visibility is not None and visibility not in _VISIBILITIES:
+        raise state.error(visibility, f"'{visibility}' is none of {', '.join(_VISIBILITIES)}")
+    state.announced = [(token, type, location) for token, type, _, location, _ in named]
     result_list: list[tuple[Type, dict[str, Attribute] | None]] = results or []
     attributes: dict[str, Attribute] = {
         "sym_name": StringAttr(state.symbol_name(symbol)),
         "function_type": TypeAttr(
             FunctionType(
-                tuple(type for _, type, _, _ in found), tuple(type for type, _ in result_list)
+                tuple(type for _, type, *_ in found), tuple(type for type, _ in result_list)
             )
         ),
     }
     for key, dictionaries in (
-        ("arg_attrs", [attrs for _, _, attrs, _ in found]),
+        ("arg_attrs", [attrs for _, _, attrs, *_ in found]),
         ("res_attrs", [attrs for _, attrs in result_list]),
     ):
         if any(dictionaries):
             attributes[key] = ArrayAttr(
                 tuple(DictAttr(tuple((entries or {}).items())) for entries in dictionaries)
             )
-    return keyword, {**attributes, **(discardable or {})}
+    if visibility is not None:
+        attributes["sym_visibility"] = StringAttr(str(visibility))
+    attributes.update(discardable or {})
+    return keyword, attributes, unnamed
 
 
 def _argument(state: StatementCallbacks, children: list[Any]) -> tuple[Any, ...]:
     token, type, attributes, location = children
-    place = None if location is None else state.parse_leaf("leaf_location", location)
-    return token, state.type_of(type), attributes, place
+    place = state.explicit_location(location)
+    return token, state.type_of(type), attributes, place, type
+
+
+def _unnamed_argument(state: StatementCallbacks, children: list[Any]) -> tuple[Any, ...]:
+    return _argument(state, [None, *children])
 
 
 def _result(state: StatementCallbacks, children: list[Any]) -> tuple[Any, ...]:
@@ -188,6 +239,19 @@ def _results(state: StatementCallbacks, children: list[Any]) -> list[Any]:
     return [child for child in children if child is not None]
 
 
+def _return(state: StatementCallbacks, children: list[Any]) -> None:
+    keyword, operands, types, discardable, location = children
+    values = [] if operands is None else state.operands(operands, str(operands))
+    if types is not None:
+        state.check_types(operands or keyword, values, types)
+    op = ReturnOp(values, (), discardable)
+    state.finish_statement(op, keyword, location)
+
+
+def _operand_types(state: StatementCallbacks, children: list[Any]) -> list[Type]:
+    return list(map(state.type_of, children))
+
+
 FUNC = Dialect.of(
     "func",
     "functions",
@@ -197,6 +261,9 @@ FUNC = Dialect.of(
         "func_statement_func": _func,
         "func_header": _header,
         "func_argument": _argument,
+        "func_unnamed_argument": _unnamed_argument,
+        "func_statement_return": _return,
+        "func_operand_types": _operand_types,
         "func_results": _results,
         "func_result_type": _single_result,
         "func_result": _result,

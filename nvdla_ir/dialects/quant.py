@@ -19,10 +19,12 @@ from nvdla_ir.ir.dialect import Dialect
 from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import F32, DialectType, FloatType, IntegerType, TensorType, Type
-from nvdla_ir.text.leaves import parse_number
+from nvdla_ir.text.elements import parse_integer, parse_number
 
 _INT8_MINIMUM = -128
 _INT8_MAXIMUM = 127
+# As in MLIR.
+_WIDEST_STORAGE = 32
 # The digits a decimal needs to name a float32's neighbourhood, and a float64 exactly.
 _FEWEST_DIGITS = 6
 _MOST_DIGITS = 17
@@ -328,8 +330,13 @@ class QuantizeOfDequantize(RewritePattern[QuantizeCastOp]):
 
 
 def _storage(name: str, low: str | None, high: str | None) -> IntegerType:
-    storage = IntegerType(int(name[1:]), "u" if name[0] == "u" else "")
-    if low is not None and high is not None and (int(low), int(high)) != full_range(storage):
+    width = parse_integer(name[1:])
+    if not 0 < width <= _WIDEST_STORAGE:
+        raise ValueError(f"the storage of '{name}' has more than {_WIDEST_STORAGE} bits")
+    storage = IntegerType(width, "u" if name[0] == "u" else "")
+    if low is None or high is None:
+        return storage
+    if (parse_integer(low), parse_integer(high)) != full_range(storage):
         raise ValueError(f"only the full storage range of '{name}' is supported")
     return storage
 
@@ -338,7 +345,7 @@ def _scale(scale: str, zero_point: str | None) -> tuple[float, int]:
     value = parse_number(scale)
     if isinstance(value, int):
         raise ValueError(f"the scale {scale} needs a decimal point")
-    return value, 0 if zero_point is None else int(parse_number(zero_point))
+    return value, 0 if zero_point is None else parse_integer(zero_point)
 
 
 def _calibrated(expressed: Type, low: str, high: str) -> Type:
@@ -353,7 +360,7 @@ def _per_axis(storage: IntegerType, expressed: Type, axis: str, *scales: tuple[f
     return UniformPerAxisType(
         storage,
         expressed,
-        int(parse_number(axis)),
+        parse_integer(axis),
         tuple(scale for scale, _ in scales),
         tuple(zero_point for _, zero_point in scales),
     )

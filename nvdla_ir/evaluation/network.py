@@ -235,7 +235,9 @@ def _pipeline(op: Operation) -> Iterator[Operation]:
 
 
 def _function(module: ModuleOp, entry: str) -> FuncOp:
-    functions = [op for op in module.body.operations if isinstance(op, FuncOp)]
+    functions = [
+        op for op in module.body.operations if isinstance(op, FuncOp) and not op.is_declaration
+    ]
     for func in functions:
         if func.sym_name == entry or len(functions) == 1:
             return func

@@ -3,6 +3,7 @@ text it is ``strides = [1, 1]``."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
@@ -48,12 +49,12 @@ def _kind(
 
 
 def _array(
-    description: str, element: type[Attribute], from_python: Callable[[T], Attribute]
+    description: str, accepted: Callable[[Attribute], bool], from_python: Callable[[T], Attribute]
 ) -> AttributeKind[tuple[T, ...]]:
     def accepts(attr: Attribute) -> bool:
         if not isinstance(attr, ArrayAttr):
             return False
-        return all([isinstance(item, element) for item in attr.elements])  # noqa: C419
+        return all([accepted(item) for item in attr.elements])  # noqa: C419
 
     def to_python(attr: Attribute) -> tuple[T, ...]:
         elements = _checked(attr, ArrayAttr).elements
@@ -74,6 +75,14 @@ def _checked(attr: Attribute, attribute_class: type[A]) -> A:
     if not isinstance(attr, attribute_class):
         raise ValueError(f"'{attr}' is no {attribute_class.__name__}")
     return attr
+
+
+def _is(attribute_class: type[Attribute]) -> Callable[[Attribute], bool]:
+    return lambda attr: isinstance(attr, attribute_class)
+
+
+def _is_finite(attr: Attribute) -> bool:
+    return isinstance(attr, FloatAttr) and math.isfinite(attr.value)
 
 
 def _integer(attr: Attribute) -> int:
@@ -126,14 +135,19 @@ def _from_mapping(values: Mapping[str, Attribute]) -> Attribute:
 
 
 INT = _kind("an integer", IntegerAttr, _integer, IntegerAttr)
-FLOAT = _kind("a number with a decimal point", FloatAttr, _float, FloatAttr)
+FLOAT = AttributeKind[float]("a finite number with a decimal point", _is_finite, _float, FloatAttr)
 BOOL = _kind("true or false", BoolAttr, _bool, BoolAttr)
 STRING = _kind("a string", StringAttr, _string, StringAttr)
-SYMBOL = _kind("a symbol like @main", SymbolRefAttr, _symbol, SymbolRefAttr)
+SYMBOL = AttributeKind[str](
+    "a symbol like @main",
+    lambda attr: isinstance(attr, SymbolRefAttr) and not attr.nested,
+    _symbol,
+    SymbolRefAttr,
+)
 TYPE = _kind("a type", TypeAttr, _type, TypeAttr)
-INTS = _array("an array of integers", IntegerAttr, IntegerAttr)
-FLOATS = _array("an array of numbers with a decimal point", FloatAttr, FloatAttr)
-STRINGS = _array("an array of strings", StringAttr, StringAttr)
+INTS = _array("an array of integers", _is(IntegerAttr), IntegerAttr)
+FLOATS = _array("an array of finite numbers with a decimal point", _is_finite, FloatAttr)
+STRINGS = _array("an array of strings", _is(StringAttr), StringAttr)
 DICT = _kind("a dictionary", DictAttr, _mapping, _from_mapping)
 DICTS = AttributeKind[tuple[Mapping[str, Attribute], ...]](
     "an array of dictionaries",

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from operator import ne
 
-from attrs import frozen
+from attrs import field, frozen
 
-from nvdla_ir.ir.types import F64, I64, TensorType, Type
+from nvdla_ir.ir.float_bits import float64_bits, float_width, nonfinite_bits
+from nvdla_ir.ir.types import F64, I64, FloatType, IntegerType, TensorType, Type
+
+
+def _comparable(value: float) -> float | tuple[int]:
+    """``value``, but a NaN by its bits: it is to equal itself."""
+    return value if value == value else (float64_bits(value),)
+
+
+def _all_comparable(values: tuple[int | float, ...]) -> tuple[object, ...]:
+    return tuple(map(_comparable, values)) if any(map(ne, values, values)) else values
 
 
 class Attribute:
@@ -29,14 +40,16 @@ class IntegerAttr(Attribute):
 
 @frozen(cache_hash=True)
 class FloatAttr(Attribute):
-    """``0.5``, ``0.5 : f32``; ``f64`` is the type that goes unsaid. Always finite."""
+    """``0.5``, ``0.5 : f32``; ``f64`` is the type that goes unsaid. Infinities and NaN are written
+    by their bits, ``0x7F800000 : f32``."""
 
-    value: float
+    value: float = field(eq=_comparable)
     type: Type = F64
 
     def __str__(self) -> str:
-        text = format_float(self.value)
-        return text if self.type == F64 else f"{text} : {self.type}"
+        text = format_element(self.value, self.type)
+        unsaid = self.type == F64 and math.isfinite(self.value)
+        return text if unsaid else f"{text} : {self.type}"
 
 
 @frozen(cache_hash=True)
@@ -108,12 +121,12 @@ class DenseArrayAttr(Attribute):
     """``array<i32: 1, 2>``"""
 
     element: Type
-    values: tuple[int | float, ...]
+    values: tuple[int | float, ...] = field(eq=_all_comparable)
 
     def __str__(self) -> str:
         if not self.values:
             return f"array<{self.element}>"
-        return f"array<{self.element}: {', '.join(map(format_number, self.values))}>"
+        return f"array<{self.element}: {', '.join(_elements(self.values, self.element))}>"
 
 
 @frozen(cache_hash=True)
@@ -124,15 +137,15 @@ class DenseElementsAttr(Attribute):
     """
 
     type: TensorType
-    values: tuple[int | float, ...]
+    values: tuple[int | float, ...] = field(eq=_all_comparable)
 
     def __str__(self) -> str:
         shape = self.type.static_shape
         if len(self.values) == 1 and (not shape or self.type.element_count != 1):
-            return f"dense<{format_number(self.values[0])}> : {self.type}"
+            return f"dense<{format_element(self.values[0], self.type.element)}> : {self.type}"
         if not self.values:
             return f"dense<> : {self.type}"
-        parts = [format_number(value) for value in self.values]
+        parts = _elements(self.values, self.type.element)
         for extent in reversed(shape):
             parts = [
                 f"[{', '.join(parts[start : start + extent])}]"
@@ -156,12 +169,13 @@ class DenseResourceAttr(Attribute):
 
 @frozen(cache_hash=True)
 class SymbolRefAttr(Attribute):
-    """``@name``"""
+    """``@name``, or ``@outer::@inner``: a symbol in the table of another."""
 
     name: str
+    nested: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"@{self.name}" if is_bare_identifier(self.name) else f"@{quote(self.name)}"
+        return "::".join(map(_symbol, (self.name, *self.nested)))
 
 
 @frozen(cache_hash=True)
@@ -198,8 +212,27 @@ def format_float(value: float) -> str:
     return f"{mantissa}.0{exponent}{power}"
 
 
-def format_number(value: int | float) -> str:
-    return format_float(value) if isinstance(value, float) else str(value)
+def format_element(value: int | float, type: Type) -> str:
+    """``value`` as it stands where its ``type`` is known."""
+    if not isinstance(value, float):
+        return ("true" if value else "false") if _is_boolean(type) else str(value)
+    if isinstance(type, FloatType) and not math.isfinite(value):
+        return f"0x{nonfinite_bits(value, type.name):0{float_width(type.name) // 4}X}"
+    return format_float(value)
+
+
+def _elements(values: tuple[int | float, ...], type: Type) -> list[str]:
+    if isinstance(type, IntegerType) and not _is_boolean(type):
+        return list(map(str, values))
+    return [format_element(value, type) for value in values]
+
+
+def _is_boolean(type: Type) -> bool:
+    return isinstance(type, IntegerType) and type.width == 1 and not type.signedness
+
+
+def _symbol(name: str) -> str:
+    return f"@{name}" if is_bare_identifier(name) else f"@{quote(name)}"
 
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
@@ -225,11 +258,12 @@ def _hexadecimal(character: str) -> str:
 def is_bare_identifier(text: str) -> bool:
     """Whether ``text`` can stand as a key without quotes."""
     return (
-        text.isascii()
+        text != ""
+        and text.isascii()
         and text.replace("_", "a").replace(".", "a").replace("$", "a").isalnum()
         and (text[0].isalpha() or text[0] == "_")
     )
 
 
 def quote_key(text: str) -> str:
-    return text if text and is_bare_identifier(text) else quote(text)
+    return text if is_bare_identifier(text) else quote(text)

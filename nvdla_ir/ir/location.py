@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from nvdla_ir.ir.attributes import quote
+from nvdla_ir.ir.attributes import Attribute, quote
 
 
 @frozen
@@ -58,10 +58,26 @@ class NameLoc(Location):
 
 
 @frozen
+class CallSiteLoc(Location):
+    """A place that was inlined: where it stood, and where it was called."""
+
+    callee: Location
+    caller: Location
+
+    def file_position(self) -> FileLineCol | None:
+        return self.callee.file_position() or self.caller.file_position()
+
+    def __str__(self) -> str:
+        return f"callsite({self.callee} at {self.caller})"
+
+
+@frozen
 class FusedLoc(Location):
-    """Several locations: of an operation that was made of several."""
+    """Several locations: of an operation that was made of several. ``metadata`` is what whoever
+    fused them adds."""
 
     locations: tuple[Location, ...]
+    metadata: Attribute | None = None
 
     def file_position(self) -> FileLineCol | None:
         for location in self.locations:
@@ -71,17 +87,30 @@ class FusedLoc(Location):
         return None
 
     def __str__(self) -> str:
-        return f"fused[{', '.join(str(location) for location in self.locations)}]"
+        metadata = "" if self.metadata is None else f"<{self.metadata}>"
+        return f"fused{metadata}[{', '.join(map(str, self.locations))}]"
 
 
 UNKNOWN = UnknownLoc()
+
+
+@frozen(cache_hash=True)
+class LocationAttr(Attribute):
+    """``loc("file":1:2)``: a location as the value of an attribute."""
+
+    location: Location
+
+    def __str__(self) -> str:
+        return f"loc({self.location})"
 
 
 def fuse_locations(locations: list[Location]) -> Location:
     """One location for all of ``locations``: flat, without repetitions or unknowns."""
     flat: dict[Location, None] = {}
     for location in locations:
-        parts = location.locations if isinstance(location, FusedLoc) else (location,)
+        parts: tuple[Location, ...] = (location,)
+        if isinstance(location, FusedLoc) and location.metadata is None:
+            parts = location.locations
         for part in parts:
             if part != UNKNOWN:
                 flat[part] = None

@@ -296,9 +296,10 @@ class Operation:
 
 
 class UnregisteredOp(Operation):
-    """An operation of which only the name is known."""
+    """An operation of which only the name is known. ``properties`` is what stood in ``<{…}>``;
+    which of its attributes belong to the operation otherwise is unknown."""
 
-    __slots__ = ("_name",)
+    __slots__ = ("_name", "properties")
 
     def __init__(
         self,
@@ -308,9 +309,11 @@ class UnregisteredOp(Operation):
         attributes: Mapping[str, Attribute] | None = None,
         regions: Sequence[Region] = (),
         location: Location = UNKNOWN,
+        properties: Mapping[str, Attribute] | None = None,
     ) -> None:
         super().__init__(operands, result_types, attributes, regions, location)
         self._name = name
+        self.properties: dict[str, Attribute] = dict(properties) if properties else {}
 
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -319,6 +322,7 @@ class UnregisteredOp(Operation):
     def _blank_copy(self) -> Operation:
         copy = UnregisteredOp.__new__(UnregisteredOp)
         copy._name = self._name
+        copy.properties = dict(self.properties)
         return copy
 
 

@@ -68,7 +68,7 @@ class ImportCalibration(Pass):
         table, _ = rename_entries(table, module, session.diagnostics)
         importer = _Import(table, self.file)
         for function in module.body.operations:
-            if isinstance(function, FuncOp):
+            if isinstance(function, FuncOp) and not function.is_declaration:
                 importer.function(function)
         if importer.missing:
             session.diagnostics.emit(importer.missing_diagnostic())

@@ -51,7 +51,7 @@ class InsertConverters(Pass):
 
     def run(self, module: ModuleOp, session: Session) -> None:
         for op in list(module.walk()):
-            if isinstance(op, FuncOp):
+            if isinstance(op, FuncOp) and not op.is_declaration:
                 _convert(op, session)
 
 

@@ -72,7 +72,7 @@ class LegalizeToNvdla(Pass):
         except ConfigurationError as error:
             raise DiagnosticError.at(UNKNOWN, str(error)) from None
         for op in list(module.walk()):
-            if isinstance(op, FuncOp):
+            if isinstance(op, FuncOp) and not op.is_declaration:
                 _Function(op, hw, session).run()
         module.attributes[nvdla.TARGET_ATTRIBUTE] = StringAttr(self.target)
 

@@ -14,11 +14,11 @@ from nvdla_ir.text import tables
 
 _DIRECTORY = Path(importlib.import_module("nvdla_ir.grammar").__file__ or "").parent
 
-STARTS = ["file", "leaf_type", "leaf_attribute", "leaf_location", "leaf_resources"]
+STARTS = ["file", "leaf_type", "leaf_attribute", "leaf_value", "leaf_location", "leaf_resources"]
 
 # Flat tokens are regular expressions that fail, where they fail, in linear time and without a
 # stack: a repetition begins with what the one inside it cannot begin with.
-_STRING = r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"'
+STRING_PATTERN = r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"'
 # Brackets of either kind nest this deep inside a flat token.
 DEEPEST_BRACKETS = 5
 
@@ -26,18 +26,21 @@ DEEPEST_BRACKETS = 5
 def _nested(depth: int) -> str:
     """What stands in angle brackets: strings, ``->``, others in angle brackets."""
     inner = f"|{_nested(depth - 1)}" if depth > 1 else ""
-    return rf'<[^<>"]*(?:(?:{_STRING}|(?<=-)>{inner})[^<>"]*)*(?<!-)>'
+    return rf'<[^<>"]*(?:(?:{STRING_PATTERN}|(?<=-)>{inner})[^<>"]*)*(?<!-)>'
 
 
 def _parenthesized(depth: int) -> str:
     inner = f"|{_parenthesized(depth - 1)}" if depth > 1 else ""
-    return rf'\([^()"]*(?:(?:{_STRING}{inner})[^()"]*)*\)'
+    return rf'\([^()"]*(?:(?:{STRING_PATTERN}{inner})[^()"]*)*\)'
 
 
-_NESTED = f"(?:{_nested(DEEPEST_BRACKETS)})?"
+_ANGLED = _nested(DEEPEST_BRACKETS)
+_NESTED = f"(?:{_ANGLED})?"
 _PARENTHESIZED = _parenthesized(DEEPEST_BRACKETS)
-_TYPE = rf"!?[A-Za-z_][\w.$]*{_NESTED}"
-_NUMBER = r"[-+]?(?:0x[0-9A-Fa-f]+|\d+(?:\.\d*(?:[eE][-+]?\d+)?)?)"
+_TYPE = rf"(?:!\d+|!?[A-Za-z_][\w.$]*{_NESTED})"
+# A name for a value, block or alias: a number, or what does not begin with a digit.
+_NAME = r"(?:\d+(?![\w$.-])|[A-Za-z_$.-][\w$.-]*)"
+_NUMBER = r"-?(?:0x[0-9A-Fa-f]+|\d+(?:\.\d*(?:[eE][-+]?\d+)?)?)"
 
 
 _RULE = re.compile(r"^([a-z]\w*)\s*:|->\s*([a-z]\w*)", re.MULTILINE)
@@ -74,11 +77,13 @@ def compose(fragments: Mapping[str, str]) -> str:
     parts.append(f"statement: {' | '.join(statements) or 'WORD'}")
     composed = "\n".join(parts)
     for placeholder, pattern in (
-        ("@STRING@", _STRING),
+        ("@STRING@", STRING_PATTERN),
+        ("@ANGLED@", _ANGLED),
         ("@NESTED@", _NESTED),
         ("@PARENTHESIZED@", _PARENTHESIZED),
         ("@TYPE@", _TYPE),
         ("@NUMBER@", _NUMBER),
+        ("@NAME@", _NAME),
     ):
         composed = composed.replace(placeholder, pattern)
     return composed
@@ -99,6 +104,7 @@ def build_anew(text: str, callbacks: object) -> lark.Lark:
         parser="lalr",
         lexer="contextual",
         transformer=callbacks,  # pyright: ignore[reportArgumentType]
+        g_regex_flags=re.ASCII,
         maybe_placeholders=True,
         propagate_positions=False,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import lark
@@ -24,7 +23,15 @@ from nvdla_ir.ir.attributes import (
     UnitAttr,
 )
 from nvdla_ir.ir.dialect import Context, Dialect, did_you_mean
-from nvdla_ir.ir.location import UNKNOWN, FileLineCol, FusedLoc, Location, NameLoc
+from nvdla_ir.ir.location import (
+    UNKNOWN,
+    CallSiteLoc,
+    FileLineCol,
+    FusedLoc,
+    Location,
+    LocationAttr,
+    NameLoc,
+)
 from nvdla_ir.ir.types import (
     I64,
     INDEX,
@@ -36,9 +43,18 @@ from nvdla_ir.ir.types import (
     TensorType,
     Type,
 )
-from nvdla_ir.text.grammar import rules_of
+from nvdla_ir.text.elements import (
+    LeafError,
+    Number,
+    element_of,
+    elements_of,
+    elements_of_bytes,
+    parse_bytes,
+    parse_integer,
+    parse_number,
+)
+from nvdla_ir.text.grammar import STRING_PATTERN, rules_of
 
-Number: TypeAlias = "int | float"
 # A literal's shape and its numbers in row-major order.
 Literal: TypeAlias = "tuple[tuple[int, ...], tuple[Number, ...]]"
 
@@ -57,51 +73,14 @@ class ResourceSection:
     pipeline: str | None = None
 
 
-# Lark's and Python's own limits lie above; no honest number comes near.
-_LONGEST_NUMBER = 1000
 # As in MLIR.
 _WIDEST_INTEGER = (1 << 24) - 1
-
-
-class LeafError(Exception):
-    """Something inside a flat token is wrong, ``offset`` characters into it."""
-
-    def __init__(self, message: str, offset: int = 0) -> None:
-        super().__init__(message)
-        self.message = message
-        self.offset = offset
-
-
-def parse_number(text: str) -> Number:
-    """``12``, ``0x1F``, ``1.5e-3``: a float exactly where there is a decimal point.
-
-    Raises: LeafError where it is too large or too long.
-    """
-    if len(text) > _LONGEST_NUMBER:
-        raise LeafError(f"a number of {len(text)} characters is too long")
-    if "." in text:
-        value = float(text)
-        if math.isinf(value):
-            raise LeafError(f"the number {text} is too large for 64 bits")
-        return value
-    return int(text, 16) if "x" in text else int(text)
+# The first bytes of a resource state how it is aligned in memory.
+_ALIGNMENT_BYTES = 4
 
 
 def _extent(text: str) -> int | None:
-    return None if text == "?" else int(parse_number(text))
-
-
-def integer_fault(values: Sequence[Number], type: Type) -> str | None:
-    """Which of ``values`` is no integer of ``type``, and why, if one is none. Signless ones may be
-    written as signed or as unsigned."""
-    if not values or not isinstance(type, IntegerType):
-        return None
-    low = 0 if type.signedness == "u" else -(1 << (type.width - 1))
-    high = (1 << (type.width - (type.signedness == "s"))) - 1
-    for value in (min(values), max(values)):
-        if not low <= value <= high:
-            return f"{value} does not fit '{type}'"
-    return None
+    return None if text == "?" else parse_integer(text)
 
 
 _ESCAPE = re.compile(r"\\(?:([0-9A-Fa-f]{2})|(.))", re.DOTALL)
@@ -128,17 +107,15 @@ def unquote(literal: str) -> str:
     return pieces.decode("utf-8", "surrogateescape")
 
 
-def _check_integers(values: Sequence[Number], type: Type) -> None:
-    fault = integer_fault(values, type)
-    if fault is not None:
-        raise LeafError(fault)
-
-
 class LeafCallbacks:
     """One method a rule of the grammar's leaf part, called with the rule's children."""
 
     def __init__(self, context: Context, fragments: Mapping[str, str]) -> None:
+        # Parses a text from a start rule of the grammar.
+        self.leaf: Callable[[str, str], Any]
         self._context = context
+        # What the text has given names to, ``!t = …`` and ``#a = …``, by the name with its sign.
+        self.aliases: dict[str, Type | Attribute] = {}
         for name, fragment in fragments.items():
             for rule in rules_of(fragment):
                 setattr(self, rule, self._dialect_callback(name, rule))
@@ -168,10 +145,10 @@ class LeafCallbacks:
 
     def integer_type(self, children: list[lark.Token]) -> Type:
         signedness, _, digits = children[0].partition("i")
-        width = parse_number(digits)
+        width = parse_integer(digits)
         if not 0 < width <= _WIDEST_INTEGER:
             raise LeafError(f"integers have at most {_WIDEST_INTEGER} bits, not {width}")
-        return IntegerType(int(width), signedness)
+        return IntegerType(width, signedness)
 
     def float_type(self, children: list[lark.Token]) -> Type:
         return FloatType(str(children[0]))
@@ -205,9 +182,29 @@ class LeafCallbacks:
         self._check_opaque(children[0], "type")
         return OpaqueType(str(children[0]))
 
+    def type_alias(self, children: list[lark.Token]) -> Type:
+        found = self._alias(children[0])
+        if not isinstance(found, Type):
+            raise LeafError(f"'{children[0]}' is no type", _offset(children[0]))
+        return found
+
+    def _alias(self, token: lark.Token) -> Type | Attribute:
+        found = self.aliases.get(str(token))
+        if found is None:
+            hint = did_you_mean(token, self.aliases)
+            raise LeafError(f"'{token}' is not defined before this{hint}", _offset(token))
+        return found
+
     def _check_opaque(self, text: lark.Token, what: str) -> None:
-        namespace, _, rest = text[1:].partition(".")
-        name = re.split(r"[<\s]", rest, maxsplit=1)[0]
+        head, bracket, body = text[1:].partition("<")
+        namespace, _, name = head.partition(".")
+        if bracket:
+            unbalanced = _unbalanced(bracket + body)
+            if unbalanced is not None:
+                place = _offset(text) + 1 + len(head) + unbalanced
+                raise LeafError(
+                    f"'{(bracket + body)[unbalanced]}' has no bracket that belongs to it", place
+                )
         dialect = self._context.dialect(namespace)
         if dialect is not None:
             types = (rule.partition("_type_")[2] for rule in dialect.type_parsers)
@@ -240,17 +237,19 @@ class LeafCallbacks:
     def type_attribute(self, children: list[Type]) -> Attribute:
         return TypeAttr(children[0])
 
-    def opaque_attribute(self, children: list[lark.Token]) -> Attribute:
-        self._check_opaque(children[0], "attribute")
-        return OpaqueAttr(str(children[0]))
+    def opaque_attribute(self, children: list[Any]) -> Attribute:
+        text, type = children
+        self._check_opaque(text, "attribute")
+        return OpaqueAttr(str(text) if type is None else f"{text} : {type}")
+
+    def attribute_alias(self, children: list[lark.Token]) -> Attribute:
+        found = self._alias(children[0])
+        assert isinstance(found, Attribute)
+        return found
 
     def literal(self, children: list[Any]) -> Literal:
         child = children[0]
-        if isinstance(child, lark.Token):
-            if child in ("true", "false"):
-                return (), (int(child == "true"),)
-            return (), (parse_number(child),)
-        return child
+        return ((), (_parse_element(child),)) if isinstance(child, lark.Token) else child
 
     def literal_list(self, children: list[Literal | None]) -> Literal:
         items = [child for child in children if child is not None]
@@ -268,20 +267,21 @@ class LeafCallbacks:
         shape, numbers = children[0]
         if len(shape) != 1:
             raise LeafError("nested lists of numbers need dense<…> or array<…>")
-        _check_integers([n for n in numbers if isinstance(n, int)], I64)
         return ArrayAttr(
-            tuple(FloatAttr(n) if isinstance(n, float) else IntegerAttr(n) for n in numbers)
+            tuple(
+                FloatAttr(n) if isinstance(n, float) else IntegerAttr(int(element_of(n, I64)))
+                for n in numbers
+            )
         )
 
     def dense_array(self, children: list[Any]) -> Attribute:
         element, *literals = children
-        numbers = tuple(parse_number(text) for text in literals if text is not None)
+        numbers = [_parse_element(text) for text in literals if text is not None]
         if not isinstance(element, FloatType | IntegerType):
             raise LeafError(f"array<…> holds numbers, not '{element}'")
-        if any(isinstance(n, float) != isinstance(element, FloatType) for n in numbers):
-            raise LeafError(f"the numbers of an array of '{element}' are written otherwise")
-        _check_integers(numbers, element)
-        return DenseArrayAttr(element, numbers)
+        if isinstance(element, IntegerType) and element.width != 1 and element.width % 8:
+            raise LeafError(f"array<…> holds i1 and integers of whole bytes, not '{element}'")
+        return DenseArrayAttr(element, elements_of(numbers, element))
 
     def dense_resource(self, children: list[Any]) -> Attribute:
         key, type = children
@@ -294,13 +294,12 @@ class LeafCallbacks:
         shape, numbers = ((0,), ()) if literal is None else literal
         if shape and shape != type.shape and not (not numbers and type.element_count == 0):
             raise LeafError(f"elements of shape {'x'.join(map(str, shape))} do not fit '{type}'")
-        is_float = isinstance(type.element, FloatType)
-        wrong = [n for n in numbers if isinstance(n, float) != is_float]
-        if wrong:
-            wanted = "a decimal point" if is_float else "no decimal point"
-            raise LeafError(f"element {wrong[0]} of '{type}' must have {wanted}")
-        _check_integers(numbers, type.element)
-        return DenseElementsAttr(type, numbers)
+        return DenseElementsAttr(type, elements_of(numbers, type.element))
+
+    def dense_bytes(self, children: list[Any]) -> Attribute:
+        literal, tensor = children
+        type = self._tensor(tensor, "dense<…>")
+        return DenseElementsAttr(type, elements_of_bytes(parse_bytes(literal), type))
 
     def _tensor(self, type: Type, what: str) -> TensorType:
         if not isinstance(type, TensorType) or not type.has_static_shape:
@@ -313,14 +312,29 @@ class LeafCallbacks:
         return children[0]
 
     def file_location(self, children: list[lark.Token]) -> Location:
-        line, column = (int(parse_number(child)) for child in children[1:])
+        line, column = map(parse_integer, children[1:])
         return FileLineCol(unquote(children[0]), line, column)
 
     def name_location(self, children: list[Any]) -> Location:
         return NameLoc(unquote(children[0]), children[1])
 
-    def fused_location(self, children: list[Location]) -> Location:
-        return FusedLoc(tuple(children))
+    def callsite_location(self, children: list[Location]) -> Location:
+        return CallSiteLoc(*children)
+
+    def fused_location(self, children: list[Any]) -> Location:
+        metadata, *locations = children
+        if metadata is None:
+            return FusedLoc(tuple(locations))
+        return FusedLoc(tuple(locations), self.leaf("leaf_value", metadata[1:-1]))
+
+    def location_alias(self, children: list[lark.Token]) -> Location:
+        found = self._alias(children[0])
+        if not isinstance(found, LocationAttr):
+            raise LeafError(f"'{children[0]}' is no location", _offset(children[0]))
+        return found.location
+
+    def leaf_value(self, children: list[Attribute]) -> Attribute:
+        return children[0]
 
     def unknown_location(self, children: list[object]) -> Location:
         return UNKNOWN
@@ -364,10 +378,38 @@ class LeafCallbacks:
 
 def _blob(key: lark.Token, value: lark.Token) -> bytes:
     try:
-        # The first four bytes state the alignment.
-        return bytes.fromhex(value[1:-1].removeprefix("0x"))[4:]
-    except ValueError as error:
-        raise LeafError(f"resource '{key}' is not hexadecimal: {error}", _offset(value)) from None
+        data = parse_bytes(value)
+    except LeafError as error:
+        raise LeafError(f"resource '{key}': {error.message}", _offset(value)) from None
+    alignment = int.from_bytes(data[:_ALIGNMENT_BYTES], "little")
+    if len(data) < _ALIGNMENT_BYTES or alignment.bit_count() != 1:
+        raise LeafError(
+            f"resource '{key}' must begin with its alignment, a power of two in "
+            f"{_ALIGNMENT_BYTES} bytes",
+            _offset(value),
+        )
+    return data[_ALIGNMENT_BYTES:]
+
+
+def _parse_element(literal: lark.Token) -> Number:
+    return literal == "true" if literal in ("true", "false") else parse_number(literal)
+
+
+_BRACKETS = re.compile(rf"{STRING_PATTERN}|->|[<>()\[\]{{}}]")
+_PARTNERS = {">": "<", ")": "(", "]": "[", "}": "{"}
+
+
+def _unbalanced(text: str) -> int | None:
+    """Where in ``text`` a bracket stands that has no partner; None where all have."""
+    open_brackets: list[re.Match[str]] = []
+    for match in _BRACKETS.finditer(text):
+        if match[0] in _PARTNERS.values():
+            open_brackets.append(match)
+        elif match[0] in _PARTNERS:
+            if not open_brackets or open_brackets[-1][0] != _PARTNERS[match[0]]:
+                return (open_brackets[-1] if open_brackets else match).start()
+            open_brackets.pop()
+    return open_brackets[-1].start() if open_brackets else None
 
 
 def _offset(token: lark.Token) -> int:

@@ -19,8 +19,15 @@ from nvdla_ir.ir.attributes import (
     quote_key,
 )
 from nvdla_ir.ir.definition import OPERAND_SEGMENT_SIZES, Op
-from nvdla_ir.ir.operation import Block, BlockArgument, Operation, Region, Value
-from nvdla_ir.ir.types import Type
+from nvdla_ir.ir.operation import (
+    Block,
+    BlockArgument,
+    Operation,
+    Region,
+    UnregisteredOp,
+    Value,
+)
+from nvdla_ir.ir.types import FunctionType, Type
 
 
 @frozen
@@ -158,16 +165,21 @@ class Printer:
         """`` {a = 1}``, or nothing where there are none."""
         return f" {{{self._entries(attributes.items())}}}" if attributes else ""
 
-    def discardable(self, op: Op) -> None:
-        entries = list(op.discardable_attributes())
+    def discardable(self, op: Op, also: Iterable[str] = ()) -> None:
+        """`` attributes {…}`` with what is discardable, and of the class's attributes ``also``."""
+        entries = [(name, op.attributes[name]) for name in also if name in op.attributes]
+        entries += op.discardable_attributes()
         if entries:
             self.write(f" attributes {{{self._entries(entries)}}}")
 
     def result_types(self, types: Sequence[Type]) -> None:
-        if len(types) == 1:
-            self.write(f" -> {self.type(types[0])}")
-        else:
-            self.write(f" -> ({', '.join(map(self.type, types))})")
+        self.write(f" -> {self._results(types)}")
+
+    def _results(self, types: Sequence[Type]) -> str:
+        joined = ", ".join(map(self.type, types))
+        return (
+            joined if len(types) == 1 and not isinstance(types[0], FunctionType) else f"({joined})"
+        )
 
     # -------------------------------------------------------------- operations
 
@@ -211,12 +223,14 @@ class Printer:
         listed = ", ".join([names.get(operand) or self._define(operand) for operand in operands])
         write(f'"{op.name}"({listed})')
         if isinstance(op, Op):
-            inherent = self._entries(op.inherent_attributes())
-            if inherent:
-                write(f" <{{{inherent}}}>")
+            inherent: Iterable[tuple[str, Attribute]] = op.inherent_attributes()
             rest: Iterable[tuple[str, Attribute]] = op.discardable_attributes()
         else:
+            inherent = op.properties.items() if isinstance(op, UnregisteredOp) else ()
             rest = op.attributes.items()
+        properties = self._entries(inherent)
+        if properties:
+            write(f" <{{{properties}}}>")
         if op.regions:
             write(" (")
             for index, region in enumerate(op.regions):
@@ -233,9 +247,7 @@ class Printer:
         key = (*map(id, inputs), 0, *map(id, results))
         text = self._result_texts.get(key)
         if text is None:
-            joined = ", ".join(map(self.type, results))
-            outputs = joined if len(results) == 1 else f"({joined})"
-            text = f" : ({', '.join(map(self.type, inputs))}) -> {outputs}"
+            text = f" : ({', '.join(map(self.type, inputs))}) -> {self._results(results)}"
             self._result_texts[key] = text
         return text
 
@@ -294,7 +306,11 @@ class Printer:
         with_arguments: whether to print the first block's arguments, or the operation has done so
         always_label:   print the label of an empty first block: without it, the generic form of
                         MLIR has no block
+
+        Raises: ValueError where there is no block, which only the generic form can say.
         """
+        if not region.blocks and not always_label:
+            raise ValueError("the region has no block")
         self.write("{\n")
         outer = self._indent
         with self.scope():

@@ -18,26 +18,21 @@ from nvdla_ir.ir.attributes import (
     SymbolRefAttr,
 )
 from nvdla_ir.ir.definition import OPERAND_SEGMENT_SIZES, Op
-from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.ir.dialect import Context, Dialect, did_you_mean
-from nvdla_ir.ir.location import Location
-from nvdla_ir.ir.operation import Block, Operation, Region, UnregisteredOp, Value
+from nvdla_ir.ir.operation import Operation, UnregisteredOp, Value
 from nvdla_ir.ir.types import I32, FunctionType, NoneType, Type
 from nvdla_ir.ir.verifier import input_faults
-from nvdla_ir.text.leaves import ResourceSection
 from nvdla_ir.text.locations import token_location
-from nvdla_ir.text.scope import Scope
-from nvdla_ir.text.values import MAXIMUM_DEPTH, ValueCallbacks
+from nvdla_ir.text.regions import RegionCallbacks
 
 _SEPARATOR = re.compile(r"\s*,\s*")
 
 
-class StatementCallbacks(ValueCallbacks):
-    """The state of one parse. ``begin`` resets it."""
+class StatementCallbacks(RegionCallbacks):
+    """Operations: what stands in blocks."""
 
     def __init__(self, context: Context, fragments: Mapping[str, str]) -> None:
         super().__init__(context, fragments)
-        self.begin("", DiagnosticCollector())
 
     def _find_callback(self, dialect: Dialect, rule: str) -> Callable[[list[Any]], Any]:
         build = dialect.statement_parsers.get(rule)
@@ -45,124 +40,57 @@ class StatementCallbacks(ValueCallbacks):
             return functools.partial(build, self)
         return super()._find_callback(dialect, rule)
 
-    def begin(self, file: str, diagnostics: DiagnosticCollector) -> None:
-        self.file = file
-        self.diagnostics = diagnostics
-        self.scope = Scope(diagnostics)
-        self.resources = ResourceSection({})
-        # The current block of each open region, and whether it has a label.
-        self._blocks: list[Block] = [Block()]
-        self._labelled: list[bool] = [False]
-        self._depth = 0
-        # Arguments that a header has announced for the region that comes next.
-        self.announced: list[tuple[lark.Token, Type, Location | None]] = []
-
-    @property
-    def top_level(self) -> Block:
-        return self._blocks[0]
-
-    def finish(self, children: list[Any]) -> None:
-        token = children[-1]
-        if token is not None:
-            self.resources = self.parse_leaf("leaf_resources", token)
-            # Large, and never met again.
-            del self._leaves["leaf_resources", str(token)]
-
-    # -------------------------------------------------------------- regions
-
-    def region_open(self, children: list[lark.Token]) -> None:
-        if self.scope.depth > MAXIMUM_DEPTH:
-            raise self.error(children[0], f"regions nest deeper than {MAXIMUM_DEPTH}")
-        self.scope.open_region()
-        block = Block()
-        for token, type, location in self.announced:
-            self._add_argument(block, token, type, location)
-        self.announced = []
-        self._blocks.append(block)
-        self._labelled.append(False)
-
-    def block_label(self, children: list[Any]) -> None:
-        arguments = children[1:]
-        block = self._blocks[-1]
-        if self._labelled[-1] or not block.is_empty or block.arguments:
-            following = Block()
-            self._region_blocks(block).append(following)
-            self._blocks[-1] = block = following
-        self._labelled[-1] = True
-        for argument in arguments:
-            if argument is not None:
-                self._add_argument(block, *argument)
-
-    def _region_blocks(self, block: Block) -> Region:
-        """The region that ``block`` is part of; made when there is more than one block."""
-        if block.parent is None:
-            Region([block])
-        assert block.parent is not None
-        return block.parent
-
-    def block_argument(self, children: list[Any]) -> tuple[lark.Token, Type, Location | None]:
-        name, type, location = children
-        return name, self.type_of(type), self._explicit_location(location)
-
-    def _add_argument(
-        self, block: Block, token: lark.Token, type: Type, location: Location | None
-    ) -> None:
-        name = str(token[1:])
-        hint = None if name.isdecimal() else name
-        place = self.location_of(token)
-        self.scope.define(name, block.add_argument(type, hint, location or place), place)
-
-    def _explicit_location(self, token: lark.Token | None) -> Location | None:
-        return None if token is None else self.parse_leaf("leaf_location", token)
-
-    def labelled_block(self, children: list[Any]) -> None:
-        """A block is finished when the next one starts."""
-
-    def region_close(self, children: list[Any]) -> Region:
-        block = self._blocks.pop()
-        self._labelled.pop()
-        self.scope.close_region()
-        return block.parent if block.parent is not None else Region([block])
-
-    def region(self, children: list[Any]) -> Region:
-        return children[-1]
-
-    def region_list(self, children: list[Region]) -> list[Region]:
-        return children
-
-    pretty_regions = region_list
-
-    # -------------------------------------------------------------- operations
-
     def generic_operation(self, children: list[Any]) -> None:
-        results, name_token, operands, properties, regions, attributes, signature, place = children
+        properties: dict[str, Attribute] | None
+        attributes: dict[str, Attribute] | None
+        results, name_token, operands, _, properties, *rest = children
+        regions, attributes, signature, place = rest
         function_type: FunctionType = self.parse_leaf("leaf_type", signature)
-        values = self._operands(operands, operands[1:-1].strip())
+        values = self.operands(operands, operands[1:-1].strip())
         if len(values) != len(function_type.inputs):
             raise self.error(
                 signature,
                 f"the type lists {len(function_type.inputs)} operands, but {len(values)} stand in "
                 "parentheses",
             )
-        for index, (value, type) in enumerate(zip(values, function_type.inputs, strict=True)):
+        self._compare_types(operands, values, function_type.inputs)
+        name = self.unquote_token(name_token)
+        if not name:
+            raise self.error(name_token, "an operation needs a name")
+        op_class = self._operation_class(name_token, name)
+        location = self.explicit_location(place) or self.location_of(name_token)
+        if op_class is None:
+            op: Operation = UnregisteredOp(
+                name, values, function_type.results, attributes, regions or (), location, properties
+            )
+        else:
+            if properties and attributes:
+                for twice in properties.keys() & attributes.keys():
+                    raise self.error(name_token, f"'{name}' has '{twice}' in <{{…}}> and in {{…}}")
+                properties.update(attributes)
+            op = op_class(
+                values, function_type.results, properties or attributes, regions or (), location
+            )
+        self.append(op, results)
+
+    def check_types(
+        self, token: lark.Token, values: Sequence[Value], types: Sequence[Type]
+    ) -> None:
+        """See that ``values``, which stand in ``token``, have the ``types`` that the text gives."""
+        if len(values) != len(types):
+            raise self.error(token, f"{len(values)} operands have {len(types)} types")
+        self._compare_types(token, values, types)
+
+    def _compare_types(
+        self, token: lark.Token, values: Sequence[Value], types: Sequence[Type]
+    ) -> None:
+        for index, (value, type) in enumerate(zip(values, types, strict=True)):
             if value.type is not type and value.type != type and self._is_defined(value):
                 self.diagnostics.error(
-                    self.location_of(operands),
+                    self.location_of(token),
                     f"operand {index} has type '{value.type}', but the operation's type says "
                     f"'{type}'",
                 )
-        if properties:
-            attributes = {**properties, **attributes} if attributes else properties
-        name = self.unquote_token(name_token)
-        op_class = self._operation_class(name_token, name)
-        location = self._explicit_location(place) or self.location_of(name_token)
-        if op_class is None:
-            op: Operation = UnregisteredOp(
-                name, values, function_type.results, attributes, regions or (), location
-            )
-        else:
-            op = op_class(values, function_type.results, attributes, regions or (), location)
-        self.append(op, results)
 
     def pretty_operation(self, children: list[Any]) -> None:
         (
@@ -196,12 +124,12 @@ class StatementCallbacks(ValueCallbacks):
             raise self.error(name_token, f"'{name}' takes no '{{…}}' of attributes")
         if discardable:
             attributes.update(discardable)
-        values = self._operands(operands, str(operands)) if operands is not None else []
+        values = self.operands(operands, str(operands)) if operands is not None else []
         if op_class.definition.has_operand_segments:
             values = self._segment(op_class, name_token, values, keyword_operands, attributes)
         elif keyword_operands:
             self._refuse_names(op_class, keyword_operands)
-        location = self._explicit_location(place) or self.location_of(name_token)
+        location = self.explicit_location(place) or self.location_of(name_token)
         op = op_class(values, (), attributes, regions, location)
         if types is not None:
             op.set_result_types(self._result_types(types))
@@ -234,14 +162,14 @@ class StatementCallbacks(ValueCallbacks):
     ) -> None:
         """Append an operation that a dialect's own syntax has made, placed at ``location`` if
         there is one, else at its ``keyword``."""
-        op.location = self._explicit_location(location) or self.location_of(keyword)
-        self._blocks[-1].append(op)
+        op.location = self.explicit_location(location) or self.location_of(keyword)
+        self.current_block.append(op)
 
     def append(self, op: Operation, results: lark.Token | None) -> None:
         """Put ``op`` at the end of the current block and define its results."""
         if results is not None:
             self._define_results(op, results)
-        self._blocks[-1].append(op)
+        self.current_block.append(op)
 
     def _stand_in_for_results(self, token: lark.Token) -> None:
         """Define the results of an unknown operation, so that their users are not reported."""
@@ -273,7 +201,8 @@ class StatementCallbacks(ValueCallbacks):
                 for index, result in enumerate(group):
                     self.scope.define(f"{name}#{index}", result, location)
 
-    def _operands(self, token: lark.Token, text: str) -> list[Value]:
+    def operands(self, token: lark.Token, text: str) -> list[Value]:
+        """The values that ``text``, which stands in ``token``, lists."""
         if not text:
             return []
         values = self.scope.values
@@ -375,7 +304,7 @@ class StatementCallbacks(ValueCallbacks):
                 groups.append([value for value in [next(fixed, None)] if value is not None])
             else:
                 token = named.get(field.name)
-                groups.append([] if token is None else self._operands(token, str(token)))
+                groups.append([] if token is None else self.operands(token, str(token)))
         if next(fixed, None) is not None:
             raise self.error(
                 name_token,

@@ -19,7 +19,15 @@ from lark.lexer import TerminalDef
 FILE = Path(importlib.import_module("nvdla_ir.grammar").__file__ or "").parent / "tables.json"
 # What Lark's own options are when the tables are made; those that concern only the making, and
 # differ between its versions, are left out.
-_OPTIONS = ("start", "parser", "lexer", "maybe_placeholders", "propagate_positions", "priority")
+_OPTIONS = (
+    "start",
+    "parser",
+    "lexer",
+    "g_regex_flags",
+    "maybe_placeholders",
+    "propagate_positions",
+    "priority",
+)
 # Versions of Lark whose tables are of one form. Others build theirs.
 _READERS = ("1.1.", "1.2.", "1.3.")
 
@@ -40,6 +48,8 @@ def load(grammar: str, callbacks: object) -> lark.Lark | None:
 def tables_of(parser: lark.Lark, grammar: str) -> str:
     """The text of the file with the tables of ``parser``, which was built of ``grammar``."""
     made: Any = parser  # Lark's stubs are incomplete.
+    for terminal in made.terminals:
+        terminal.pattern.raw = None  # how it is written, which nobody asks for
     _put_in_order(made.parser.parser._parse_table)
     data, memo = made.memo_serialize([TerminalDef, Rule])
     data["options"] = {name: data["options"][name] for name in _OPTIONS}

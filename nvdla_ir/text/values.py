@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import lark
@@ -19,30 +20,23 @@ from nvdla_ir.ir.attributes import (
 )
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import Context
-from nvdla_ir.ir.location import FileLineCol
-from nvdla_ir.ir.types import I64, FloatType, Type
-from nvdla_ir.text.leaves import (
-    LeafCallbacks,
-    LeafError,
-    integer_fault,
-    parse_number,
-    unquote,
-)
+from nvdla_ir.ir.location import FileLineCol, LocationAttr
+from nvdla_ir.ir.types import I64, FloatType, IndexType, IntegerType, Type
+from nvdla_ir.text.elements import LeafError, element_of, parse_number
+from nvdla_ir.text.grammar import STRING_PATTERN
+from nvdla_ir.text.leaves import LeafCallbacks, unquote
 from nvdla_ir.text.locations import token_location
 
 MAXIMUM_DEPTH = 64
+_SYMBOL_NAME = re.compile(rf"@({STRING_PATTERN}|[\w.$-]+)")
 
 
 class ValueCallbacks(LeafCallbacks):
-    """Flat tokens and attribute values.
-
-    ``leaf`` parses the text of a flat token from a start rule; its results are kept, since
-    equal texts recur in every operation.
-    """
+    """Flat tokens and attribute values. What a flat token stands for is kept, since equal texts
+    recur in every operation."""
 
     def __init__(self, context: Context, fragments: Mapping[str, str]) -> None:
         super().__init__(context, fragments)
-        self.leaf: Callable[[str, str], Any]
         self.file = ""
         self._leaves: dict[tuple[str, str], Any] = {}
         self._depth = 0
@@ -86,23 +80,17 @@ class ValueCallbacks(LeafCallbacks):
             value = parse_number(literal)
         except LeafError as error:
             raise self.error(literal, error.message) from None
-        if type_token is None:
-            if isinstance(value, float):
-                return FloatAttr(value)
-            type: Type = I64
-        else:
-            type = self.type_of(type_token)
-        if isinstance(type, FloatType):
-            if not isinstance(value, float):
-                raise self.error(literal, f"a number of type '{type}' needs a decimal point")
-            return FloatAttr(value, type)
+        if type_token is None and isinstance(value, float):
+            return FloatAttr(value)
+        type: Type = I64 if type_token is None else self.type_of(type_token)
+        if not isinstance(type, FloatType | IntegerType | IndexType):
+            raise self.error(literal, f"a number cannot be of type '{type}'")
+        try:
+            value = element_of(value, type)
+        except LeafError as error:
+            raise self.error(literal, error.message) from None
         if isinstance(value, float):
-            raise self.error(literal, f"a number of type '{type}' must have no decimal point")
-        if type is I64 and -(1 << 63) <= value < 1 << 63:
-            return IntegerAttr(value)
-        fault = integer_fault([value], type)
-        if fault is not None:
-            raise self.error(literal, fault)
+            return FloatAttr(value, type)
         return IntegerAttr(value, type)
 
     def string(self, children: list[lark.Token]) -> Attribute:
@@ -111,11 +99,23 @@ class ValueCallbacks(LeafCallbacks):
     def flat(self, children: list[lark.Token]) -> Attribute:
         return self.parse_leaf("leaf_attribute", children[0])
 
-    def symbol(self, children: list[lark.Token]) -> Attribute:
-        return SymbolRefAttr(self.symbol_name(children[0]))
+    def symbol(self, children: list[lark.Token]) -> SymbolRefAttr:
+        token = children[0]
+        first, *nested = [
+            self.unquote_token(name, token) if name[0] == '"' else name
+            for name in _SYMBOL_NAME.findall(token)
+        ]
+        return SymbolRefAttr(first, tuple(nested))
 
     def symbol_name(self, token: lark.Token) -> str:
-        return self.unquote_token(token[1:], token) if token.startswith('@"') else str(token[1:])
+        """The name ``token`` states, where it cannot be a nested one."""
+        symbol = self.symbol([token])
+        if symbol.nested:
+            raise self.error(token, f"'{token}' refers to a symbol; a single name is needed here")
+        return symbol.name
+
+    def location_attribute(self, children: list[lark.Token]) -> Attribute:
+        return LocationAttr(self.parse_leaf("leaf_location", children[0]))
 
     def list_open(self, children: list[lark.Token]) -> None:
         self._nest(children[0])
@@ -138,14 +138,17 @@ class ValueCallbacks(LeafCallbacks):
 
     def entry(self, children: list[Any]) -> tuple[lark.Token, str, Attribute]:
         key, value = children
-        name = key[:-1].rstrip()
-        if name[0] == '"':
-            name = self.unquote_token(name, key)
-        return key, name, value
+        return key, self._key_name(key[:-1].rstrip(), key), value
 
     def unit_entry(self, children: list[lark.Token]) -> tuple[lark.Token, str, Attribute]:
         key = children[0]
-        return key, self.unquote_token(key) if key[0] == '"' else str(key), UnitAttr()
+        return key, self._key_name(key, key), UnitAttr()
+
+    def _key_name(self, text: str, key: lark.Token) -> str:
+        name = self.unquote_token(text, key) if text[0] == '"' else str(text)
+        if not name:
+            raise self.error(key, "an attribute needs a name")
+        return name
 
     def dictionary_entries(
         self, children: list[tuple[lark.Token, str, Attribute] | None]

@@ -91,6 +91,7 @@ def _program(module: ModuleOp) -> FuncOp:
         op
         for op in module.body.operations
         if isinstance(op, FuncOp)
+        and not op.is_declaration
         and any(inner.name.startswith(_CSB) for inner in op.body.operations)
     ]
     if not found:

@@ -91,7 +91,9 @@ def _streamed_by(operation: SdpOp | PdpOp) -> Operation | None:
 def device_functions(module: ModuleOp) -> Iterator[FuncOp]:
     """The functions that use the hardware."""
     for function in module.body.operations:
-        if isinstance(function, FuncOp) and any(
+        if not isinstance(function, FuncOp) or function.is_declaration:
+            continue
+        if any(
             isinstance(operation, MemoryOp | ConvOp | DownloadOp)
             for operation in function.body.operations
         ):

@@ -24,7 +24,7 @@ from nvdla_ir.text.pipeline_syntax import PassOption, PassSpecification
 
 
 def _has_number(module: ModuleOp) -> Iterable[tuple[Location, str]]:
-    if "number" not in module.attributes:
+    if "test.number" not in module.attributes:
         yield module.location, "there is no number; run 'number' first"
 
 
@@ -44,7 +44,7 @@ class Number(Pass):
 
     def run(self, module: ModuleOp, session: Session) -> None:
         if not self.off:
-            module.attributes["number"] = IntegerAttr(int(self.value * self.factor))
+            module.attributes["test.number"] = IntegerAttr(int(self.value * self.factor))
 
 
 @frozen
@@ -55,9 +55,9 @@ class Double(Pass):
     requires = (HAS_NUMBER,)
 
     def run(self, module: ModuleOp, session: Session) -> None:
-        number = module.attributes["number"]
+        number = module.attributes["test.number"]
         assert isinstance(number, IntegerAttr)
-        module.attributes["number"] = IntegerAttr(number.value * 2)
+        module.attributes["test.number"] = IntegerAttr(number.value * 2)
 
 
 @frozen
@@ -106,7 +106,7 @@ def messages(error: DiagnosticError) -> list[str]:
 def test_passes_run_in_order() -> None:
     module = module_of("module {}")
     Pipeline([Number(3), Double(), Double()]).run(module, new_session())
-    assert module.attributes["number"] == IntegerAttr(12)
+    assert module.attributes["test.number"] == IntegerAttr(12)
 
 
 def test_what_is_required_is_checked() -> None:
@@ -129,7 +129,7 @@ def test_errors_end_the_pipeline_and_stay_in_the_session() -> None:
         Pipeline([Warn(), Number()]).run(module, session)
     assert messages(raised.value) == ["wrong"]
     assert [d.message for d in session.diagnostics.diagnostics] == ["careful", "wrong"]
-    assert "number" not in module.attributes
+    assert "test.number" not in module.attributes
 
 
 @frozen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import strategies as st
 
 from nvdla_ir.dialects.builtin import ModuleOp
@@ -38,6 +40,7 @@ from nvdla_ir.ir.types import (
 )
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+any_float = st.one_of(finite, st.sampled_from([math.inf, -math.inf, math.nan]))
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 words = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
 
@@ -75,7 +78,9 @@ function_types = st.builds(
 
 
 def bounds(type: IntegerType) -> tuple[int, int]:
-    low = 0 if type.signedness == "u" else -(1 << (type.width - 1))
+    # MLIR's true is 1, whatever its sign.
+    is_positive = type.signedness == "u" or type == IntegerType(1)
+    low = 0 if is_positive else -(1 << (type.width - 1))
     return low, (1 << (type.width - (type.signedness == "s"))) - 1
 
 
@@ -87,7 +92,7 @@ integers = integer_types.flatmap(
 def dense_of(type: TensorType) -> st.SearchStrategy[DenseElementsAttr]:
     element = type.element
     number = (
-        finite if isinstance(element, FloatType) else st.integers(*bounds(element))  # type: ignore[arg-type]
+        any_float if isinstance(element, FloatType) else st.integers(*bounds(element))  # type: ignore[arg-type]
     )
     count = type.element_count
     sizes = st.just(count) if count in (0, 1) else st.sampled_from([1, count])
@@ -101,8 +106,8 @@ dense = st.builds(
     st.one_of(integer_types, float_types),
 ).flatmap(dense_of)
 dense_arrays = st.one_of(
-    st.builds(DenseArrayAttr, float_types, st.lists(finite, max_size=3).map(tuple)),
-    integer_types.flatmap(
+    st.builds(DenseArrayAttr, float_types, st.lists(any_float, max_size=3).map(tuple)),
+    integer_types.filter(lambda type: type.width != 4).flatmap(
         lambda type: st.builds(
             DenseArrayAttr,
             st.just(type),
@@ -117,7 +122,7 @@ keys = st.one_of(words, st.text(st.characters(exclude_categories=["Cs"]), min_si
 plain_attributes: st.SearchStrategy[Attribute] = st.one_of(
     integers,
     st.integers(-(1 << 63), (1 << 63) - 1).map(IntegerAttr),
-    st.builds(FloatAttr, finite, st.sampled_from([F32, F64])),
+    st.builds(FloatAttr, any_float, st.sampled_from([F32, F64])),
     st.booleans().map(BoolAttr),
     st.just(UnitAttr()),
     texts.map(StringAttr),

@@ -38,7 +38,6 @@ def attribute(text: str) -> Attribute:
     [
         ("0", IntegerAttr(0)),
         ("-12", IntegerAttr(-12)),
-        ("+12", IntegerAttr(12)),
         ("0x1F", IntegerAttr(31)),
         ("-0x1f : i8", IntegerAttr(-31, I8)),
         ("255 : i8", IntegerAttr(255, I8)),

@@ -103,17 +103,17 @@ CONSTANT = "%x = nn.constant value=dense<1.0> : tensor<2xf32>\n"
             "'nn.constant' has 'value = [1, 2]', but 'value' must be dense<…> or dense_resource<…> "
             "elements",
         ),
-        ("%x = nn.constant value=|1 : f32", "a number of type 'f32' needs a decimal point"),
-        ("%x = nn.constant value=|1.0 : i8", "a number of type 'i8' must have no decimal point"),
+        ("%x = nn.constant value=|1 : f32", "1 needs a decimal point to be of type 'f32'"),
+        ("%x = nn.constant value=|1.0 : i8", "1.0 must have no decimal point to be of type 'i8'"),
         ("%x = nn.constant value=|1.0e999", "the number 1.0e999 is too large for 64 bits"),
         ("%x = nn.constant value=|" + "9" * 5000, "a number of 5000 characters is too long"),
         (
             "%x = nn.constant value=|dense<1> : tensor<2xf32>",
-            "element 1 of 'tensor<2xf32>' must have a decimal point",
+            "1 needs a decimal point to be of type 'f32'",
         ),
         (
             "%x = nn.constant value=|dense<1.0> : tensor<2xi8>",
-            "element 1.0 of 'tensor<2xi8>' must have no decimal point",
+            "1.0 must have no decimal point to be of type 'i8'",
         ),
         ("%x = nn.constant value=|dense<256> : tensor<2xi8>", "256 does not fit 'i8'"),
         (

@@ -165,3 +165,22 @@ def test_operations_at_top_level_get_a_module() -> None:
 def test_a_module_gets_no_other() -> None:
     text = "module @name {\n}\n"
     assert opt_text(text).output == text
+
+
+# -------------------------------------------------------------- separators
+
+
+@pytest.mark.parametrize("separator", ["// -----", "  // -----", "\t// -----  ", "// -----\r"])
+def test_separators_may_be_indented(separator: str) -> None:
+    text = f'"u.a"() : () -> ()\n{separator}\n"u.b"() : () -> ()\n'
+    result = opt_text(text, "--split-input-file", "--allow-unregistered-dialect")
+    assert (result.status, result.output.count("// -----")) == (0, 1)
+
+
+@pytest.mark.parametrize("line", ["// ----- second", "  // ------", "// ----", "//-----"])
+def test_what_only_looks_like_a_separator_is_told(line: str) -> None:
+    text = f'"u.a"() : () -> ()\n{line}\n"u.b"() : () -> ()\n'
+    result = opt_text(text, "--split-input-file", "--allow-unregistered-dialect")
+    assert result.status == 1
+    assert result.messages[0].startswith(f"<stdin>:2:{line.index('/') + 1}: error: inputs are sep")
+    assert opt_text(text, "--allow-unregistered-dialect").status == 0
