@@ -19,8 +19,14 @@ from nvdla_ir.calibration.histogram import Counts, Histogram, NonFiniteError, co
 from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe
-from nvdla_ir.dialects.nn import ConstantOp, NormalizeOp, ReluOp, ViewOp
-from nvdla_ir.dialects.quant import QuantizedType
+from nvdla_ir.dialects.nn import (
+    ConstantOp,
+    NormalizeOp,
+    ReluOp,
+    ViewOp,
+    is_fake_quantized,
+)
+from nvdla_ir.dialects.quant import QuantizeCastOp, QuantizedType
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.interp.quantization import element_of
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
@@ -76,10 +82,11 @@ class Measurement:
 
 def calibrated_tensors(func: FuncOp) -> dict[Value, str]:
     """The names of the tensors of ``func`` that need a range: float inputs and layers' outputs.
-    Views have the range of what they view, and what the host computes needs none.
+    Views have the range of what they view; what the host computes needs none, and what the network
+    quantizes itself has its own.
 
     Raises: DiagnosticError for layers without names (all of them), names that stand for two
-    tensors, a function that is quantized, or that has nothing to be calibrated.
+    tensors, a function that computes on integers, or that has nothing to be calibrated.
     """
     diagnostics = DiagnosticCollector()
     names: dict[Value, str] = {}
@@ -92,16 +99,18 @@ def calibrated_tensors(func: FuncOp) -> dict[Value, str]:
         names[value] = name
 
     for argument in func.body.arguments:
-        if float_element(argument) is not None:
+        if float_element(argument) is not None and not is_fake_quantized(argument.type):
             call(argument, func.argument_name(argument), argument.location)
     for op in func.body.operations:
-        if isinstance(element_of(op.results[0].type) if op.results else None, QuantizedType):
+        if _computes_codes(op):
             diagnostics.error(
                 op.location,
                 f"{describe(op)} is quantized already: calibrate the network in floats",
             )
             break
         if not takes_calibrated_result(op) or isinstance(op, ViewOp | ConstantOp):
+            continue
+        if is_fake_quantized(op.results[0].type):
             continue
         assert isinstance(op, LayerOp)
         if op.layers:
@@ -114,10 +123,19 @@ def calibrated_tensors(func: FuncOp) -> dict[Value, str]:
             )
     if not names and not diagnostics.errors:
         diagnostics.error(
-            func.location, f"'@{func.sym_name}' has no float tensors that could be calibrated"
+            func.location,
+            f"'@{func.sym_name}' has no tensors that need a range: it has no float tensors, or "
+            "quantizes all of them itself",
         )
     diagnostics.raise_if_errors()
     return names
+
+
+def _computes_codes(op: Operation) -> bool:
+    """Whether ``op`` is a layer on integers. Weights may be integers, and casts make some."""
+    if isinstance(op, ConstantOp | QuantizeCastOp):
+        return False
+    return any(isinstance(element_of(result.type), QuantizedType) for result in op.results)
 
 
 class Meter:

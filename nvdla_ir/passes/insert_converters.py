@@ -61,7 +61,7 @@ def _convert(func: FuncOp, session: Session) -> None:
     originals = list(func.body.operations)
     conversion.quantize_arguments()
     for op in originals:
-        if op in conversion.done or isinstance(op, QuantizeCastOp) or _is_converted(op):
+        if op in conversion.done or (_is_converted(op) and not isinstance(op, QuantizeCastOp)):
             continue
         try:
             _convert_layer(conversion, op)
@@ -81,7 +81,9 @@ def _convert(func: FuncOp, session: Session) -> None:
 
 def _convert_layer(conversion: FunctionConversion, op: Operation) -> None:
     handler = _HANDLERS.get(type(op))
-    if handler is not None:
+    if isinstance(op, QuantizeCastOp):
+        layers.convert_cast(conversion, op)
+    elif handler is not None:
         handler(conversion, op)
     elif isinstance(op, nn.BatchNormOp) and calibration_of(op.output) is not None:
         raise DiagnosticError.at(

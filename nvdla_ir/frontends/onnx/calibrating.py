@@ -22,6 +22,10 @@ _COMMUTING = (
     nn.UpsampleOp,
 )
 
+# Rounding before and behind is rounding behind: these keep an order among numbers, and what comes
+# between two codes is rounded to one of them.
+_ROUNDED_BEHIND = (*_COMMUTING, nn.ClipOp)
+
 
 def settle_types(assembly: Assembly, block: Block) -> None:
     """Replace casts by fake-quantized types, and spread those over what changes no grid.
@@ -38,7 +42,7 @@ def settle_types(assembly: Assembly, block: Block) -> None:
         if isinstance(op, _COMMUTING) or _joins_one_grid(op):
             _give(op.results[0], _fake_quantized(op.operands[0]))
     for op in reversed(operations):
-        if isinstance(op, _COMMUTING) and op.operands[0].has_one_use:
+        if isinstance(op, _ROUNDED_BEHIND) and op.operands[0].has_one_use:
             _give(op.operands[0], _fake_quantized(op.results[0]))
 
 

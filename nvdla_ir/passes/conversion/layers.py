@@ -9,13 +9,24 @@ from nvdla_ir.arith.fixed_point import fixed_point, round_half_away
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import text_of
-from nvdla_ir.dialects.quant import QuantizedType, UniformType, scales_of, zero_points_of
+from nvdla_ir.dialects.quant import (
+    QuantizeCastOp,
+    QuantizedType,
+    UniformType,
+    scales_of,
+    zero_points_of,
+)
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.conversion.alignment import align, suits
 from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
-from nvdla_ir.passes.conversion.function import FunctionConversion, name_of, output_type
+from nvdla_ir.passes.conversion.function import (
+    FunctionConversion,
+    calibration_of,
+    name_of,
+    output_type,
+)
 from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type
 
 if TYPE_CHECKING:
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
 
 # The largest magnitude of an int8 number less its zero point.
 LARGEST_INT8 = 255.0
+INT8_WIDTH = 8
 IMAGE_RANK = 4
 _MEAN_LIMITS = (-(1 << 15), (1 << 15) - 1)
 
@@ -209,6 +221,22 @@ def requantized_to(
     pipeline = conversion.pipeline_from(stored, chain)
     diagnostics = conversion.session.diagnostics
     return Epilogue(pipeline, Source([LARGEST_INT8]), chain, output, diagnostics).emit(None)
+
+
+def convert_cast(conversion: FunctionConversion, op: QuantizeCastOp) -> None:
+    """From the codes of what integers compute to those of the cast. What the host has in floats it
+    casts itself."""
+    if calibration_of(op.input) is None or conversion.find_stored(op.input) is None:
+        return
+    stored, _ = conversion.stored(op.input, op)
+    output = nn.tensor_type(op.output).element
+    if not isinstance(output, UniformType) or output.storage.width != INT8_WIDTH:
+        raise DiagnosticError.at(
+            op.location, f"{describe(op)} makes '{output}', which is not int8 with one scale"
+        )
+    moved = requantized_to(conversion, stored, output, Chain(op, operations=[op]))
+    op.output.replace_all_uses_with(moved)
+    conversion.done.add(op)
 
 
 def convert_view(conversion: FunctionConversion, op: nn.ReshapeOp | nn.FlattenOp) -> None:

@@ -547,6 +547,28 @@ def test_what_is_quantized_is_not_calibrated(run: Run) -> None:
     assert result.status == 1 and "calibrate the network in floats" in result.errors
 
 
+def test_what_the_network_quantizes_itself_needs_no_range(run: Run) -> None:
+    """The input, here. Weights that are integers are no obstacle."""
+    text = """
+func.func @main(%x: tensor<1x3x4x4x!nn.fake_quantized<i8:f32, 0.5>> {nvdla_ir.name = "data"})
+    -> tensor<1x3x4x4x!quant.uniform<i8:f32, 0.5>> {
+  %w = nn.constant value=dense<1> : tensor<3x3x1x1xi8>
+      -> tensor<3x3x1x1x!quant.uniform<i8:f32, 2.0>>
+  %c = nn.conv %x, %w layers=["conv"] -> tensor<1x3x4x4xf32>
+  %q = nn.quantize %c -> tensor<1x3x4x4x!quant.uniform<i8:f32, 0.5>>
+  func.return %q
+}
+"""
+    Path("mixed.ir").write_text(text)
+    result = run("mixed.ir", "--data", "images.npy", "--method", "minmax", "-o", "c.json")
+    assert result.status == 0
+    peak = np.abs(2 * 0.5 * np.rint(images() / 0.5).sum(axis=1)).max()
+    assert scales() == {"conv": float(np.float32(peak / 127))}
+    Path("all.ir").write_text(DOUBLE.replace("xf32>", "x!nn.fake_quantized<i8:f32, 0.5>>"))
+    result = run("all.ir", "--data", "images.npy", "-o", "c.json")
+    assert result.status == 1 and "no tensors that need a range" in result.errors
+
+
 def test_a_scheduler_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="dask.distributed is not installed")
     monkeypatch.setattr("nvdla_ir.calibration.dask_engine._SECONDS_TO_CONNECT", 1)

@@ -110,6 +110,16 @@ def test_a_relu_of_other_codes(tmp_path: Path) -> None:
     network.check(network.codes("r", 0.05), x, y, tmp_path)
 
 
+def test_a_clip_of_sums_that_are_no_codes(tmp_path: Path) -> None:
+    """Quantized is what comes out of the clip; its codes end at its limit."""
+    network = Network()
+    network.conv(network.codes("x", 0.1), "c", np.int8([[10]]), 0.1)
+    network.constants |= {"low": np.float32(0), "high": np.float32(5.1)}
+    network.nodes.append(node("Clip", ["c", "low", "high"], ["k"]))
+    x, y = [-12.8, -0.1, 0.1, 4.9, 5.1, 12.7], [0.0, 0.0, 0.1, 4.9, 5.1, 5.1]
+    network.check(network.codes("k", 0.02, -128), x, y, tmp_path)
+
+
 @pytest.mark.parametrize("operator", ["MaxPool", "Reshape"])
 def test_what_moves_codes_to_other_codes(operator: str, tmp_path: Path) -> None:
     network = Network()
