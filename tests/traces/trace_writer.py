@@ -126,6 +126,10 @@ class Trace:
     consumers: dict[str, int] = field(init=False, factory=dict)
     mask: int = field(init=False, default=_ALL_INTERRUPTS)
     events: int = field(init=False, default=0)
+    ended: str = field(init=False, default="")
+    """The event at which the latest layer has ended."""
+    waited: dict[str, str] = field(init=False, factory=dict)
+    """By unit: the latest event that it waits for."""
     free: dict[str, int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -272,6 +276,10 @@ class Trace:
                 self.register(unit, name, word)
 
     def register(self, unit: str, name: str, word: int) -> None:
+        if self.waited.get(unit, "") != self.ended:
+            # The unit's commands go on by themselves: nothing else keeps them back.
+            self.waited[unit] = self.ended
+            self.commands.append(f"sync_wait(NVDLA_{unit}, {self.ended});")
         self.commands.append(f"reg_write(NVDLA_{unit}.{name}_0, {word:#x});")
 
     def single(self, unit: str, **fields: int) -> None:
@@ -316,6 +324,7 @@ class Trace:
             self.commands.append(f"reg_read_check(NVDLA_{unit}.{register}_0, {word:#x});")
         for cube in written:
             self.check(event, cube.memory, cube.base)
+        self.ended = event
         for unit in units:
             self.consumers[unit] = self.group(unit) ^ 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import Block, Register, RegisterMap
+from nvdla_ir.interp.device.bdma import LAUNCHES
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.errors import Rules
 from nvdla_ir.interp.device.global_control import GlobalControl, Interrupt, InterruptSource
@@ -18,7 +19,6 @@ from nvdla_ir.interp.device.record import LayerNotes, LayerRecord
 from nvdla_ir.interp.device.registers import RegisterFile, UnitRegisters
 
 _FLUSH_STATUS = "S_CBUF_FLUSH_STATUS"
-_LAUNCHES = {"CFG_LAUNCH0": 0, "CFG_LAUNCH1": 1}
 
 
 class _IdlePipelines(Pipelines):
@@ -38,18 +38,19 @@ class Rehearsal:
         environment = Environment(
             configuration, Memory("primary"), Memory("secondary"), Rules(lenient=True)
         )
-        self._pipelines = _IdlePipelines(environment, self._file, self._control.occur, _ignore)
+        self._order: list[Interrupt] = []
+        self._pipelines = _IdlePipelines(environment, self._file, self._occur, _ignore)
 
     def write(self, block: Block, register: Register, word: int) -> bool:
-        """A register write; returns whether an interrupt may have come or become visible."""
+        """A register write; returns whether it may have changed what other registers read."""
         file = self._file(block.name)
         if isinstance(file, UnitRegisters) and register.grouped and file.armed[file.producer]:
             return False
         file.write(register, word)
         if block.name == "GLB":
             return True
-        if register.name in _LAUNCHES and word & 1:
-            self._control.occur(Interrupt(InterruptSource.BDMA, _LAUNCHES[register.name]))
+        if register.name in LAUNCHES and word & 1:
+            self._occur(Interrupt(InterruptSource.BDMA, LAUNCHES[register.name]))
             return True
         if register.name == "D_OP_ENABLE" and isinstance(file, UnitRegisters):
             self._pipelines.advance(block.name)
@@ -62,15 +63,27 @@ class Rehearsal:
             return True
         return self._file(block.name).read(register) == value
 
-    def take(self, interrupt: Interrupt) -> bool:
-        """Whether an interrupt is there and not masked; clears it if so."""
-        return self._control.take(interrupt)
+    def age(self, interrupt: Interrupt) -> int | None:
+        """How many interrupts came before this one; None if it is not there, or masked."""
+        if interrupt not in self._control.pending():
+            return None
+        return self._order.index(interrupt) if interrupt in self._order else -1
+
+    def take(self, interrupt: Interrupt) -> None:
+        """Clear an interrupt that is there."""
+        self._control.take(interrupt)
+        if interrupt in self._order:
+            self._order.remove(interrupt)
 
     def waiting_report(self, interrupt: Interrupt) -> str:
         """Why an interrupt does not come."""
         if self._control.masked(interrupt):
             return "it is masked in GLB.S_INTR_MASK"
         return "; ".join(self._pipelines.waiting()) or "no unit is enabled"
+
+    def _occur(self, interrupt: Interrupt) -> None:
+        self._order.append(interrupt)
+        self._control.occur(interrupt)
 
     def _file(self, name: str) -> RegisterFile:
         file = self._files.get(name)

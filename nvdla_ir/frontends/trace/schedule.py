@@ -3,8 +3,9 @@
 The player of the format has one command stream for each block and runs them all at once; only
 events order them: ``sync_notify`` and interrupts set events, ``sync_wait`` stalls a stream, checks
 run when their event is set (convolution.md section 1.2). Here, of all commands whose stream does
-not stall, the first of the file comes first. A trace that can be executed line by line keeps its
-order, but for waits and checks: these come as soon as the interrupt does.
+not stall, the first of the file comes first, and interrupts come only when all streams stall: as
+late as the trace allows. So the waits are those that the trace itself makes, and what it leaves to
+chance shows.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class _Scheduler:
         while True:
             while self._ready:
                 self._advance(heappop(self._ready)[1])
+            if self._take_interrupt():
+                continue
             if not self._polling:
                 break
             # Nothing else goes on. Whether these registers change is for the device to tell.
@@ -114,7 +117,6 @@ class _Scheduler:
             if isinstance(command, WriteStep) and self.rehearsal.write(
                 command.block, command.register, command.word
             ):
-                self._take_interrupts()
                 polling, self._polling = self._polling, []
                 for other in polling:
                     self._resume(other)
@@ -131,22 +133,31 @@ class _Scheduler:
         for name in self._stalled.pop(event, ()):
             self._resume(name)
 
-    def _take_interrupts(self) -> None:
-        """Wait for the interrupts that are there, as far as they are expected."""
-        for queue in self._expected.values():
-            while (expectation := self._take_one(queue)) is not None:
-                self.steps.append(expectation)
-                self._set(expectation.event)
+    def _take_interrupt(self) -> bool:
+        """Wait for the oldest interrupt that is there and expected; False if there is none."""
+        found: list[tuple[int, InterruptSource, Expectation]] = []
+        for source, queue in self._expected.items():
+            expectation = self._takable(queue)
+            age = None if expectation is None else self.rehearsal.age(expectation.interrupt)
+            if expectation is not None and age is not None:
+                found.append((age, source, expectation))
+        if not found:
+            return False
+        _, source, expectation = min(found, key=lambda item: item[:2])
+        self.rehearsal.take(expectation.interrupt)
+        self._expected[source].remove(expectation)
+        self.steps.append(expectation)
+        self._set(expectation.event)
+        return True
 
-    def _take_one(self, queue: deque[Expectation]) -> Expectation | None:
+    def _takable(self, queue: deque[Expectation]) -> Expectation | None:
         """The first expectation of a source whose interrupt is there; one of the other group may
         come before it."""
         for index in range(min(2, len(queue))):
             expectation = queue[index]
             if index and expectation.interrupt == queue[0].interrupt:
                 return None
-            if self.rehearsal.take(expectation.interrupt):
-                del queue[index]
+            if self.rehearsal.age(expectation.interrupt) is not None:
                 return expectation
         return None
 

@@ -18,6 +18,7 @@ from nvdla_ir.hw.formats.image import ImageLayout
 from nvdla_ir.hw.formats.sizes import LayoutError
 from nvdla_ir.hw.pixels import PIXEL_FORMATS
 from nvdla_ir.interp.csb.run import CheckResult, faults_of, run_of
+from nvdla_ir.interp.device.areas import MemoryCube, MemoryLines
 from nvdla_ir.interp.device.memory import Bytes
 from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.quantization import dtype_of, element_of
@@ -40,6 +41,7 @@ def _bytes_of(op: csb.LoadOp | csb.CheckBytesOp, values: Values) -> Bytes:
 def load(op: csb.LoadOp, values: Values) -> None:
     data = _bytes_of(op, values)
     with faults_of(op):
+        _touch(op, values, data.size, writes=True)
         run_of(op, values.machine).memory(op).write(op.address, data)
 
 
@@ -47,6 +49,7 @@ def load(op: csb.LoadOp, values: Values) -> None:
 def fill(op: csb.FillOp, values: Values) -> None:
     memory = run_of(op, values.machine).memory(op)
     with faults_of(op):
+        _touch(op, values, op.size, writes=True)
         value = _PATTERN_BYTES.get(op.pattern)
         if value is not None:
             memory.fill(op.address, op.size, value)
@@ -64,18 +67,22 @@ def upload(op: csb.UploadOp, values: Values) -> None:
     array: NDArray[Any] = values[op.input]
     with faults_of(op):
         if op.format == csb.BYTES:
-            memory.write(op.address, np.ascontiguousarray(array).view(np.uint8))
+            data = np.ascontiguousarray(array).view(np.uint8)
+            _touch(op, values, data.size, writes=True)
+            memory.write(op.address, data)
             return
         image = array[0]
         if op.format == csb.FEATURE:
             channels, height, width = image.shape
             layout = _cube(op, (channels, height, width), atom)
             atoms = to_atoms(image.view(np.uint8), atom)
+            _touch(op, values, layout, writes=True)
             memory.write_strided(op.address, _strides(layout), atoms)
             return
         address = op.address
         height, width = image.shape[1:]
         for plane in image_layout(op, height, width, atom).pack(image):
+            _touch(op, values, plane.size, address=address, writes=True)
             memory.write(address, plane)
             address += op.surface_stride
 
@@ -89,13 +96,37 @@ def download(op: csb.DownloadOp, values: Values) -> NDArray[Any]:
     if op.format == csb.BYTES:
         (size,) = cube_shape(op.output.type)
         with faults_of(op):
+            _touch(op, values, size, writes=False)
             return run.memory(op).read(op.address, size).view(dtype)
     _, channels, height, width = cube_shape(op.output.type)
     with faults_of(op):
         layout = _cube(op, (channels, height, width), run.device.configuration.memory_atom)
+        _touch(op, values, layout, writes=False)
         shape = (layout.surfaces, height, width, layout.atom)
         atoms = run.memory(op).read_strided(op.address, shape, _strides(layout))
     return from_atoms(atoms, channels).view(dtype)[np.newaxis]
+
+
+def _touch(
+    op: csb.AddressOp,
+    values: Values,
+    what: int | FeatureLayout,
+    *,
+    writes: bool,
+    address: int | None = None,
+) -> None:
+    """Tell the device which bytes, or which cube, the host is about to read or write."""
+    run = run_of(op, values.machine)
+    place = op.address if address is None else address
+    memory = run.memory(op).name
+    if isinstance(what, int):
+        area = MemoryLines("bytes", memory, place, what)
+    else:
+        size = what.channels, what.height, what.width
+        strides = what.line_stride, what.surface_stride
+        area = MemoryCube("cube", memory, place, *size, *strides, what.atom)
+    run.device.host_access(area, writes=writes)
+    run.take_notes(op)
 
 
 def _cube(

@@ -18,7 +18,9 @@ from nvdla_ir.interp.device.registers import Fields, RegisterFile
 
 QUEUE_SLOTS = 20
 _LINE_UNIT_BYTES = 32
-_LAUNCHES = {"CFG_LAUNCH0": 0, "CFG_LAUNCH1": 1}
+LAUNCHES = {"CFG_LAUNCH0": 0, "CFG_LAUNCH1": 1}
+"""The group of each register that launches what is queued."""
+
 _IDLE = 1 << 8
 
 
@@ -77,8 +79,8 @@ class BdmaRegisters(RegisterFile):
                     self.block.name, register.name, word, f"the queue holds {QUEUE_SLOTS} transfers"
                 )
             self._queue.append(Fields(self.block, dict(self.single), {}))
-        elif register.name in _LAUNCHES and word & 1:
-            self._launched.append((_LAUNCHES[register.name], self._queue))
+        elif register.name in LAUNCHES and word & 1:
+            self._launched.append((LAUNCHES[register.name], self._queue))
             self._queue = []
 
     def read(self, register: Register) -> int:

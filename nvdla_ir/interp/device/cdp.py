@@ -67,6 +67,7 @@ def run_cdp(
     # Lanes that fill the last atom count as the value that converts to zero.
     cube[channels:] = layer.input_offset
     result = fast.local_response_normalization(cube, layer)
+    unit.check_written(environment.rules, result.counters)
     counters = {
         "D_OUT_SATURATION": (result.saturated, True),
         "D_PERF_LUT_UFLOW": (result.counters.underflow, fields["LUT_EN"]),

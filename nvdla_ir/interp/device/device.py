@@ -3,6 +3,7 @@
 A hardware layer runs when the last unit that it needs is enabled: at once, as a whole, on the
 memory as it is then. Between two register writes nothing happens, so that an interrupt that is not
 there yet never comes by waiting; `Device.wait` and `Device.poll` report such waits as deadlocks.
+What would go wrong because layers take time is told all the same (`in_flight`).
 
 What can be read back:
 
@@ -21,7 +22,8 @@ from __future__ import annotations
 
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import WORD_MASK, Block, Register, RegisterError, register_map
-from nvdla_ir.interp.device.bdma import BdmaRegisters
+from nvdla_ir.interp.device.areas import MemoryArea
+from nvdla_ir.interp.device.bdma import LAUNCHES, BdmaRegisters
 from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.errors import DeadlockError, DeviceError, Remark, Rules
 from nvdla_ir.interp.device.global_control import (
@@ -30,6 +32,7 @@ from nvdla_ir.interp.device.global_control import (
     Interrupt,
     InterruptSource,
 )
+from nvdla_ir.interp.device.in_flight import LayersInFlight
 from nvdla_ir.interp.device.look_up_tables import LookUpUnitRegisters
 from nvdla_ir.interp.device.memory import Memory
 from nvdla_ir.interp.device.pipelines import Pipelines
@@ -85,7 +88,8 @@ class Device:
         assert isinstance(control, GlobalControl)
         self._control = control
         environment = Environment(configuration, self.primary, self.secondary, self._rules)
-        self._pipelines = Pipelines(environment, self._file, control.occur, self.records.append)
+        self._in_flight = LayersInFlight(self._rules)
+        self._pipelines = Pipelines(environment, self._file, control.occur, self._started)
 
     @property
     def remarks(self) -> list[Remark]:
@@ -138,6 +142,7 @@ class Device:
         if interrupt not in ALL_INTERRUPTS:
             raise DeviceError(source.name, "", group, "there are the register groups 0 and 1")
         if self._control.take(interrupt):
+            self._in_flight.taken(interrupt)
             return
         if self._control.masked(interrupt):
             reason = "it is masked in GLB.S_INTR_MASK"
@@ -149,13 +154,25 @@ class Device:
 
     def wait_any(self) -> None:
         """Wait until any interrupt is pending; raises DeadlockError if none ever is."""
-        if not self.pending_interrupts():
+        first = self._in_flight.first_to_come(self.pending_interrupts())
+        if first is not None:
+            self._in_flight.seen(first)
+        else:
             reason = f"no interrupt ever comes that is not masked: {self.waiting_report()}"
             raise DeadlockError("GLB", "S_INTR_STATUS", None, reason)
+
+    def host_access(self, area: MemoryArea, *, writes: bool) -> None:
+        """The host reads ``area`` of memory, or ``writes`` to it; raises DeviceError where a layer
+        in flight may still use it."""
+        self._in_flight.check_host(area, writes=writes)
 
     def waiting_report(self) -> str:
         """Which enabled units wait for what."""
         return "; ".join(self._pipelines.waiting()) or "no unit is enabled"
+
+    def _started(self, record: LayerRecord) -> None:
+        self.records.append(record)
+        self._in_flight.start(record)
 
     def _file(self, name: str) -> RegisterFile:
         file = self._files.get(name)
@@ -186,8 +203,13 @@ class Device:
             self._rules.require(
                 False, name, register.name, word, f"{self.configuration.name} has no {name}"
             )
-        if isinstance(file, UnitRegisters) and not self._accepts(file, register, word):
-            return
+        if isinstance(file, UnitRegisters):
+            if not self._accepts(file, register, word):
+                return
+        elif isinstance(file, GlobalControl):
+            self._note_interrupts(register, word)
+        elif register.name in LAUNCHES and word & 1:
+            self._in_flight.check_group(name, LAUNCHES[register.name], register.name, word)
         file.write(register, word)
         if register.name in self._pipelines.triggers:
             self._pipelines.advance(name)
@@ -200,11 +222,15 @@ class Device:
                 False, name, register.name, word, f"dropped: group {file.producer} is enabled"
             )
             return False
-        if register.name.startswith("S_LUT_") and file.ready:
-            self._rules.require(
-                False, name, register.name, word, "the tables are locked while a layer runs"
-            )
-            return False
+        if register.grouped:
+            self._in_flight.check_group(name, file.producer, register.name, word)
+        if register.name.startswith("S_LUT_"):
+            if file.ready:
+                self._rules.require(
+                    False, name, register.name, word, "the tables are locked while a layer runs"
+                )
+                return False
+            self._in_flight.check_tables(name, register.name, word)
         if (
             register.name == "S_LUT_ACCESS_DATA"
             and isinstance(file, LookUpUnitRegisters)
@@ -218,7 +244,25 @@ class Device:
     def _read(self, file: RegisterFile, register: Register) -> int:
         if register.name == _FLUSH_STATUS:
             return 1  # the buffer of a model is clean from the start
+        if isinstance(file, GlobalControl) and register.name == "S_INTR_STATUS":
+            for interrupt in file.occurred():
+                self._in_flight.seen(interrupt)
+        elif register.name in ("S_STATUS", "STATUS"):
+            self._in_flight.idle(file.block.name)
+        elif register.name == "D_OP_ENABLE" and isinstance(file, UnitRegisters):
+            self._in_flight.idle(file.block.name, file.producer)
         return file.read(register)
+
+    def _note_interrupts(self, register: Register, word: int) -> None:
+        """A write to the GLB: which interrupts it sets and clears."""
+        noted = {
+            "S_INTR_SET": self._in_flight.forced,
+            "S_INTR_STATUS": self._in_flight.cleared,
+        }.get(register.name)
+        if noted is not None:
+            for interrupt in ALL_INTERRUPTS:
+                if word & interrupt.bit:
+                    noted(interrupt)
 
 
 def _new_file(block: Block) -> RegisterFile:

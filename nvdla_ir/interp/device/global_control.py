@@ -67,7 +67,7 @@ class GlobalControl(RegisterFile):
 
     @property
     def _status(self) -> int:
-        return sum(i.bit for i, count in self._occurrences.items() if count)
+        return sum(i.bit for i in self.occurred())
 
     def write(self, register: Register, word: int) -> None:
         if register.name == "S_INTR_SET":
@@ -94,9 +94,13 @@ class GlobalControl(RegisterFile):
         """Whether the interrupt does not reach the interrupt line."""
         return bool(self.single["S_INTR_MASK"] & interrupt.bit)
 
+    def occurred(self) -> tuple[Interrupt, ...]:
+        """Interrupts that are set, masked or not."""
+        return tuple(i for i, count in self._occurrences.items() if count)
+
     def pending(self) -> tuple[Interrupt, ...]:
         """Interrupts that are set and not masked."""
-        return tuple(i for i, count in self._occurrences.items() if count and not self.masked(i))
+        return tuple(i for i in self.occurred() if not self.masked(i))
 
     def take(self, interrupt: Interrupt) -> bool:
         """Consume one occurrence if the interrupt is pending; clears the bit with the last."""

@@ -12,8 +12,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from nvdla_ir.arith.parameters import LookUpFunction, LookUpPriority, LookUpTable, Slope
+from nvdla_ir.arith.parameters import (
+    LookUpCounters,
+    LookUpFunction,
+    LookUpPriority,
+    LookUpTable,
+    Slope,
+)
 from nvdla_ir.hw.registers import Block, Register
+from nvdla_ir.interp.device.errors import Rules
 from nvdla_ir.interp.device.registers import UnitRegisters
 
 _LAST_ENTRY = (64, 256)
@@ -25,6 +32,7 @@ class LookUpUnitRegisters(UnitRegisters):
     def __init__(self, block: Block) -> None:
         super().__init__(block)
         self.tables = tuple(np.zeros(last + 1, np.int16) for last in _LAST_ENTRY)
+        self._written = [False for _ in _LAST_ENTRY]
         self._address = 0
         self._table: LookUpTable | None = None
 
@@ -37,6 +45,7 @@ class LookUpUnitRegisters(UnitRegisters):
             if self.fields["LUT_ACCESS_TYPE"]:
                 table, entry = self._entry()
                 self.tables[table][entry] = np.array(word & 0xFFFF, np.uint16).view(np.int16)
+                self._written[table] = True
         else:
             super().write(register, word)
             if register.name == "S_LUT_ACCESS_CFG":
@@ -60,6 +69,19 @@ class LookUpUnitRegisters(UnitRegisters):
         """Whether a write of S_LUT_ACCESS_DATA would not meet an entry of its own."""
         table = self.fields["LUT_TABLE_ID"]
         return bool(self.fields["LUT_ACCESS_TYPE"]) and self._address > _LAST_ENTRY[table]
+
+    def check_written(self, rules: Rules, counters: LookUpCounters) -> None:
+        """Report a layer that found something in a table that nobody wrote since the reset."""
+        hits = ("LE", counters.le_hit), ("LO", counters.lo_hit)
+        for (name, count), written in zip(hits, self._written, strict=True):
+            rules.require(
+                written or not count,
+                self.block.name,
+                "S_LUT_ACCESS_DATA",
+                None,
+                f"{count} elements are looked up in the table {name}, which was never written: "
+                "what is in it after a reset is not defined",
+            )
 
     def look_up_table(self) -> LookUpTable:
         """The tables with the parameters of the S_LUT_* registers, as they are now."""

@@ -165,6 +165,7 @@ class SdpLayer:
         self._count("D_PERF_OUT_SATURATION", result.saturated, enabled=fields["PERF_SAT_EN"])
         self.notes.saturated["SDP"] = result.clipped
         if result.look_up is not None:
+            self.unit.check_written(self.environment.rules, result.look_up)
             self._count_look_ups(result.look_up)
         if feeds_pdp(fields, units):
             return result.values

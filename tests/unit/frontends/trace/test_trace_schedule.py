@@ -42,13 +42,35 @@ def test_the_order_of_streams_in_the_file_does_not_matter(seed: int, tmp_path: P
     assert len(played.device.records) == 2
 
 
-def test_a_line_by_line_trace_keeps_its_order(tmp_path: Path) -> None:
+def test_interrupts_come_as_late_as_the_trace_allows(tmp_path: Path) -> None:
+    """The second layer is programmed under the first; what the trace waits for comes before its
+    enables. All else keeps its order."""
     played = play(write_files(tmp_path, copy_twice()), "nv_small")
+    operations = list(operations_of(played.module))
     lines = [
         op.location.file_position().line  # type: ignore[union-attr]
-        for op in operations_of(played.module)
+        for op in operations
+        if op.name not in ("csb.wait", "csb.check_crc")
     ]
     assert lines == sorted(lines)
+    assert [op.name for op in operations[-8:]] == [
+        "csb.configure",
+        "csb.configure",
+        "csb.wait",
+        "csb.check_crc",
+        "csb.enable",
+        "csb.enable",
+        "csb.wait",
+        "csb.check_crc",
+    ]
+
+
+def test_a_trace_that_does_not_wait_is_told(tmp_path: Path) -> None:
+    files = copy_twice()
+    text = files["copy.cfg"]
+    files["copy.cfg"] = "\n".join(line for line in text.split("\n") if "sync_wait" not in line)
+    with pytest.raises(DiagnosticError, match="wait for the interrupt SDP_0 before it is enabled"):
+        play(write_files(tmp_path, files), "nv_small")
 
 
 def test_notifications_order_streams(tmp_path: Path) -> None:
@@ -83,7 +105,7 @@ def test_a_poll_stalls_its_stream_until_the_layer_is_done(tmp_path: Path) -> Non
     assert played.device.remarks == []
     assert played.device.read("SDP", "D_CVT_SCALE") == 5
     names = [op.name for op in operations_of(played.module)]
-    assert names[-3:] == ["csb.wait", "csb.poll", "csb.configure"]
+    assert names[-3:] == ["csb.poll", "csb.configure", "csb.wait"]
 
 
 def test_a_poll_that_never_comes_true_is_told_by_the_device(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_data_and_weights_stay_in_the_buffer() -> None:
     layer = Convolution(_cube(0, 16, 5, 6), _cube(3, 24, 16, 2, 3), output_converter=(0, 1, 8))
     layer.program(device, 0, SKIP_DATA_RLS=1, SKIP_WEIGHT_RLS=1)
     enable(device, CONVOLUTION)
+    device.wait("SDP", 0)
     first = load(device, OUTPUT, layer.output_shape)
     layer.program(device, 1, output=OUTPUT + 0x8000, DATA_REUSE=1, WEIGHT_REUSE=1)
     device.primary.fill(INPUT, 0x1000, 0x55)

@@ -37,6 +37,7 @@ def _copied(device: Device, cube: np.ndarray, output: int, group: int, **fields:
     program_sdp(device, cube.shape, output, flying=0, **fields)
     program_sdp_rdma(device, cube.shape, INPUT)
     enable(device, ("SDP", "SDP_RDMA"))
+    device.wait("SDP", group)
 
 
 def test_the_record_of_a_convolution() -> None:

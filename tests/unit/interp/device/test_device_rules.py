@@ -334,3 +334,11 @@ def test_a_lenient_device_goes_on_where_hardware_would(rule: Rule) -> None:
     told = [str(remark) for remark in device.remarks]
     assert any(re.search(rule.words, remark) for remark in told)
     assert not re.search(rule.words, error)
+
+
+@pytest.mark.parametrize("name", ["nv_small_256_full/sdp_table_linear", "nv_small/cdp_linear"])
+def test_tables_that_were_never_written_are_told(name: str) -> None:
+    program = PROGRAMS[name]
+    writes = tuple(write for write in program.writes if not write[1].startswith("S_LUT_ACCESS"))
+    with pytest.raises(DeviceError, match="which was never written: what is in it after a reset"):
+        program.run(writes)

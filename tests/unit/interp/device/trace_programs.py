@@ -19,8 +19,12 @@ from nvdla_ir.interp.device.device import Device
 from nvdla_ir.interp.device.memory import Memory
 
 LIMIT_BYTES = 1 << 24
-FIXED = ("S_POINTER", "D_OP_ENABLE", "CFG_OP", "CFG_LAUNCH0", "CFG_LAUNCH1")
+FIXED = ("S_POINTER", "D_OP_ENABLE", "CFG_OP", "CFG_LAUNCH0", "CFG_LAUNCH1", "S_INTR_STATUS")
 """Registers that say when layers run, not what they are."""
+
+_WAIT = re.compile(r"sync_wait\(NVDLA_\w+, (\w+)\);")
+_SEEN = ("GLB", "S_INTR_STATUS", 0x3F03FF)
+"""Where a trace waits for a layer: the host reads which interrupts there are and clears them."""
 
 _WRITE = re.compile(r"reg_write\(NVDLA_(\w+)\.(\w+)_0, (\w+)\);")
 
@@ -38,11 +42,14 @@ class Program:
 
     @classmethod
     def of(cls, trace: Trace) -> Program:
-        writes = [
-            (match[1], match[2], int(match[3], 0))
-            for line in trace.commands
-            if (match := _WRITE.match(line))
-        ]
+        writes: list[tuple[str, str, int]] = []
+        waited = ""
+        for line in trace.commands:
+            if match := _WRITE.match(line):
+                writes.append((match[1], match[2], int(match[3], 0)))
+            elif (match := _WAIT.match(line)) and match[1] != waited:
+                waited = match[1]
+                writes.append(_SEEN)
         return cls(trace.name, trace.hw, tuple(writes), tuple(_runs(trace)))
 
     def device(self, *, lenient: bool = False, limit_bytes: int = LIMIT_BYTES) -> Device:
@@ -63,6 +70,8 @@ class Program:
     def play(self, device: Device) -> None:
         """Write all registers."""
         for block, register, word in self.writes:
+            if (block, register) == _SEEN[:2]:
+                device.read(block, register)
             device.write(block, register, word)
 
     def run(self, writes: Writes, *, lenient: bool = False) -> Device:
