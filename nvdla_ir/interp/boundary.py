@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects.nn.shapes import text_of
-from nvdla_ir.dialects.quant import QuantizedType
+from nvdla_ir.dialects.quant import GridType, QuantizedType
 from nvdla_ir.interp.machine import Mode
 from nvdla_ir.interp.quantization import dequantize, dtype_of, element_of, quantize
-from nvdla_ir.ir.types import TensorType, Type
+from nvdla_ir.ir.types import FloatType, TensorType, Type
 
 Array = NDArray[Any]
 
@@ -44,10 +44,12 @@ def input_array(array: Array, type: Type, mode: Mode) -> Array:
                 f"has shape {text_of(array.shape)}, but must have {text_of(type.shape)}, or more "
                 "along the first axis"
             )
-    if array.dtype == np.float16:
-        # A way to store numbers; networks compute in float32.
-        array = array.astype(np.float32)
     element = element_of(type)
+    if array.dtype == np.float16 or (
+        isinstance(element, FloatType | GridType) and array.dtype.kind in "biu"
+    ):
+        # Ways to store numbers, pixels for example; networks compute in float32.
+        array = array.astype(np.float32)
     if isinstance(element, QuantizedType):
         if mode is Mode.INTEGER and array.dtype.kind == "f":
             return quantize(array, element)
