@@ -229,7 +229,7 @@ def feature_convolution(
         cdma={
             "DATAIN_WIDTH": width - 1, "DATAIN_HEIGHT": source.height - 1,
             "DATAIN_CHANNEL": source.channels - 1, "DATAIN_RAM_TYPE": source.ram_type,
-            **source.strides("LINE_STRIDE", "SURF_STRIDE"),
+            **source.strides("LINE_STRIDE", "SURF_STRIDE"), "LINE_PACKED": source.line_packed,
             "BATCH_STRIDE": source.batch_stride if source.batches > 1 else 0,
             **trace.address_fields("DATAIN_ADDR_LOW_0", "DATAIN_ADDR_HIGH_0", source.base),
             **weight_fields,
@@ -397,7 +397,8 @@ def winograd_convolution(
         cdma={
             "DATAIN_WIDTH": source.width - 1, "DATAIN_HEIGHT": source.height - 1,
             "DATAIN_CHANNEL": source.channels - 1, "DATAIN_RAM_TYPE": source.ram_type,
-            **source.strides("LINE_STRIDE", "SURF_STRIDE"), **size,
+            **source.strides("LINE_STRIDE", "SURF_STRIDE"), "LINE_PACKED": source.line_packed,
+            **size,
             "CONV_Y_STRIDE": folded[0] - 1, "CONV_X_STRIDE": folded[1] - 1,
             "PAD_VALUE": side_value & 0xFF,
             **trace.address_fields("DATAIN_ADDR_LOW_0", "DATAIN_ADDR_HIGH_0", source.base),

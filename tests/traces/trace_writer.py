@@ -92,7 +92,13 @@ class Cube:
     def strides(self, line: str, surface: str) -> dict[str, int]:
         """Fields for the strides that any address needs; others are left alone."""
         fields = {line: self.line} if self.height > 1 else {}
-        return fields | ({surface: self.surface} if self.surfaces > 1 else {})
+        single = self.height == self.width == 1  # the functional model insists on it
+        return fields | ({surface: self.surface} if single or self.surfaces > 1 else {})
+
+    @property
+    def line_packed(self) -> int:
+        """Whether the lines follow each other, as far as there is a stride that tells."""
+        return int(self.height > 1 and self.line == self.width * self.atom)
 
     def elements(self) -> Iterator[tuple[int, int, int]]:
         """Every lane of the atoms, those beyond the last channel too."""

@@ -377,6 +377,12 @@ def _check_fetch(environment: Environment, cdma: Fields) -> None:
             f"must be 0 unless {name} is {packed}, the packed size",
         )
     environment.require(
+        cdma["LINE_PACKED"] == 1 or cdma["LINE_STRIDE"] != width * atom,
+        cdma,
+        "LINE_PACKED",
+        f"must be 1, as LINE_STRIDE is {width * atom}, the packed size: the functional model stops",
+    )
+    environment.require(
         cdma["GRAINS"] == 0 or (cdma["LINE_PACKED"] == 1 and cdma["GRAINS"] < height),
         cdma,
         "GRAINS",

@@ -315,7 +315,7 @@ class SdpLayer:
         channels, height, width = self.size
         if height * width > 1:
             return f"{end}_LINE_STRIDE", f"{end}_SURFACE_STRIDE"
-        if self.environment.surfaces_of(channels) > 1:
+        if end == "DST" or self.environment.surfaces_of(channels) > 1:
             atom = self.environment.configuration.memory_atom
             self._check_single(fields, f"{end}_SURFACE_STRIDE", atom)
         return None

@@ -131,6 +131,7 @@ class Convolution:
             DATAIN_ADDR_LOW_0=INPUT,
             LINE_STRIDE=layout.line_stride,
             SURF_STRIDE=layout.surface_stride,
+            LINE_PACKED=1,
             BYTE_PER_KERNEL=self.w[0].size - 1,
             WEIGHT_RAM_TYPE=1,
             WEIGHT_ADDR_LOW=WEIGHTS,
