@@ -118,7 +118,8 @@ class HardwareConfiguration:
     group, ``memory_atom`` the bytes of one memory atom (convolution.md section 0). Capabilities are
     ``has_*``; ``max_batch`` is 1 without batch mode. ``address_bits`` is the width of a memory
     address, ``accumulator_bits`` that of CACC's INT8 sums, ``weight_alignment`` the bytes that a
-    weight surface is padded to. ``pixel_formats`` are manual names, see ``nvdla_ir.hw.pixels``.
+    weight surface is padded to, ``weight_request_bytes`` those for which the buffer must have room
+    before CDMA asks for them. ``pixel_formats`` are manual names, see ``nvdla_ir.hw.pixels``.
     """
 
     name: str
@@ -133,6 +134,7 @@ class HardwareConfiguration:
     memory_atom: int = _power_of_two(8, 64)
     accumulator_bits: int = _integer(32, 64)
     weight_alignment: int = _power_of_two(32, 256)
+    weight_request_bytes: int = _power_of_two(8, 256)
     address_bits: int = _integer(32, 64)
     max_batch: int = _integer(1, 32)
     has_pdp: bool = _boolean()

@@ -154,9 +154,19 @@ def allocate_banks(
     return BankShortage(data, one, banks, 0, None)
 
 
+def streamed_group_bytes(hw: HardwareConfiguration, group_bytes: int) -> int:
+    """Return the room that a kernel group needs where not all weights fit at once.
+
+    A request may reach from the end of one group into the next; where it is larger than an entry,
+    it waits for room for all of it. (Seen on the functional model of nv_full, which hangs.)
+    """
+    request = hw.weight_request_bytes
+    return group_bytes + (request if request > hw.cbuf.entry_bytes else 0)
+
+
 def _group_banks(hw: HardwareConfiguration, group_bytes: int) -> int:
     size = align_up(group_bytes, hw.weight_alignment) + _WEIGHT_SLACK_BYTES
-    return ceil_div(size, hw.cbuf.bank_bytes)
+    return ceil_div(max(size, streamed_group_bytes(hw, group_bytes)), hw.cbuf.bank_bytes)
 
 
 @frozen

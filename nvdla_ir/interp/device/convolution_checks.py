@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nvdla_ir.hw.formats.buffer import (
     entries_per_slice,
     image_entries_per_slice,
+    streamed_group_bytes,
     winograd_entries_per_slice,
 )
 from nvdla_ir.hw.formats.sizes import align_up, ceil_div
@@ -329,6 +330,8 @@ def _check_weight_banks(environment: Environment, cdma: Fields, csc: Fields) -> 
     least = max(min(kernels, hardware.atomic_k) * kernel_bytes, cdma["WEIGHT_BYTES"] - last)
     if csc["SKIP_WEIGHT_RLS"]:
         least = cdma["WEIGHT_BYTES"]
+    elif cdma["WEIGHT_BYTES"] > (cdma["WEIGHT_BANK"] + 1) * hardware.cbuf.bank_bytes:
+        least = streamed_group_bytes(hardware, least)
     _require_weight_banks(environment, cdma, least)
 
 

@@ -19,6 +19,7 @@ from nvdla_ir.hw.formats.buffer import (
     fetched_weight_bytes,
     image_entries_per_slice,
     split_rows,
+    streamed_group_bytes,
 )
 from nvdla_ir.hw.formats.sizes import LayoutError, align_up
 from nvdla_ir.interp.quantization import dtype_of, element_of
@@ -389,7 +390,10 @@ def _banks(
     """Banks for data and weights: those that ``op`` names, or as section 3.5 advises."""
     if op.data_banks is not None and op.weight_banks is not None:
         group = min(footprint.kernels, hw.atomic_k) * footprint.kernel_bytes
-        least = align_up(group, hw.cbuf.entry_bytes) + hw.weight_alignment
+        least = max(
+            align_up(group, hw.cbuf.entry_bytes) + hw.weight_alignment,
+            streamed_group_bytes(hw, group),
+        )
         total = op.data_banks + op.weight_banks
         if (
             min(op.data_banks, op.weight_banks) < 1

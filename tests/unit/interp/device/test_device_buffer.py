@@ -181,6 +181,20 @@ def test_weights_may_fill_their_banks_and_come_by_group(target: str, kernels: in
     assert np.array_equal(run(device, again, 1, WEIGHT_BANK=0), expected(again))
 
 
+def test_nv_full_needs_room_for_a_request_more() -> None:
+    """Its functional model hangs with 128 bytes left, and does not with 256."""
+    for left, fits in ((128, False), (256, True)):
+        channels = (32768 - left) // 32
+        layer = Convolution(cube(channels, 1, 1), cube(96, channels, 1, 1, seed=1), truncate=12)
+        if fits:
+            assert np.array_equal(
+                run(new_device("nv_full"), layer, 0, WEIGHT_BANK=0), expected(layer)
+            )
+            continue
+        with pytest.raises(DeviceError, match="1 banks of 32768 bytes cannot hold 32896 bytes"):
+            run(new_device("nv_full"), layer, 0, WEIGHT_BANK=0)
+
+
 def test_a_group_that_does_not_fit_is_refused() -> None:
     layer = Convolution(cube(513, 1, 1), cube(8, 513, 1, 1, seed=1), truncate=12)
     with pytest.raises(DeviceError, match="1 banks of 4096 bytes cannot hold 4104 bytes"):
