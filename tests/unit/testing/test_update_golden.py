@@ -101,7 +101,7 @@ def test_each_section_gets_its_own_checks(file: Path) -> None:
     result = rewritten(
         file,
         f"{run}\n{one}\n// -----\n\n// About two and three.\n{two}\n{three}"
-        f"// -----\nmodule attributes {{a = 1}} {{\n{one}}}\n",
+        f"// -----\nmodule attributes {{x.a = 1}} {{\n{one}}}\n",
     )
     check_two, check_three = (
         f"// CHECK-LABEL: func.func @{name}(%x: tensor<4xf32>) -> tensor<4xf32> {{\n"
@@ -110,12 +110,12 @@ def test_each_section_gets_its_own_checks(file: Path) -> None:
     )
     assert (
         f"\n// -----\n\n// About two and three.\n{check_two}{two}\n{check_three}{three}// -----\n"
-        "// CHECK:       module attributes {a = 1} {\n"
+        "// CHECK:       module attributes {x.a = 1} {\n"
         "// CHECK-LABEL:   func.func @one(%x: tensor<4xf32>) -> tensor<4xf32> {\n"
         "// CHECK-NEXT:      func.return %x\n"
         "// CHECK-NEXT:    }\n"
         "// CHECK-NEXT:  }\n"
-        "module attributes {a = 1} {\n"
+        "module attributes {x.a = 1} {\n"
     ) in result
 
 
