@@ -20,6 +20,7 @@ from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 from nvdla_ir.workers import worker_pool
 
+_LONGEST_WAIT = 1.0
 _UNITS_PER_WORKER = 2
 _TRIES = 3
 
@@ -100,7 +101,9 @@ class ProcessPool:
                                 raise
                         if not running:
                             return
-                        for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        # Now and then, since a signal just before an endless wait is not heard.
+                        ended = wait(running, _LONGEST_WAIT, return_when=FIRST_COMPLETED)
+                        for future in ended.done:
                             result = measurement_of(future.result())
                             yield running.pop(future), result
             except BrokenProcessPool:
