@@ -46,6 +46,15 @@ def _decompressors_errors() -> tuple[type[Exception], ...]:
     return (zlib.error, LZMAError)
 
 
+# A header is a Python expression, and so are its faults.
+_HEADER_FAULTS = (
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    tokenize.TokenError,
+)
 _DAMAGED = (zipfile.BadZipFile, EOFError, *_decompressors_errors())
 
 
@@ -133,10 +142,7 @@ def read_header(stream: IO[bytes]) -> Header:
             found = np.lib.format.read_array_header_2_0(stream)
         else:
             raise ArrayError(f"version {version[0]}.{version[1]} of the format is unknown")
-    except (MemoryError, OverflowError, RecursionError, SyntaxError, TypeError) as error:
-        # The header is a Python expression, and so are its faults.
-        raise ArrayError("its header is damaged") from error
-    except tokenize.TokenError as error:
+    except _HEADER_FAULTS as error:
         raise ArrayError("its header is damaged") from error
     except ValueError as error:
         raise ArrayError(f"its header is damaged: {str(error).splitlines()[0]}") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 
 from .command_line import SUCCESS, DiagnosticPrinter, UsageError, write_output
-from .figures import align, decibels, number, shade
+from .figures import Cell, align, decibels, number, shade
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,9 +93,9 @@ def _report(result: ComparisonResult, stdout: TextIO) -> str:
     return table + "".join(f"{line}\n" for line in _summary(result))
 
 
-def _row(layer: ComparedLayer, with_bits: bool, coloured: bool) -> list[str]:
+def _row(layer: ComparedLayer, with_bits: bool, coloured: bool) -> list[Cell]:
     errors = layer.errors
-    row = [
+    row: list[Cell] = [
         layer.name if layer.kind == "layer" else f"{layer.name} (output)",
         *layer.operations,
         shade(decibels(errors.sqnr), errors.sqnr, coloured),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from .figures import align, decibels, number, percent, shade
+from .figures import Cell, align, decibels, number, percent, shade
 
 if TYPE_CHECKING:
     from nvdla_ir.evaluation.results import Errors, EvaluationResult, Layer
@@ -24,7 +24,7 @@ def tables_of(result: EvaluationResult, stream: TextIO) -> str:
 def _table(
     title: str,
     headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    rows: Sequence[Sequence[Cell]],
     stream: TextIO,
     texts: int = 1,
 ) -> str:
@@ -80,7 +80,7 @@ def _layers(result: EvaluationResult, stream: TextIO) -> str:
     return _table("Layers, against the floats", headings, rows, stream, texts=2)
 
 
-def _layer(layer: Layer, coloured: bool) -> list[str]:
+def _layer(layer: Layer, coloured: bool) -> list[Cell]:
     integer, codes = layer["integer"], layer["codes"]
     cosine = integer["cosine"]
     return [

@@ -146,7 +146,7 @@ class _Watched:
     def __attrs_post_init__(self) -> None:
         self.values = [
             value
-            for value in dict.fromkeys(map(_before_softmax, self.func.return_op.operands))
+            for value in dict.fromkeys(map(nn.before_softmax, self.func.return_op.operands))
             if value.defining_operation is not None and float_element(value) is not None
         ]
         self.machine.observer = self._observe
@@ -160,9 +160,3 @@ class _Watched:
         for value, array in zip(op.results, results, strict=True):
             if value in self.values:
                 self._seen[value] = array
-
-
-def _before_softmax(value: Value) -> Value:
-    while isinstance(value.defining_operation, nn.SoftmaxOp | nn.ArgmaxOp):
-        value = value.defining_operation.input
-    return value

@@ -138,9 +138,7 @@ class Entropy:
         if candidates is None:
             return histogram.peak
         counts[0] = counts[1]
-        divergences = _divergences(counts, candidates)
-        best = len(divergences) - 1 - int(np.argmin(divergences[::-1]))
-        return _magnitude(histogram, int(candidates[best]))
+        return _least(histogram, candidates, _divergences(counts, candidates))
 
 
 def _divergences(counts: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -189,6 +187,12 @@ def _candidates(counts: NDArray[np.int64]) -> NDArray[np.int64] | None:
     return np.arange(FEWEST_BINS, len(counts) + 1)
 
 
+def _least(histogram: Histogram, candidates: NDArray[np.int64], harm: NDArray[np.float64]) -> float:
+    """The threshold that does the least harm; of equals the largest."""
+    best = len(harm) - 1 - int(np.argmin(harm[::-1]))
+    return _magnitude(histogram, int(candidates[best]))
+
+
 def _magnitude(histogram: Histogram, bins: int) -> float:
     return min(bins * histogram.bin_width, histogram.peak)
 
@@ -221,8 +225,7 @@ class GuardedEntropy:
             divergences = errors
             small = few
         divergences[~(few & small)] = np.inf
-        best = len(divergences) - 1 - int(np.argmin(divergences[::-1]))
-        return _magnitude(histogram, int(candidates[best]))
+        return _least(histogram, candidates, divergences)
 
 
 @frozen

@@ -121,9 +121,7 @@ def logits_of(func: FuncOp) -> Value:
     Raises: DiagnosticError where there is no output, or none that a layer computes in reals.
     """
     returned = func.return_op.operands
-    value = returned[0] if returned else None
-    while value is not None and isinstance(value.defining_operation, nn.SoftmaxOp | nn.ArgmaxOp):
-        value = value.defining_operation.input
+    value = nn.before_softmax(returned[0]) if returned else None
     producer = None if value is None else value.defining_operation
     numbers = FloatType | GridType | QuantizedType
     if value is None or producer is None or not isinstance(element_of(value.type), numbers):

@@ -63,6 +63,7 @@ from nvdla_ir.dialects.nn.structure import (
     TransposeOp,
     UpsampleOp,
     ViewOp,
+    before_softmax,
 )
 from nvdla_ir.dialects.nn.types import (
     FakeQuantizedType,
@@ -120,6 +121,7 @@ __all__ = [
     "TransposeOp",
     "UpsampleOp",
     "ViewOp",
+    "before_softmax",
     "is_fake_quantized",
     "shape_of",
     "storage_of",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from nvdla_ir.dialects.nn.activations import SoftmaxOp
 from nvdla_ir.dialects.nn.base import NNOp
 from nvdla_ir.dialects.nn.shapes import (
     ACTIVATION,
@@ -18,6 +19,7 @@ from nvdla_ir.dialects.nn.shapes import (
 from nvdla_ir.ir.attribute_kinds import BOOL, FLOAT, INT, INTS
 from nvdla_ir.ir.constraints import INTEGER_TENSOR
 from nvdla_ir.ir.definition import attribute, operand, result, variadic_operand
+from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import I64, TensorType, Type
 
@@ -248,3 +250,10 @@ class ArgmaxOp(NNOp):
         if element != I64:
             yield f"has a result of '{element}', but it must be '{I64}'"
         yield from shape_faults(self.output, self._output_shape())
+
+
+def before_softmax(value: Value) -> Value:
+    """What decides the class: ``value``, or what goes into the softmax or argmax that makes it."""
+    while isinstance(value.defining_operation, SoftmaxOp | ArgmaxOp):
+        value = value.defining_operation.input
+    return value

@@ -126,33 +126,27 @@ class LayersInFlight:
 
     def check_group(self, unit: str, group: int, register: str, word: int) -> None:
         """Report a write to a register group that a layer in flight may still use."""
-        for flight in self._flights:
-            if flight.record.units.get(unit) == group and self._runs_on(flight, unit):
-                self._rules.require(
-                    False,
-                    unit,
-                    register,
-                    word,
-                    f"group {group} is busy until {flight} has ended, and drops writes: wait for "
-                    f"its interrupt {flight.waits_for} before",
-                )
-                self._end(flight, flight.writer)
-                return
+        users = (f for f in self._flights if f.record.units.get(unit) == group)
+        rule = f"group {group} is busy until {{}} has ended, and drops writes"
+        self._check_write(users, unit, register, word, rule)
 
     def check_tables(self, unit: str, register: str, word: int) -> None:
         """Report a write to the look-up tables of a unit that a layer in flight may still use."""
-        for flight in self._flights:
-            if unit in flight.record.units and self._runs_on(flight, unit):
-                self._rules.require(
-                    False,
-                    unit,
-                    register,
-                    word,
-                    f"the tables are locked until {flight} has ended: wait for its interrupt "
-                    f"{flight.waits_for} before",
-                )
-                self._end(flight, flight.writer)
-                return
+        users = (f for f in self._flights if unit in f.record.units)
+        rule = "the tables are locked until {} has ended"
+        self._check_write(users, unit, register, word, rule)
+
+    def _check_write(
+        self, users: Iterable[_Flight], unit: str, register: str, word: int, rule: str
+    ) -> None:
+        """Report a write to what the first of ``users`` that still runs on ``unit`` needs; its name
+        goes into ``rule``."""
+        flight = next((f for f in users if self._runs_on(f, unit)), None)
+        if flight is None:
+            return
+        told = f"{rule.format(flight)}: wait for its interrupt {flight.waits_for} before"
+        self._rules.require(False, unit, register, word, told)
+        self._end(flight, flight.writer)
 
     def check_host(self, area: MemoryArea, *, writes: bool) -> None:
         """Report memory that the host reads or ``writes`` while a layer in flight uses it."""
