@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nvdla_ir.dialects.func import FuncOp
+    from nvdla_ir.evaluation.evaluation import Evaluation
+    from nvdla_ir.evaluation.network import QuantizedNetwork
+    from nvdla_ir.evaluation.remedies import Remedy, Trial
     from nvdla_ir.evaluation.results import EvaluationResult
+
+    from .evaluate_jobs import NetworkSource, Part
 
     Array = NDArray[Any]
 
@@ -187,13 +192,40 @@ def _evaluate(
             source, network, parts, measured, options.jobs, progress.advance
         ):
             found.merge(evaluation)
+    remedies = _remedies(source, network, found, parts[:measured], options.jobs, printer)
     result = result_of(
         found,
+        remedies,
+        source.entries({remedy.name: remedy.best.threshold for remedy in remedies if remedy.mends}),
         network=options.model,
         calibration=options.calibration,
         granularity=options.granularity,
     )
     return result, kept
+
+
+def _remedies(
+    source: NetworkSource,
+    network: QuantizedNetwork,
+    found: Evaluation,
+    parts: Sequence[Part],
+    jobs: int,
+    printer: DiagnosticPrinter,
+) -> list[Remedy]:
+    """Other ranges for what costs most, tried on the images of ``parts``."""
+    from nvdla_ir.evaluation.remedies import find_remedies
+
+    from .evaluate_jobs import trials
+    from .image_runs import ImageProgress
+
+    def run(tried: Sequence[Trial]) -> list[float]:
+        with ImageProgress(found.part_images * len(tried), printer.stderr) as progress:
+            sums = trials(source, network, parts, tried, jobs, progress.advance)
+        return [errors.sqnr for errors in sums]
+
+    alone = {name: sums.errors for name, sums in found.sensitivity.items()}
+    ranges = {unit.name: unit.range for unit in network.units}
+    return find_remedies(alone, ranges, found.histograms, run)
 
 
 # -------------------------------------------------------------- data

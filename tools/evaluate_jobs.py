@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from attrs import frozen
 from numpy.typing import NDArray
 
+from nvdla_ir.calibration.entry import INT8_MAXIMUM
+from nvdla_ir.calibration.table import lines_of, read_table
+from nvdla_ir.calibration.tensorrt_names import stated_names
 from nvdla_ir.dialects import default_context
 from nvdla_ir.evaluation.evaluation import Evaluation, Evaluator
 from nvdla_ir.evaluation.network import QuantizedNetwork
+from nvdla_ir.evaluation.remedies import Trial
+from nvdla_ir.evaluation.statistics import ErrorSums
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 from nvdla_ir.workers import worker_pool
 
@@ -21,7 +26,6 @@ from .module_files import load_module
 Array = NDArray[Any]
 Part = tuple[dict[str, Array], "Array | None"]
 """Some images by input, and their labels."""
-_Task = tuple[dict[str, Array], "Array | None", bool]
 
 
 @frozen
@@ -47,6 +51,19 @@ class NetworkSource:
         )
         return network, collector.diagnostics
 
+    def entries(self, thresholds: Mapping[str, float]) -> dict[str, list[str]]:
+        """What the calibration table would say of tensors with these ``thresholds``, by what a
+        table of this network calls them; nothing without a table. Raises: DiagnosticError"""
+        if self.calibration is None or not thresholds:
+            return {}
+        table = read_table(self.calibration)
+        module = load_module(self.text, self.file, self.directory, default_context()).module
+        names = stated_names(table, module)
+        return {
+            name: lines_of(names.get(name, [name]), threshold / INT8_MAXIMUM, table.format)
+            for name, threshold in thresholds.items()
+        }
+
 
 def evaluations(
     source: NetworkSource,
@@ -62,20 +79,77 @@ def evaluations(
 
     Raises: DiagnosticError
     """
-    tasks = ((inputs, labels, index < measured) for index, (inputs, labels) in enumerate(parts))
-    jobs = min(jobs, len(parts))
+    tasks = [_Evaluation(*part, index < measured) for index, part in enumerate(parts)]
+    return _results(source, network, tasks, jobs, advance)
+
+
+def trials(
+    source: NetworkSource,
+    network: QuantizedNetwork,
+    parts: Sequence[Part],
+    tried: Sequence[Trial],
+    jobs: int,
+    advance: Callable[[int], None],
+) -> list[ErrorSums]:
+    """The errors of the logits in each trial, on all ``parts``; see ``evaluations``."""
+    sums = [ErrorSums() for _ in tried]
+    tasks = [_Trials(inputs, tuple(tried)) for inputs, _ in parts]
+    for errors in _results(source, network, tasks, jobs, advance):
+        for total, error in zip(sums, errors, strict=True):
+            total.merge(error)
+    return sums
+
+
+_Result = TypeVar("_Result", covariant=True)
+
+
+class _Task(Protocol[_Result]):
+    """Work on some images, which other processes can do."""
+
+    def work(self, evaluator: Evaluator) -> _Result:
+        """Raises: DiagnosticError"""
+        ...
+
+
+@frozen(eq=False)
+class _Evaluation:
+    inputs: dict[str, Array]
+    labels: Array | None
+    parts: bool
+
+    def work(self, evaluator: Evaluator) -> Evaluation:
+        return evaluator.evaluate(self.inputs, self.labels, parts=self.parts)
+
+
+@frozen(eq=False)
+class _Trials:
+    inputs: dict[str, Array]
+    tried: tuple[Trial, ...]
+
+    def work(self, evaluator: Evaluator) -> list[ErrorSums]:
+        return evaluator.try_ranges(self.inputs, self.tried)
+
+
+def _results(
+    source: NetworkSource,
+    network: QuantizedNetwork,
+    tasks: Sequence[_Task[_Result]],
+    jobs: int,
+    advance: Callable[[int], None],
+) -> Iterator[_Result]:
+    """In the order of ``tasks``."""
+    jobs = min(jobs, len(tasks))
     if jobs <= 1:
         evaluator = Evaluator(network, advance)
-        for inputs, labels, with_parts in tasks:
-            yield evaluator.evaluate(inputs, labels, parts=with_parts)
+        for task in tasks:
+            yield task.work(evaluator)
         return
-    variants, more = Evaluator(network).runs
     try:
         with worker_pool(jobs, _start_worker, source) as pool:
-            for outcome in pool.map(_work, tasks):
-                if not isinstance(outcome, Evaluation):
-                    raise DiagnosticError(*outcome)
-                advance(outcome.images * variants + outcome.part_images * more)
+            for runs, outcome in pool.map(_work, tasks):
+                if outcome is None:
+                    raise DiagnosticError(*runs)
+                advance(runs)
                 yield outcome
     except BrokenProcessPool:
         raise DiagnosticError.at(
@@ -86,7 +160,8 @@ def evaluations(
 
 
 _worker_source: NetworkSource | None = None
-_worker_evaluator: Evaluator | None = None
+_worker: tuple[Evaluator, list[int]] | None = None
+"""With the numbers of images that it has told of."""
 
 
 def _start_worker(source: NetworkSource) -> None:
@@ -94,14 +169,17 @@ def _start_worker(source: NetworkSource) -> None:
     _worker_source = source
 
 
-def _work(task: _Task) -> Evaluation | tuple[Diagnostic, ...]:
-    """One part in a worker process: its evaluation, or what is wrong."""
-    global _worker_evaluator
-    inputs, labels, with_parts = task
+def _work(task: _Task[Any]) -> tuple[Any, Any]:
+    """In a worker process: how many images ran and the task's result, or what is wrong and None."""
+    global _worker
     try:
-        if _worker_evaluator is None:
+        if _worker is None:
             assert _worker_source is not None
-            _worker_evaluator = Evaluator(_worker_source.open()[0])
-        return _worker_evaluator.evaluate(inputs, labels, parts=with_parts)
+            told: list[int] = []
+            _worker = Evaluator(_worker_source.open()[0], told.append), told
+        evaluator, told = _worker
+        told.clear()
+        result = task.work(evaluator)
+        return sum(told), result
     except DiagnosticError as error:
-        return error.diagnostics
+        return error.diagnostics, None

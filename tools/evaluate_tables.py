@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from .figures import Cell, align, decibels, number, percent, shade
 
 if TYPE_CHECKING:
-    from nvdla_ir.evaluation.results import Errors, EvaluationResult, Layer
+    from nvdla_ir.evaluation.results import Errors, EvaluationResult, Layer, OtherRanges
 
 _SHOWN_UNITS = 12
 
@@ -18,6 +19,10 @@ def tables_of(result: EvaluationResult, stream: TextIO) -> str:
     parts = [_accuracy(result, stream), _layers(result, stream)]
     if result["attribution"]:
         parts += [_attribution(result, stream), _sensitivity(result, stream)]
+    if result["other_ranges"]:
+        title = "Other ranges for the costliest, SQNR of the logits in dB\n"
+        lines = [line for other in result["other_ranges"] for line in advice(other, result)]
+        parts.append(title + "".join(f"{line}\n" for line in lines))
     return "\n".join(parts)
 
 
@@ -137,3 +142,53 @@ def _sensitivity(result: EvaluationResult, stream: TextIO) -> str:
     if len(units) > _SHOWN_UNITS:
         title += f" ({_SHOWN_UNITS} of {len(units)})"
     return _table(title, headings, rows, stream, texts=2)
+
+
+def advice(other: OtherRanges, result: EvaluationResult) -> list[str]:
+    """What mends a costly tensor and what to write for it, or why nothing does, in lines."""
+    tried = {attempt["method"]: attempt for attempt in other["tried"]}
+    now = _exact_or(other["sqnr_db"])
+    low, high = other["range_low"], other["range_high"]
+    is_now = (
+        f"{number(high)}" if abs(low + high) <= 0.01 * high else f"{number(low)} to {number(high)}"
+    )
+    name = f"'{other['name']}' ({percent(other['share'], 0)} of the noise)"
+    if other["best"] is not None:
+        best = tried[other["best"]]
+        lines = [
+            f"{name}: with {best['method']} (range {number(best['range'])} instead of {is_now}): "
+            f"{_exact_or(best['sqnr_db'])} instead of {now}"
+        ]
+        if other["entry"]:
+            lines.append(f"  in {result['calibration']}:")
+            return lines + [f"    {line}" for line in other["entry"]]
+        from nvdla_ir.ir.attributes import format_float
+
+        reach = format_float(best["range"])
+        return [*lines, f"  its type: !quant.calibrated<f32<-{reach}:{reach}>>"]
+    best = max(tried.values(), key=lambda attempt: _number(attempt["sqnr_db"]))
+    lines = [
+        f"{name}: no range mends it: {_exact_or(best['sqnr_db'])} instead of {now} at best, with "
+        f"{best['method']} (range {number(best['range'])} instead of {is_now})"
+    ]
+    if other["weights_to_blame"]:
+        remedy = " (--granularity per-channel may help)" if _is_per_tensor(result) else ""
+        exact = _exact_or(other["exact_weights_db"])
+        lines.append(
+            f"  the weights of its layers are to blame: {exact} with them in reals{remedy}"
+        )
+    else:
+        lines.append(f"  with this tensor in reals: {_exact_or(other['in_reals_db'])}")
+    return lines
+
+
+def _is_per_tensor(result: EvaluationResult) -> bool:
+    return result["granularity"] == "per-tensor"
+
+
+def _number(sqnr: float | None) -> float:
+    return math.inf if sqnr is None else sqnr
+
+
+def _exact_or(sqnr: float | None) -> str:
+    return "exact" if sqnr is None else decibels(sqnr)

@@ -13,7 +13,7 @@ from nvdla_ir.evaluation.evaluation import MULTIPLIERS
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 
-from .evaluate_tables import errors_db
+from .evaluate_tables import advice, errors_db
 from .figures import number, percent
 from .html_template import page
 
@@ -62,6 +62,16 @@ def html_report(result: EvaluationResult) -> str:
             html_plots.sensitivity(result["sensitivity"]),
         )
         body.append(f'<div class="pair">{parts}{units}</div>\n')
+    if result["other_ranges"]:
+        lines = [line for other in result["other_ranges"] for line in advice(other, result)]
+        body.append(
+            _section(
+                "Other ranges for the costliest",
+                "SQNR of the logits in dB, fake-quantized, where the range of this tensor is "
+                "another, with the ranges above it mended.",
+                f"<pre>{html.escape(chr(10).join(lines))}</pre>",
+            )
+        )
     body += [
         _section(
             "Codes used and saturation",

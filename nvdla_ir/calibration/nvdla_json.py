@@ -57,6 +57,12 @@ def write_entries(entries: Iterable[CalibrationEntry]) -> str:
     return json.dumps(table, indent=4, separators=(", ", ": ")) + "\n"
 
 
+def line_of(entry: CalibrationEntry) -> str:
+    """The member of a table's object that is this entry, on one line."""
+    name = json.dumps(entry.name, ensure_ascii=False)
+    return f"{name}: {json.dumps(_members_of(entry))}"
+
+
 def _members_of(entry: CalibrationEntry) -> dict[str, float]:
     scale, minimum, maximum = entry.scale, entry.minimum, entry.maximum
     if (minimum, maximum) == range_of_scale(scale, entry.offset):

@@ -22,6 +22,7 @@ __all__ = [
     "CalibrationEntry",
     "CalibrationTable",
     "TableFormat",
+    "lines_of",
     "parse_table",
     "read_table",
     "write_json",
@@ -118,6 +119,13 @@ def parse_table(text: str, file: str = "<string>") -> CalibrationTable:
 def write_json(table: CalibrationTable) -> str:
     """``table`` as NVDLA JSON text, in the vendor's layout."""
     return nvdla_json.write_entries(table.entries)
+
+
+def lines_of(names: Iterable[str], scale: float, form: TableFormat) -> list[str]:
+    """What a table of this format says of tensors with a symmetric ``scale``, a line each."""
+    if form is TableFormat.TENSORRT_CACHE:
+        return [tensorrt_cache.line_of(name, scale) for name in names]
+    return [nvdla_json.line_of(CalibrationEntry.from_scale(name, scale)) for name in names]
 
 
 def _format_of(text: str, file: str) -> TableFormat:

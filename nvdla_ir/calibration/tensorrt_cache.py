@@ -75,9 +75,14 @@ def write_entries(
     entry. Offsets have no place in a cache."""
     lines = [f"TRT-{WRITTEN_VERSION}-{algorithm}"]
     for entry in entries:
-        (bits,) = struct.unpack(">I", struct.pack(">f", entry.scale))
-        lines += [f"{name}: {bits:x}" for name in names.get(entry.name, (entry.name,))]
+        lines += [line_of(name, entry.scale) for name in names.get(entry.name, (entry.name,))]
     return "\n".join(lines) + "\n"
+
+
+def line_of(name: str, scale: float) -> str:
+    """The line of a cache that states the ``scale`` of a tensor."""
+    (bits,) = struct.unpack(">I", struct.pack(">f", scale))
+    return f"{name}: {bits:x}"
 
 
 def _split(line: str) -> tuple[str, str, int] | None:

@@ -122,10 +122,7 @@ def rename_entries(
     Raises: DiagnosticError for entries that may belong to another tensor than they seem to: two of
     one tensor, and numbers of layers of another kind.
     """
-    network = _Network.of(
-        op for op in module.body.operations if isinstance(op, FuncOp) and not op.is_declaration
-    )
-    reading = network.read(table)
+    reading = _Network.of_module(module).read(table)
     if reading.faults:
         raise DiagnosticError(*reading.faults)
     renamed: dict[str, CalibrationEntry] = {}
@@ -140,6 +137,15 @@ def rename_entries(
     if table.format is TableFormat.TENSORRT_CACHE or not by_layer:
         diagnostics.emit(_summary(table, reading))
     return evolve(table, entries=tuple(renamed.values())), lost
+
+
+def stated_names(table: CalibrationTable, module: ModuleOp) -> dict[str, list[str]]:
+    """By what a table of the network ``module`` calls a tensor, the names of its entries in
+    ``table``; see ``rename_entries``."""
+    names: dict[str, list[str]] = {}
+    for index, match in _Network.of_module(module).read(table).matches.items():
+        names.setdefault(match.tensor.key, []).append(table.entries[index].name)
+    return names
 
 
 def cache_names(func: FuncOp) -> dict[str, tuple[str, ...]]:
@@ -174,6 +180,12 @@ class _Network:
         for func in funcs:
             tensors += _tensors_of(func, viewed)
         return _Network(tuple(tensors), viewed)
+
+    @staticmethod
+    def of_module(module: ModuleOp) -> _Network:
+        return _Network.of(
+            op for op in module.body.operations if isinstance(op, FuncOp) and not op.is_declaration
+        )
 
     def read(self, table: CalibrationTable) -> _Reading:
         speaks_tensorrt = table.format is TableFormat.TENSORRT_CACHE or any(

@@ -21,18 +21,22 @@ The parts:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
+from nvdla_ir.calibration.entry import INT8_MAXIMUM
+from nvdla_ir.calibration.histogram import Histogram
+from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.quant import QuantizedType, UniformType
 from nvdla_ir.evaluation.batches import batch_of, images_at_a_time, machine_inputs
 from nvdla_ir.evaluation.network import QuantizedNetwork, Unit, logits_of, named_values
 from nvdla_ir.evaluation.real_network import Environment, RealNetwork
 from nvdla_ir.evaluation.recording import LayerOutput, Recorder, Recording
+from nvdla_ir.evaluation.remedies import Trial
 from nvdla_ir.evaluation.statistics import CodeCounts, ErrorSums, HitCounts, RangeCounts
 from nvdla_ir.interp.machine import Mode
 from nvdla_ir.ir.diagnostics import DiagnosticError
@@ -97,6 +101,8 @@ class Evaluation:
     alone:        each part alone made int8, multipliers excepted
     without:      everything fake-quantized but this part
     sensitivity:  each unit alone made int8, by name; ``unit_layers`` are the layers in it
+    histograms:   of each unit's output in floats, where it is finite and the network does not
+                  quantize it itself
     """
 
     images: int = 0
@@ -108,12 +114,17 @@ class Evaluation:
     without: dict[str, LogitsSums] = field(factory=dict[str, LogitsSums])
     sensitivity: dict[str, LogitsSums] = field(factory=dict[str, LogitsSums])
     unit_layers: dict[str, tuple[str, ...]] = field(factory=dict[str, "tuple[str, ...]"])
+    histograms: dict[str, Histogram] = field(factory=dict[str, Histogram])
 
     def merge(self, other: Evaluation) -> None:
         """Add what other images gave."""
         self.images += other.images
         self.part_images += other.part_images
         self.unit_layers.update(other.unit_layers)
+        for name, histogram in other.histograms.items():
+            known_histogram = self.histograms.setdefault(name, histogram)
+            if known_histogram is not histogram:
+                known_histogram.merge(histogram)
         for name, layer in other.layers.items():
             known = self.layers.setdefault(name, layer)
             if known is not layer:
@@ -279,10 +290,50 @@ class Evaluator:
             )
             found.sensitivity[unit.name] = measure(run[self._real_logits])
             found.unit_layers[unit.name] = unit.layers
+            free = not nn.is_fake_quantized(unit.output.type)
+            if free and np.isfinite(reals[unit.output]).all():
+                found.histograms[unit.name] = Histogram()
+                found.histograms[unit.name].add(reals[unit.output])
             self._advance(measure.images)
 
     def _weights_of(self, unit: Unit) -> dict[Value, Array]:
         return {weight.real: self._rounded_weights[weight.real] for weight in unit.weights}
+
+    # -------------------------------------------------------------- other ranges
+
+    def try_ranges(self, inputs: Mapping[str, Array], trials: Sequence[Trial]) -> list[ErrorSums]:
+        """How far the logits are from those of the floats in each of ``trials``, for ``inputs`` as
+        ``evaluate`` takes them.
+
+        Raises: DiagnosticError for unfitting inputs.
+        """
+        reals = self._reals.run(machine_inputs(self.network.reals.func, Mode.FLOAT, inputs))
+        reference: Array = reals[self._real_logits]
+        found: list[ErrorSums] = []
+        for trial in trials:
+            weights, rounded = self._parts_of(trial)
+            logits = self._reals.rerun(reals, replaced=weights, rounded=rounded)
+            found.append(ErrorSums())
+            found[-1].add(reference, logits[self._real_logits])
+            self._advance(len(reference))
+        return found
+
+    def _parts_of(self, trial: Trial) -> tuple[dict[Value, Array], dict[Value, QuantizedType]]:
+        weights, rounded = dict(self._rounded_weights), dict(self.network.tensors)
+        for unit in self.network.units:
+            if unit.name in trial.exact:
+                for weight in unit.weights:
+                    weights.pop(weight.real, None)
+            if unit.name not in trial.thresholds:
+                continue
+            threshold = trial.thresholds[unit.name]
+            for value in (unit.output, *unit.copies):
+                rounded.pop(value, None)
+                if threshold is not None:
+                    element = unit.element
+                    scale = threshold / INT8_MAXIMUM
+                    rounded[value] = UniformType(element.storage, element.expressed, scale, 0)
+        return weights, rounded
 
 
 class _Measure:

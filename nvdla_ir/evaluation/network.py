@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -11,7 +11,7 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, layers_of
-from nvdla_ir.dialects.quant import GridType, QuantizedType
+from nvdla_ir.dialects.quant import GridType, QuantizedType, scales_of, zero_points_of
 from nvdla_ir.evaluation.recording import Executable, output_name
 from nvdla_ir.interp.machine import Mode, default_mode
 from nvdla_ir.interp.quantization import element_of
@@ -46,6 +46,7 @@ class Unit:
     name:     of the tensor that leaves the pipeline
     layers:   the network's layers in it, in order
     output:   that tensor in the float network
+    copies:   tensors of the float network that have its codes: views and maxima of it
     element:  its int8 type
     weights:  of its layers
     """
@@ -53,8 +54,16 @@ class Unit:
     name: str
     layers: tuple[str, ...]
     output: Value
+    copies: Sequence[Value]
     element: QuantizedType
     weights: tuple[StoredWeight, ...]
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The reals of the least and the greatest code of its output."""
+        low, high = self.element.storage_range
+        (scale, *_), (zero_point, *_) = scales_of(self.element), zero_points_of(self.element)
+        return (low - zero_point) * scale, (high - zero_point) * scale
 
 
 @frozen(eq=False)
@@ -160,18 +169,25 @@ def _paired(reals: Executable, integers: Executable) -> QuantizedNetwork:
     weights = _Weights(reals.func, integers.func)
     tensors: dict[Value, QuantizedType] = {}
     units: list[Unit] = []
+    copies: dict[Value, list[Value]] = {}
     for name, value in named_values(integers.func).items():
         element, real = eight_bit_type(value), real_values.get(name)
         if element is None or real is None or _size(real) != _size(value):
             continue
         tensors[real] = element
         op = value.defining_operation
-        if op is None or isinstance(op, nn.ViewOp):
-            continue  # a view rounds nothing that is not rounded already
+        if op is None:
+            continue
+        if _moves_codes(op):
+            # It rounds nothing that is not rounded already.
+            copies[value] = copies.get(op.operands[0], [])
+            copies[value].append(real)
+            continue
+        copies[value] = []
         operations = list(_pipeline(op))
         found = [weight for member in operations for weight in weights.of(member)]
         layers = layers_of(*reversed(operations)) or (name,)
-        units.append(Unit(name, layers, real, element, tuple(found)))
+        units.append(Unit(name, layers, real, copies[value], element, tuple(found)))
     stored: dict[Value, QuantizedType] = {
         result: element
         for op in integers.func.body.operations
@@ -182,6 +198,13 @@ def _paired(reals: Executable, integers: Executable) -> QuantizedNetwork:
     return QuantizedNetwork(
         reals, integers, tensors, stored, tuple(weights.pairs.values()), tuple(units)
     )
+
+
+def _moves_codes(op: Operation) -> bool:
+    """Whether the result's codes are some of the first operand's."""
+    if not isinstance(op, nn.ViewOp | nn.MaxPoolOp):
+        return False
+    return eight_bit_type(op.operands[0]) == eight_bit_type(op.results[0])
 
 
 class _Weights:

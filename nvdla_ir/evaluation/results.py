@@ -7,6 +7,7 @@ codes of a tensor that is not kept in 8 bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from nvdla_ir.evaluation.evaluation import (
@@ -22,8 +23,10 @@ from nvdla_ir.evaluation.evaluation import (
     LayerSums,
     LogitsSums,
 )
+from nvdla_ir.evaluation.remedies import Remedy
 from nvdla_ir.evaluation.statistics import ErrorSums
 
+_NO_ENTRIES: Mapping[str, Sequence[str]] = {}
 SCHEMA = "nvdla-ir-evaluation/1"
 
 
@@ -139,6 +142,43 @@ class Sensitivity(TypedDict):
     agreement: float | None
 
 
+class Tried(TypedDict):
+    """A range for a tensor, -``range`` to ``range``, by one of the methods of calibration, and the
+    SQNR of the fake-quantized logits with it."""
+
+    method: str
+    range: float
+    sqnr_db: float | None
+
+
+class OtherRanges(TypedDict):
+    """What other ranges do for a tensor that costs much.
+
+    name:        of the tensor, which is the key of a table
+    share:       percent of the noise of all units, as in Sensitivity
+    range_low, range_high: the reals of the codes -128 and 127 as it is
+    sqnr_db:     of the fake-quantized logits with this range, and the best of those before it
+    tried:       by method
+    best:        the method whose range mends the logits; null where none does
+    entry:       what states that range in the table; empty where there is none
+    in_reals_db: with this tensor in reals
+    exact_weights_db: with the weights of its layers in reals
+    weights_to_blame: whether the latter mends what no range does
+    """
+
+    name: str
+    share: float
+    range_low: float
+    range_high: float
+    sqnr_db: float | None
+    tried: list[Tried]
+    best: str | None
+    entry: list[str]
+    in_reals_db: float | None
+    exact_weights_db: float | None
+    weights_to_blame: bool
+
+
 class EvaluationResult(TypedDict):
     """All of it.
 
@@ -149,6 +189,7 @@ class EvaluationResult(TypedDict):
     part_sqnr_db: SQNR of the integers' logits on these
     layers:       in the order of the network
     sensitivity:  the unit that costs most first
+    other_ranges: for units that alone leave the logits with little; the costliest first
     """
 
     schema: str
@@ -162,12 +203,20 @@ class EvaluationResult(TypedDict):
     layers: list[Layer]
     attribution: list[Part]
     sensitivity: list[Sensitivity]
+    other_ranges: list[OtherRanges]
 
 
 def result_of(
-    evaluation: Evaluation, *, network: str, calibration: str | None, granularity: str
+    evaluation: Evaluation,
+    remedies: Sequence[Remedy] = (),
+    entries: Mapping[str, Sequence[str]] = _NO_ENTRIES,
+    *,
+    network: str,
+    calibration: str | None,
+    granularity: str,
 ) -> EvaluationResult:
-    """The figures that follow from the sums of ``evaluation``."""
+    """The figures that follow from the sums of ``evaluation``, and the ``remedies`` that were
+    tried after it, with the entries of a table that state them, by name."""
     integers = evaluation.base.get(INTEGER)
     return EvaluationResult(
         schema=SCHEMA,
@@ -181,6 +230,7 @@ def result_of(
         layers=[_layer(name, sums) for name, sums in evaluation.layers.items()],
         attribution=_attribution(evaluation),
         sensitivity=_sensitivity(evaluation),
+        other_ranges=[_other_ranges(remedy, entries) for remedy in remedies],
     )
 
 
@@ -305,6 +355,25 @@ def _sensitivity(evaluation: Evaluation) -> list[Sensitivity]:
             )
         )
     return sorted(found, key=lambda unit: -(unit["noise"] or 0.0))
+
+
+def _other_ranges(remedy: Remedy, entries: Mapping[str, Sequence[str]]) -> OtherRanges:
+    low, high = remedy.range
+    return OtherRanges(
+        name=remedy.name,
+        share=100 * remedy.share,
+        range_low=low,
+        range_high=high,
+        sqnr_db=_finite(remedy.sqnr),
+        tried=[
+            Tried(method=t.method, range=t.threshold, sqnr_db=_finite(t.sqnr)) for t in remedy.tried
+        ],
+        best=remedy.best.method if remedy.mends else None,
+        entry=list(entries.get(remedy.name, ())),
+        in_reals_db=_finite(remedy.in_reals),
+        exact_weights_db=_finite(remedy.exact_weights),
+        weights_to_blame=remedy.blames_weights,
+    )
 
 
 def _share(noise: float | None, total: float) -> float | None:

@@ -283,3 +283,113 @@ def test_the_extra_is_named_before_the_work(
     assert result.status == 1
     assert "install 'nvdla-ir[report]'" in result.errors
     assert result.output == ""
+
+
+# -------------------------------------------------------------- other ranges
+
+
+def spoiled(path: Path, name: str, factor: float) -> Path:
+    """lenet's table with one scale multiplied."""
+    table = json.loads((DIGITS / "lenet.calib.json").read_text())
+    entry = table[name]
+    assert entry["offset"] == 0 and entry["scale"] > 0
+    table[name] = {"scale": entry["scale"] * factor, "min": 0, "max": 0, "offset": 0}
+    path.write_text(json.dumps(table))
+    return path
+
+
+@pytest.mark.parametrize(("name", "factor"), [("relu2", 0.05), ("data", 0.1), ("relu2", 40.0)])
+def test_a_spoiled_range_is_mended(data: Path, tmp_path: Path, name: str, factor: float) -> None:
+    table = spoiled(tmp_path / "c.json", name, factor)
+    model, out = str(DIGITS / "lenet.ir"), tmp_path / "o.json"
+    arguments = (f"--data={data}", "--sensitivity-images=20")
+    result = run(model, "--calib", str(table), *arguments, f"--json={out}")
+    assert result.status == 0, result.errors
+    (other,) = json.loads(out.read_text())["other_ranges"]
+    assert other["name"] == name and other["best"] is not None
+    best = next(tried for tried in other["tried"] if tried["method"] == other["best"])
+    assert best["sqnr_db"] > other["sqnr_db"] + 6
+    said = f"'{name}' ({other['share']:.0f} % of the noise): with {other['best']} (range "
+    assert said in result.output
+    assert f"{best['sqnr_db']:.1f} instead of {other['sqnr_db']:.1f}\n" in result.output
+    # What is printed can be written into the table, and does what is said.
+    (line,) = other["entry"]
+    assert f"    {line}\n" in result.output
+    entries = json.loads(table.read_text())
+    entries.update(json.loads(f"{{{line}}}"))
+    table.write_text(json.dumps(entries))
+    again = run(model, "--calib", str(table), *arguments, f"--json={out}")
+    figures = json.loads(out.read_text())
+    assert again.status == 0 and figures["other_ranges"] == []
+    assert figures["part_sqnr_db"] == pytest.approx(best["sqnr_db"], abs=1)
+
+
+WIDE = """
+func.func @main(%x: tensor<1x8xf32> {nvdla_ir.name = "data"})
+    -> (tensor<1x4xf32> {nvdla_ir.name = "scores"}) {
+  %w = nn.constant value=dense_resource<w> : tensor<4x8xf32>
+  %y = nn.fully_connected %x, %w layers=["fc"] -> tensor<1x4xf32>
+  func.return %y
+}
+"""
+
+
+def wide_network(path: Path, weights: Any, images: Any) -> tuple[str, ...]:
+    """A layer, its images and a table of their peaks, as arguments."""
+    safetensors_numpy = pytest.importorskip("safetensors.numpy")
+    safetensors_numpy.save_file({"w": weights}, path / "w.safetensors")
+    module = f'builtin.module attributes {{nvdla_ir.weights = "w.safetensors"}} {{{WIDE}}}'
+    (path / "m.ir").write_text(module)
+    np.save(path / "x.npy", images)
+    peaks = {"data": np.abs(images).max(), "fc": np.abs(images @ weights.T).max()}
+    entries = {
+        name: {"scale": float(peak) / 127, "min": 0, "max": 0, "offset": 0}
+        for name, peak in peaks.items()
+    }
+    (path / "c.json").write_text(json.dumps(entries))
+    return (str(path / "m.ir"), f"--calib={path / 'c.json'}", f"--data={path / 'x.npy'}")
+
+
+def test_what_no_range_mends_is_said(tmp_path: Path) -> None:
+    """Inputs of two magnitudes that 8 bits cannot hold both, the small ones with large weights."""
+    rng = np.random.default_rng(3)
+    images = rng.normal(size=(32, 8)).astype(np.float32)
+    images[:, 0] *= 3000
+    weights = rng.normal(size=(4, 8)).astype(np.float32)
+    weights[:, 0] /= 3000
+    result = run(*wide_network(tmp_path, weights, images))
+    assert result.status == 0, result.errors
+    assert re.search(r"'data' \(\d+ % of the noise\): no range mends it: ", result.output)
+    assert "  with this tensor in reals: " in result.output
+
+
+def test_weights_are_blamed_where_they_cost_most(tmp_path: Path) -> None:
+    """One scale for kernels of very different size: the small ones vanish."""
+    rng = np.random.default_rng(3)
+    images = rng.normal(size=(32, 8)).astype(np.float32)
+    images[:, :4] *= 1e-3
+    weights = rng.normal(size=(4, 8)).astype(np.float32)
+    weights[:, :4] *= 300
+    weights[:, 4:] *= 0.3
+    result = run(*wide_network(tmp_path, weights, images), "--granularity=per-tensor")
+    assert result.status == 0, result.errors
+    assert "'fc' (" in result.output and "no range mends it" in result.output
+    assert "the weights of its layers are to blame" in result.output
+    assert "(--granularity per-channel may help)" in result.output
+
+
+def test_jobs_try_the_same_ranges(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    images = rng.normal(size=(32, 8)).astype(np.float32)
+    network = wide_network(tmp_path, rng.normal(size=(4, 8)).astype(np.float32), images)
+    entries = json.loads((tmp_path / "c.json").read_text())
+    entries["fc"]["scale"] /= 9
+    (tmp_path / "c.json").write_text(json.dumps(entries))
+    found = []
+    for jobs in (1, 2):
+        out = tmp_path / f"{jobs}.json"
+        result = run(*network, "--batch=8", f"--jobs={jobs}", f"--json={out}")
+        assert result.status == 0, result.errors
+        found.append(json.loads(out.read_text()))
+    assert found[0] == found[1]
+    assert [other["name"] for other in found[0]["other_ranges"]] == ["fc"]
