@@ -179,8 +179,8 @@ def _temporary_beside(target: Path) -> Path:
 def check_outputs(paths: Iterable[StrPath], kept: Iterable[StrPath] = ()) -> None:
     """Find out, before the work, what would keep its results from being written.
 
-    kept: files that the work reads on its own account, as weights that a text names: an output
-          must not replace them. What the user named as input may be named as output, too.
+    kept: files that the work reads: an output must not replace them. Not among them is an input of
+          the outputs' own kind: who names it as output as well wants it replaced.
 
     Raises: DiagnosticError with all faults: a directory, a directory that is not there, no
     permission, two outputs that are one file, a file of ``kept``; links do not hide any.

@@ -92,13 +92,14 @@ class ResourceStore:
 
     @property
     def sources(self) -> list[Path]:
-        """The files that tensors came from, or will when they are asked for: the weights file, a
-        trace's or a model's data files. An output must not replace them."""
+        """The files besides its own text that a module was made from, or will be when tensors are
+        asked for: the weights file, an imported model and its data files, calibration tables. An
+        output must not replace them."""
         own = [] if self._file is None else [self._file]
         return [*own, *self._sources]
 
     def add_source(self, file: Path) -> None:
-        """Tell of a file that tensors were read from."""
+        """Tell of a file that the module, or what passes make of it, was read from."""
         self._sources[file] = None
 
     def attach(self, file: Path, location: Location = UNKNOWN) -> None:

@@ -98,7 +98,7 @@ def _convert_files(cache: str, output: str, stdin: TextIO, stdout: TextIO, stder
             stdout.write(json)
             stdout.flush()
         else:
-            write_atomically(output, json)
+            write_atomically(output, json, [cache])
     except DiagnosticError as error:
         report(error.diagnostics)
         return 1

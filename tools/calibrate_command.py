@@ -89,7 +89,8 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
     source = _source(options, stdin, printer)
     meter = Meter.open(source)
     data = data_set(options, input_shapes(meter.func))
-    kept = [*meter.sources, *data.files]
+    # Tables and states are none of what is read.
+    kept = [options.model, *meter.sources, *data.files]
     check_writable(outputs, kept)
     job = Job(
         source,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from attrs import frozen
 
-from nvdla_ir.files import is_regular_file
+from nvdla_ir.files import StrPath, is_regular_file
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 
@@ -150,14 +150,14 @@ def _named(text: str) -> tuple[str, str]:
 
 def _evaluate(
     options: EvaluateOptions, stdin: TextIO, printer: DiagnosticPrinter
-) -> tuple[EvaluationResult, list[Path]]:
-    """The result, and the files that it was read from without anybody naming them."""
+) -> tuple[EvaluationResult, Sequence[StrPath]]:
+    """The result, and the files that it was made from: neither JSON nor pages are read."""
     from nvdla_ir.evaluation.batches import batch_of, image_count, machine_inputs, split
     from nvdla_ir.evaluation.evaluation import Evaluation, Evaluator
     from nvdla_ir.evaluation.results import result_of
     from nvdla_ir.interp.machine import Mode
 
-    from .array_files import check_writable
+    from .array_files import check_writable, split_key
     from .evaluate_jobs import NetworkSource, evaluations
     from .image_runs import ImageProgress
 
@@ -167,7 +167,9 @@ def _evaluate(
     source = NetworkSource(text, file, directory, options.calibration, options.granularity)
     network, remarks = source.open()
     printer.show(remarks)
-    func, kept = network.reals.func, network.reals.resources.sources
+    func = network.reals.func
+    arrays = [file for _, file in options.data] + ([options.labels] if options.labels else [])
+    kept = [options.model, *network.reals.resources.sources, *(split_key(a)[0] for a in arrays)]
     check_writable(options.outputs, kept)
     inputs = _read_inputs(func, options, stdin)
     machine_inputs(func, Mode.FLOAT, inputs)  # all faults of the data, before the work

@@ -15,7 +15,17 @@ from pathlib import Path
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import WEIGHTS_ATTRIBUTE, ModuleOp
-from nvdla_ir.files import is_directory, is_regular_file, is_stream, same_file, write_together
+from nvdla_ir.dialects.nvdla import target_of
+from nvdla_ir.files import (
+    StrPath,
+    check_outputs,
+    is_directory,
+    is_regular_file,
+    is_stream,
+    same_file,
+    write_together,
+)
+from nvdla_ir.hw.configuration import configuration_file
 from nvdla_ir.ir.attributes import DenseResourceAttr, StringAttr
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.dialect import Context
@@ -119,25 +129,37 @@ def text_with_resources(
     return text + resource_section(strings, pipeline)
 
 
+def files_read(module: ModuleOp, resources: ResourceStore) -> list[Path]:
+    """The files besides its own text that the module was made from: ``resources.sources`` and the
+    description of the hardware that it is for, if that is a user's. An output must not replace
+    them."""
+    target = target_of(module)
+    hardware = None if target is None else configuration_file(target)
+    return resources.sources if hardware is None else [*resources.sources, hardware]
+
+
 def write_module(
     path: str,
     module: ModuleOp,
     resources: ResourceStore,
     options: PrintOptions,
     source: str | None = None,
+    also_read: Iterable[StrPath] = (),
 ) -> list[Diagnostic]:
     """Write the module to ``path``, and what it refers to beside it, see ``weights_beside``; if it
     only refers to tensors of the weights file it came with, it goes on referring to that. Both
     files are written whole or not at all. The module's attribute ``nvdla_ir.weights`` is changed
     accordingly.
 
-    source: the file with the text that the module came from, which may be ``path``
+    source:    the file with the text that the module came from, which may be ``path``
+    also_read: files besides ``files_read`` that must not be replaced
 
     Returns: remarks on where the weights went.
 
     Raises: DiagnosticError where a resource is missing or a file cannot be written.
     """
-    kept = resources.sources
+    kept = [*files_read(module, resources), *also_read]
+    check_outputs([path], kept)
     if is_stream(path):
         point_to_weights(module, resources, Path())
         write_together({path: text_with_resources(module, resources, options)}, kept)
@@ -169,7 +191,7 @@ def write_module(
 _NAMED_WEIGHTS = re.compile(rb"\b" + re.escape(WEIGHTS_ATTRIBUTE).encode() + rb'\s*=\s*"([^"\\]*)"')
 
 
-def weights_beside(output: Path, kept: Iterable[Path]) -> tuple[Path, list[Diagnostic]]:
+def weights_beside(output: Path, kept: Iterable[StrPath]) -> tuple[Path, list[Diagnostic]]:
     """The file for the weights of the text ``output``, and a remark if that is not its usual one.
 
     ``x.ir`` has ``x.safetensors``, any other name the whole of it before ``.safetensors``. A file
@@ -199,7 +221,7 @@ def weights_beside(output: Path, kept: Iterable[Path]) -> tuple[Path, list[Diagn
     return weights, [Diagnostic.remark(UNKNOWN, message)]
 
 
-def _is_free(weights: Path, output: Path, kept: Sequence[Path]) -> bool:
+def _is_free(weights: Path, output: Path, kept: Sequence[StrPath]) -> bool:
     if not os.path.lexists(weights) or is_directory(weights):  # which is told when it is written
         return True
     return (

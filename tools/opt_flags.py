@@ -119,6 +119,7 @@ class Command:
     arguments: Arguments
     registry: PassRegistry
     dialects: tuple[Dialect, ...] = field(default=())
+    plugin_files: tuple[str, ...] = field(default=())
 
     def pass_specifications(self) -> list[PassSpecification]:
         """Raises: DiagnosticError where a pipeline or an option is written wrongly."""
@@ -155,7 +156,8 @@ def read_command(argv: Sequence[str]) -> Command:
     """
     registry = PassRegistry()
     dialects: list[Dialect] = []
-    for file in _plugin_files(argv):
+    plugin_files = tuple(_plugin_files(argv))
+    for file in plugin_files:
         from nvdla_ir.passes.plugins import load_plugin
 
         plugin = load_plugin(file)
@@ -167,7 +169,7 @@ def read_command(argv: Sequence[str]) -> Command:
         lambda name: _find_flag(name, registry),
         lambda: [*FLAGS, *ALIASES, *registry.names],
     )
-    return Command(arguments, registry, tuple(dialects))
+    return Command(arguments, registry, tuple(dialects), plugin_files)
 
 
 def _register(registry: PassRegistry, pass_class: type[Pass], file: str) -> None:

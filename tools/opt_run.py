@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import WEIGHTS_ATTRIBUTE
-from nvdla_ir.files import write_together
+from nvdla_ir.files import StrPath, check_outputs, write_together
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.dialect import Context
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
@@ -42,6 +42,7 @@ from .module_files import (
     WEIGHTS_SUFFIX,
     LoadedModule,
     all_resources,
+    files_read,
     load_module,
     point_to_weights,
     text_with_resources,
@@ -178,6 +179,8 @@ class _Job:
     def run(self, stdin: TextIO) -> int:
         """Returns the exit code. Raises: DiagnosticError where the input cannot be read or the
         output cannot be written."""
+        if self.options.output != STANDARD_STREAM:
+            check_outputs([self.options.output], self.command.plugin_files)
         file, text = read_input(self.options.input, stdin)
         self.printer.texts[file] = text
         if not self.options.split:
@@ -231,7 +234,7 @@ class _Job:
             pipeline.run(loaded.module, session, self._instrumentation())
         except DiagnosticError as error:
             if reproducer_file is not None and reproducer is not None:
-                write_together({reproducer_file: reproducer}, loaded.resources.sources)
+                write_together({reproducer_file: reproducer}, self._kept([loaded]))
                 diagnostics.emit(
                     Diagnostic.remark(
                         error.diagnostics[0].location,
@@ -297,7 +300,12 @@ class _Job:
             source = None if options.input == STANDARD_STREAM else options.input
             for loaded in modules:
                 remarks = write_module(
-                    output, loaded.module, loaded.resources, options.print_options, source
+                    output,
+                    loaded.module,
+                    loaded.resources,
+                    options.print_options,
+                    source,
+                    self.command.plugin_files,
                 )
                 self.printer.show(remarks)
             return
@@ -324,9 +332,12 @@ class _Job:
         if to_stdout:
             write_output(text, self.stdout)
         else:
-            write_together(
-                {output: text}, [file for loaded in modules for file in loaded.resources.sources]
-            )
+            write_together({output: text}, self._kept(modules))
+
+    def _kept(self, modules: Sequence[LoadedModule]) -> list[StrPath]:
+        """What was read besides the input itself, which may be the output as well."""
+        read = [file for loaded in modules for file in files_read(loaded.module, loaded.resources)]
+        return [*self.command.plugin_files, *read]
 
     def _tell_hidden(self, loaded: LoadedModule) -> None:
         """Say on a terminal that resources are not shown."""

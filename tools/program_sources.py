@@ -80,6 +80,7 @@ class LoadableSource:
         from nvdla_ir.frontends.loadable import import_loadable
 
         resources, diagnostics = ResourceStore(), DiagnosticCollector()
+        resources.add_source(Path(self.file))
         module = import_loadable(
             self.data,
             self.file,

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from attrs import evolve
 
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.files import StrPath
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.source_lines import SourceLines
 
@@ -26,7 +28,16 @@ from .command_line import (
     use_one_thread,
     write_output,
 )
-from .run_options import DESCRIPTION, FLAGS, NAME, USAGE, Options, checked_options
+from .run_options import (
+    DESCRIPTION,
+    FLAGS,
+    NAME,
+    USAGE,
+    MemoryFile,
+    NamedFile,
+    Options,
+    checked_options,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,7 +149,7 @@ def _execute(
     from nvdla_ir.evaluation.batches import image_count
     from nvdla_ir.interp.boundary import bytes_of_array, output_array
 
-    from .array_files import check_writable, encoded, write_files
+    from .array_files import encoded, write_files
     from .image_runs import ImageProgress, run_images
 
     func = program.func
@@ -147,11 +158,7 @@ def _execute(
     }
     for item in options.outputs:
         _check_name(func, "output", item.name, list(results))
-    outputs = [item.file for item in (*options.outputs, *options.dumps)]
-    if options.trace_registers is not None:
-        outputs.append(options.trace_registers)
-    kept = program.machine.resources.sources
-    check_writable(outputs, kept)
+    kept = _check_outputs(program, options)
     inputs = _read_inputs(program, options, stdin)
     images = image_count(func, inputs)
     labels = _read_labels(options, images, stdin)
@@ -182,6 +189,42 @@ def _execute(
     write_files(contents, stdout, kept)
     write_output(report, stdout)
     return INPUT_AT_FAULT if failed else SUCCESS
+
+
+def _check_outputs(program: Program, options: Options) -> Sequence[StrPath]:
+    """See that the outputs can be written and replace nothing that is read, but an array where a
+    single array was read, and bytes where bytes were.
+
+    Returns: what no output may replace. Raises: DiagnosticError with all faults.
+    """
+    from .array_files import NPZ, check_writable, split_key
+    from .module_files import files_read
+
+    module = program.func.parent_op
+    assert isinstance(module, ModuleOp)
+    kept = [options.program, *files_read(module, program.machine.resources)]
+    specs = [item.file for item in options.inputs if not item.raw]
+    specs += [] if options.labels is None else [options.labels]
+    arrays = [split_key(spec)[0] for spec in specs]
+    archives = [file for file in arrays if file.endswith(NPZ)]
+    given_bytes = [item.file for item in (*options.inputs, *options.checks) if _is_raw(item)]
+    written: list[tuple[Iterable[str], list[str]]] = [
+        ((item.file for item in options.outputs if not item.raw), [*archives, *given_bytes]),
+        ((item.file for item in (*options.outputs, *options.dumps) if _is_raw(item)), arrays),
+        ([options.trace_registers] if options.trace_registers else [], [*arrays, *given_bytes]),
+    ]
+    faults = DiagnosticCollector()
+    for outputs, of_other_kind in written:
+        try:
+            check_writable(outputs, [*kept, *of_other_kind])
+        except DiagnosticError as error:
+            faults.diagnostics += error.diagnostics
+    faults.raise_if_errors()
+    return kept
+
+
+def _is_raw(item: NamedFile | MemoryFile) -> bool:
+    return isinstance(item, MemoryFile) or item.raw
 
 
 def _reporter(program: Program, options: Options, stdout: TextIO) -> DeviceReporter | None:

@@ -9,7 +9,7 @@ from typing import TextIO
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.files import write_atomically, write_together
+from nvdla_ir.files import check_outputs, write_atomically, write_together
 from nvdla_ir.frontends.cuts import Cut, ListedTensor
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.resources import ResourceStore
@@ -181,6 +181,7 @@ def _chosen(arguments: Arguments) -> tuple[GivenFlag, _Translation]:
 def _import_onnx(path: str, arguments: Arguments, streams: _Streams) -> None:
     from nvdla_ir.frontends.onnx import import_onnx, list_tensors
 
+    _check_output(arguments, path)
     resources, diagnostics = ResourceStore(), DiagnosticCollector()
     shapes = _shapes(arguments)
     if arguments.has("list-tensors"):
@@ -196,6 +197,7 @@ def _import_onnx(path: str, arguments: Arguments, streams: _Streams) -> None:
 def _import_caffe(path: str, arguments: Arguments, streams: _Streams) -> None:
     from nvdla_ir.frontends.caffe import import_caffe, list_blobs
 
+    _check_output(arguments, path, *arguments.positionals)
     weights = Path(arguments.positionals[0]) if arguments.positionals else None
     resources, diagnostics = ResourceStore(), DiagnosticCollector()
     shapes = _shapes(arguments)
@@ -250,6 +252,7 @@ def _shapes(arguments: Arguments) -> dict[str, tuple[int, ...]]:
 def _import_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     from .program_sources import trace_source
 
+    _check_output(arguments, path)
     _write_ir(trace_source(path, arguments.value("target")).open(), arguments, streams)
 
 
@@ -257,11 +260,22 @@ def _import_loadable(path: str, arguments: Arguments, streams: _Streams) -> None
     from .array_files import read_raw
     from .program_sources import LoadableSource
 
+    _check_output(arguments, path)
     data = read_raw(path, streams.stdin)
     source = LoadableSource(
         data, path, arguments.value("target"), hardware_only=arguments.has("hardware-only")
     )
     _write_ir(source.open(), arguments, streams)
+
+
+def _check_output(arguments: Arguments, *read: str) -> None:
+    """Before the work, see that its result can be written, and not over what is ``read``.
+
+    Raises: DiagnosticError
+    """
+    output = arguments.value("o") or STANDARD_STREAM
+    if output != STANDARD_STREAM:
+        check_outputs([output], read)
 
 
 def _write_ir(opened: OpenedProgram, arguments: Arguments, streams: _Streams) -> None:
@@ -281,9 +295,11 @@ def _write_ir(opened: OpenedProgram, arguments: Arguments, streams: _Streams) ->
 def _calibration(path: str, arguments: Arguments, streams: _Streams) -> None:
     from .calib_txt_to_json import convert
 
+    model = arguments.value("model")
+    read = [path] if model is None else [path, model]
+    _check_output(arguments, *read)
     file, text = read_input(path, streams.stdin)
     streams.printer.texts[file] = text
-    model = arguments.value("model")
     module = None if model is None else _text_source(model, streams).open().module
     json, remarks = convert(text, file, module)
     streams.printer.show(remarks)
@@ -291,7 +307,7 @@ def _calibration(path: str, arguments: Arguments, streams: _Streams) -> None:
     if output == STANDARD_STREAM:
         write_output(json, streams.stdout)
     else:
-        write_atomically(output, json)
+        write_atomically(output, json, read)
 
 
 # -------------------------------------------------------------- from IR
@@ -302,6 +318,7 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
 
     from .array_files import split_key
     from .loaded_program import Program
+    from .module_files import files_read
     from .trace_inputs import trace_inputs
 
     directory = arguments.value("o")
@@ -317,7 +334,11 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     _make_directory(Path(directory))
     # Nobody has named the files of the trace, so they replace nothing that was read.
     given = [text.partition("=")[2] for text in arguments.values("input")]
-    kept = [path, *(split_key(file)[0] for file in given), *program.machine.resources.sources]
+    kept = [
+        path,
+        *(split_key(file)[0] for file in given),
+        *files_read(module, program.machine.resources),
+    ]
     write_together({Path(directory, file): data for file, data in files.items()}, kept)
 
 

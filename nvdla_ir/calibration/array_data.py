@@ -134,7 +134,7 @@ class ArrayImages:
 
     @property
     def files(self) -> Sequence[Path]:
-        return ()
+        return (Path(split_key(self._spec)[0]),)
 
     def name(self, index: int) -> str:
         return f"image {index} of '{self._spec}'"

@@ -72,7 +72,7 @@ class DataSet(Protocol):
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that were found, not named: no output may replace them."""
+        """The files that the images come from: no output may replace them."""
         ...
 
     def name(self, index: int) -> str:

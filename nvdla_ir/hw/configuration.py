@@ -191,15 +191,20 @@ def load_configuration(name_or_path: str | Path) -> HardwareConfiguration:
     unknown key, wrong type or value and inconsistency in it at once.
     """
     name = str(name_or_path)
-    if name in _SHIPPED:
+    path = configuration_file(name)
+    if path is None:
         return _load_shipped(name)
-    path = Path(name_or_path)
     if path.suffix != ".toml" and not _is_file(path):
         raise ConfigurationError(
             f"unknown hardware configuration {name!r}{nearest(name, _SHIPPED)} "
             f"(known: {', '.join(_SHIPPED)}; or give a path to a .toml file)"
         )
     return _load_file(path)
+
+
+def configuration_file(name_or_path: str) -> Path | None:
+    """The user's file that ``load_configuration`` would read; None for a shipped configuration."""
+    return None if name_or_path in _SHIPPED else Path(name_or_path)
 
 
 def _is_file(path: Path) -> bool:

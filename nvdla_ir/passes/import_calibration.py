@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from attrs import frozen
 
@@ -63,6 +64,7 @@ class ImportCalibration(Pass):
     def run(self, module: ModuleOp, session: Session) -> None:
         """Raises: DiagnosticError where the table cannot be read or is at fault."""
         table = read_table(self.file)
+        session.resources.add_source(Path(self.file))
         for warning in table.warnings:
             session.diagnostics.emit(warning)
         table, _ = rename_entries(table, module, session.diagnostics)

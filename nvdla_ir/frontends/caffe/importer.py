@@ -51,6 +51,9 @@ def import_caffe(
     missing and misshapen weights, at the lines of the layers. Remarks go to ``diagnostics``.
     """
     found = DiagnosticCollector()
+    for file in (prototxt, caffemodel):
+        if file is not None:
+            resources.add_source(file)
     try:
         net = read_net(prototxt, found)
         weights = (

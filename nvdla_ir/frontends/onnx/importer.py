@@ -89,6 +89,7 @@ def import_onnx(
     garbled data, cycles.
     """
     model = read_model(path, diagnostics)
+    resources.add_source(path)
     if cut != WHOLE:
         model, shapes = with_cut(model, cut, shapes, diagnostics)
     order = in_order(model)

@@ -34,6 +34,16 @@ reg_write(NVDLA_GLB.S_INTR_MASK_0, 0x0);
 mem_load(pri_mem, 0x80000000, "in.dat");
 """
 DATA = "{offset:0x0, size:4, payload:0x01 0x02 0x03 0x04},\n"
+PLUGIN = """\
+from nvdla_ir.passes.base import Pass
+
+
+class Nothing(Pass):
+    name = "nothing"
+
+    def run(self, module, session):
+        pass
+"""
 READ = "its contents are read here; give the output another name"
 
 
@@ -67,6 +77,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(f"{link}.npy").symlink_to(target)
     Path("hw.npy").hardlink_to("w.safetensors")
     Path("sub").mkdir()
+    np.savez("labels.npz", k=np.zeros(2, np.int64))
+    for name in ("m.onnx", "m.prototxt", "m.caffemodel", "m.nvdla", "c.cache"):
+        Path(name).write_text("read after the output was found to be impossible")
+    Path("my.toml").write_text('base = "nv_small"\n')
+    Path("target.ir").write_text('module attributes {nvdla.target = "my.toml"} {}\n')
+    Path("plugin.py").write_text(PLUGIN)
     return tmp_path
 
 
@@ -99,6 +115,28 @@ ON_TRACE = ("t", "--target=nv_small")
         (calibrate, ("m.ir", "--data=images", "--jobs=1", "-o="), "images/1.png"),
         (calibrate, ("m.ir", "--data=images", "--jobs=1", "-o="), "li.npy"),
         (calibrate, (*EVALUATE, "--calib=c.json", "--json="), "w.safetensors"),
+        (run, (*RUN, "--output=file="), "m.ir"),
+        (run, (*RUN, "--labels=labels.npz:k", "--output=file="), "labels.npz"),
+        (run, (*RUN, "--raw-output=file="), "x.npy"),
+        (run, (*ON_TRACE, "--check=pri:0x80000000:t/in.dat", "--trace-registers="), "t/in.dat"),
+        (translate, ("--import-onnx=m.onnx", "-o="), "m.onnx"),
+        (translate, ("--import-onnx=m.onnx", "-o="), "sub/../m.onnx"),
+        (translate, ("--import-caffe=m.prototxt", "m.caffemodel", "-o="), "m.prototxt"),
+        (translate, ("--import-caffe=m.prototxt", "m.caffemodel", "-o="), "m.caffemodel"),
+        (translate, ("--import-trace", "t", "--target=my.toml", "-o="), "my.toml"),
+        (translate, ("--import-loadable=m.nvdla", "-o="), "m.nvdla"),
+        (translate, ("--calib-txt-to-json=c.cache", "-o="), "c.cache"),
+        (translate, ("--calib-txt-to-json=c.cache", "--model=m.ir", "-o="), "m.ir"),
+        (calibrate, (*CALIBRATE, "-o="), "m.ir"),
+        (calibrate, (*CALIBRATE, "-o="), "x.npy"),
+        (calibrate, (*CALIBRATE, "-o=c.json", "--resume="), "x.npy"),
+        (calibrate, (*EVALUATE, "--calib=c.json", "--report="), "c.json"),
+        (calibrate, (*EVALUATE, "--calib=c.json", "--json="), "x.npy"),
+        (calibrate, (*EVALUATE, "--calib=c.json", "--labels=labels.npz:k", "--json="), "m.ir"),
+        (opt, ("m.ir", "--import-calib=c.json", "-o="), "c.json"),
+        (opt, ("m.ir", "--import-calib=c.json", "--split-input-file", "-o="), "c.json"),
+        (opt, ("m.ir", "--load-pass-plugin=plugin.py", "-o="), "plugin.py"),
+        (opt, ("target.ir", "-o="), "my.toml"),
         (opt, ("m.ir", "-o="), "lw.npy"),
         (opt, ("m.ir", "--split-input-file", "-o="), "lw.npy"),
     ],
@@ -106,7 +144,7 @@ ON_TRACE = ("t", "--target=nv_small")
 def test_what_a_command_reads_by_itself_is_kept(
     folder: Path, main: Callable[..., int], arguments: tuple[str, ...], output: str
 ) -> None:
-    if "--calib=c.json" in arguments:
+    if any("c.json" in argument for argument in arguments):
         assert call(calibrate, *CALIBRATE, "-o", "c.json")[0] == 0
     before = contents(folder)
     status, errors = call(main, *arguments[:-1], arguments[-1] + output)
@@ -118,6 +156,27 @@ def test_a_named_input_may_be_the_output() -> None:
     before = np.load("x.npy")
     assert call(run, *RUN, "--output=file=x.npy") == (0, "")
     np.testing.assert_array_equal(np.load("x.npy"), 2 * before)
+
+
+def test_a_text_may_be_compiled_in_place() -> None:
+    assert call(opt, "m.ir", "--canonicalize", "-o", "m.ir") == (0, "")
+    assert call(run, *RUN, "--output=file=y.npy") == (0, "")
+    np.testing.assert_array_equal(np.load("y.npy"), 2 * np.load("x.npy"))
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (opt, ("m.ir", "--import-calib=not-read-yet.json")),
+        (translate, ("--import-onnx=m.onnx",)),
+        (translate, ("--import-caffe=m.prototxt", "m.caffemodel")),
+    ],
+)
+def test_a_folder_that_is_not_there_is_told_once_and_before_the_work(
+    main: Callable[..., int], arguments: tuple[str, ...]
+) -> None:
+    message = "error: cannot write 'no/a.ir': there is no directory 'no'\n"
+    assert call(main, *arguments, "-o", "no/a.ir") == (1, message)
 
 
 def test_an_exported_trace_keeps_what_was_read(folder: Path) -> None:
