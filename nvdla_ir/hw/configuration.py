@@ -330,7 +330,8 @@ def _inconsistencies(hw: HardwareConfiguration) -> list[str]:
     # v1 has 4-bit bank fields (convolution.md section 7)
     if hw.register_map == "v1" and hw.cbuf.banks > 16:
         faults.append(f"cbuf.banks = {hw.cbuf.banks}: must be at most 16 with register_map = 'v1'")
-    # v1's WEIGHT_BYTES counts 128 bytes, and must be whole entries (sections 7 and 8.3)
+    # v1's WEIGHT_BYTES counts 128 bytes, and must be whole entries (convolution.md
+    # sections 7 and 8.3)
     if hw.register_map == "v1" and hw.cbuf.entry_bytes != _V1_WEIGHT_UNIT_BYTES:
         faults.append(
             f"cbuf.entry_bytes = {hw.cbuf.entry_bytes}: must be {_V1_WEIGHT_UNIT_BYTES} with "

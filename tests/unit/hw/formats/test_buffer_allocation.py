@@ -63,7 +63,7 @@ def test_entries_per_slice_by_hand(name: str, width: int, channels: int, expecte
     ],
 )
 def test_fetched_weights_are_whole_entries(name: str, expected: tuple[int, ...]) -> None:
-    """Section 8.3: the last three as the vendor's compiler writes them."""
+    """Convolution.md section 8.3: the last three as the vendor's compiler writes them."""
     hw = load_configuration(name)
     layers = ((3, 8), (4, 8), (6, 392), (16, 1500), (10, 48))
     assert tuple(fetched_weight_bytes(hw, *layer) for layer in layers) == expected

@@ -1,4 +1,4 @@
-"""What a convolution leaves in the convolution buffer for the next one."""
+"""What a convolution leaves in the convolution buffer for the next one. Source: convolution.md."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ SMALL, EW, LARGE, FULL = "nv_small", "nv_small_256_full", "nv_large_b", "nv_full
 BLOCKS, IMAGE = f"{SMALL}/dc_channel_blocks", f"{SMALL}/img_four_channels"
 
 RULES = [
-    # convolution.md section 0 and 3.4 to 3.6: what CDMA and CSC say twice, what fits the buffer
+    # convolution.md sections 0 and 3.4 to 3.6: what CDMA and CSC say twice, what fits the buffer
     *_rules(
         BLOCKS,
         "CDMA",
@@ -108,7 +108,7 @@ RULES = [
     ),
     *_rules(BLOCKS, "CMAC_B", ({"PROC_PRECISION": 1}, r"only INT8 \(0\) is modelled")),
     *_rules(BLOCKS, "SDP", ({"WIDTH": 5}, r"must equal CSC\.DATAOUT_WIDTH", True)),
-    # sections 2.2, 2.3 and 2.5: images
+    # convolution.md sections 2.2, 2.3 and 2.5: images
     *_rules(
         IMAGE,
         "CDMA",
@@ -128,7 +128,7 @@ RULES = [
         ({"Y_EXTENSION": 1}, "leave no room for 2 lines", True),
         ({"Y_EXTENSION": 3}, "must be 0, 1 or 2", True),
     ),
-    # section 4.7 and 2.8: Winograd
+    # convolution.md sections 4.7 and 2.8: Winograd
     *_rules(
         f"{FULL}/wino",
         "CSC",
@@ -166,7 +166,7 @@ RULES = [
         ({"DATAIN_CHANNEL": 40}, "must equal the folded channels", True),
     ),
     *_rules(f"{FULL}/wino", "SDP", ({"WINOGRAD": 0}, r"must equal CDMA\.CONV_MODE, 1")),
-    # sections 2.6 and 3.5: compressed weights
+    # convolution.md sections 2.6 and 3.5: compressed weights
     *_rules(
         f"{LARGE}/dc_compressed",
         "CDMA",
@@ -179,7 +179,7 @@ RULES = [
         ({"WEIGHT_BYTES": 0x1C4}, "must be a multiple of 128 bytes"),
         ({"WEIGHT_BANK": 15}, "nv_large_b has 15"),
     ),
-    # section 4.6 and sdp.md 3.3: batches
+    # convolution.md section 4.6 and sdp.md 3.3: batches
     *_rules(
         f"{FULL}/dc_batch",
         "SDP",
