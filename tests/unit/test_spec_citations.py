@@ -1,4 +1,4 @@
-"""The specifications in docs/spec: what cites them, and what they repeat of the register maps.
+"""The specifications in docs/spec: what cites them, and what they repeat of data.
 
 A citation is ``name.md`` with sections behind it, as comments and docstrings have it: "sdp.md
 section 4", "convolution.md sections 3.4 and 3.5", "quantization.md section 3, item 2", "sdp.md
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+from nvdla_ir.hw.configuration import load_configuration, names
 from nvdla_ir.hw.registers import Block, Field, register_map
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,18 +96,18 @@ def faults_of(citation: Citation, default: tuple[str, ...], may_be_other: bool) 
         elif not known and not may_be_other:
             yield f"there is no {citation.page}"
         return
-    names = default if citation.page is None else (citation.page,)
-    if citation.page is None and not names:
+    named = default if citation.page is None else (citation.page,)
+    if citation.page is None and not named:
         yield f"section {', '.join(citation.sections)}: of which page?"
         return
     for number in citation.sections:
-        texts = [pages()[name][number] for name in names if number in pages()[name]]
+        texts = [pages()[name][number] for name in named if number in pages()[name]]
         if not texts:
-            yield f"there is no section {number} in {' or '.join(names)}"
+            yield f"there is no section {number} in {' or '.join(named)}"
         elif citation.item and not any(
             re.search(rf"^{citation.item}\. ", text, re.MULTILINE) for text in texts
         ):
-            yield f"there is no item {citation.item} in section {number} of {' or '.join(names)}"
+            yield f"there is no item {citation.item} in section {number} of {' or '.join(named)}"
 
 
 def docstring_pages(text: str) -> tuple[str, ...]:
@@ -249,3 +250,40 @@ def test_tables_of_registers_agree_with_the_register_map() -> None:
     assert set(described) == set(expected)
     for name, rows in expected.items():
         assert described[name] == rows
+
+
+# -------------------------------------------------------------- hardware parameters
+
+
+def rows_in(page: str, section: str) -> dict[str, list[str]]:
+    """The cells behind the first one, by that, of the tables in a section."""
+    lines = [line for line in pages()[page][section].split("\n") if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0].split()[0]: row[1:] for row in cells}
+
+
+def test_table_of_configurations_agrees_with_the_data() -> None:
+    table = rows_in("convolution.md", "0")
+    for name in names():
+        hw = load_configuration(name)
+        if name == "nv_large_b":  # described in words
+            continue
+        atomic_c, atomic_k, atom, buffer, kib, secondary, _ = table[name]
+        assert (int(atomic_c), int(atomic_k.split()[0]), int(atom)) == (
+            hw.atomic_c,
+            hw.atomic_k,
+            hw.memory_atom,
+        )
+        geometry = (hw.cbuf.banks, hw.cbuf.entries_per_bank, hw.cbuf.entry_bytes)
+        assert buffer == " \N{MULTIPLICATION SIGN} ".join(map(str, geometry))
+        assert int(kib) * 1024 == hw.cbuf.total_bytes
+        assert secondary == ("yes" if hw.has_secondary_memory else "no")
+
+
+def test_table_of_addresses_agrees_with_the_register_maps() -> None:
+    table = rows_in("convolution.md", "7")
+    first, master = register_map("v1"), register_map("master")
+    assert {*first, *master} <= set(table)
+    for name, block in master.items():
+        v1 = f"0x{first[name].base:04X}" if name in first else "\N{EN DASH}"
+        assert table[name] == [v1, f"0x{block.base:04X}"]
