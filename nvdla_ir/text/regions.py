@@ -201,7 +201,5 @@ class RegionCallbacks(ValueCallbacks):
         else:
             raise self.error(token, f"'{name}' must be a type, not '{value}'")
 
-    def refuse_successors(self, children: list[lark.Token | None]) -> None:
-        token = children[0]
-        if token is not None:
-            raise self.error(token, "successors are not supported: there is no control flow")
+    def refuse_successors(self, children: list[Any]) -> None:
+        raise self.error(children[0], "successors are not supported: there is no control flow")

@@ -43,10 +43,10 @@ class StatementCallbacks(RegionCallbacks):
     def generic_operation(self, children: list[Any]) -> None:
         properties: dict[str, Attribute] | None
         attributes: dict[str, Attribute] | None
-        results, name_token, operands, _, properties, *rest = children
+        results, name_token, operands, properties, *rest = children
         regions, attributes, signature, place = rest
         function_type: FunctionType = self.parse_leaf("leaf_type", signature)
-        values = self.operands(operands, operands[1:-1].strip())
+        values = self.operands(operands, operands.rstrip()[1:-1].strip())
         if len(values) != len(function_type.inputs):
             raise self.error(
                 signature,
@@ -149,7 +149,7 @@ class StatementCallbacks(RegionCallbacks):
 
     def keyword_operand(self, children: list[lark.Token]) -> tuple[lark.Token, str, lark.Token]:
         key, operands = children
-        return key, key[:-1].rstrip(), operands
+        return key, key.rstrip("= \t\r\n"), operands
 
     def statement(self, children: list[Any]) -> None:
         """An operation with a syntax of its own has appended itself."""
@@ -177,7 +177,7 @@ class StatementCallbacks(RegionCallbacks):
             self.scope.define(name, Value(NoneType()), self.location_of(token))
 
     def _define_results(self, op: Operation, token: lark.Token) -> None:
-        text = token[1:-1].rstrip()
+        text = token[1:].rstrip("= \t\r\n")
         names = [text] if "," not in text else [n.lstrip("%") for n in _SEPARATOR.split(text)]
         location = self.location_of(token)
         sizes = [name.partition(":")[::2] for name in names]

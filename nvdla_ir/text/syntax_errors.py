@@ -52,8 +52,10 @@ _TERMINALS = {
     "RSQB": "']'",
     "LESSTHAN": "'<'",
     "MORETHAN": "'>'",
-    "COMMA": "','",
-    "COLON": "':'",
+    "_COMMA": "','",
+    "_COLON": "':'",
+    "PROPERTIES_OPEN": "'<{'",
+    "PROPERTIES_CLOSE": "'}>'",
     "ATTRIBUTES": "'attributes'",
 }
 _UNBALANCED = (

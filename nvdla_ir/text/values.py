@@ -138,7 +138,7 @@ class ValueCallbacks(LeafCallbacks):
 
     def entry(self, children: list[Any]) -> tuple[lark.Token, str, Attribute]:
         key, value = children
-        return key, self._key_name(key[:-1].rstrip(), key), value
+        return key, self._key_name(key.rstrip("= \t\r\n"), key), value
 
     def unit_entry(self, children: list[lark.Token]) -> tuple[lark.Token, str, Attribute]:
         key = children[0]
@@ -165,10 +165,11 @@ class ValueCallbacks(LeafCallbacks):
     def dictionary(self, children: list[dict[str, Attribute]]) -> Attribute:
         return DictAttr(tuple(children[0].items()))
 
-    def properties(self, children: list[dict[str, Attribute]]) -> dict[str, Attribute]:
-        return children[0]
+    def properties(self, children: list[Any]) -> dict[str, Attribute]:
+        return self.dictionary_entries(children[1:-1])
 
-    discardable = properties
+    def discardable(self, children: list[dict[str, Attribute]]) -> dict[str, Attribute]:
+        return children[0]
 
     def unquote_token(self, literal: str, token: lark.Token | None = None) -> str:
         """What a literal in ``token``, or the token, stands for. Raises: DiagnosticError"""
