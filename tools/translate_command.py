@@ -12,6 +12,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import check_outputs, write_atomically, write_together
 from nvdla_ir.frontends.cuts import Cut, ListedTensor
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.verifier import verify
 from nvdla_ir.resources import ResourceStore
 from nvdla_ir.source_lines import SourceLines
 
@@ -279,11 +280,15 @@ def _check_output(arguments: Arguments, *read: str) -> None:
 
 
 def _write_ir(opened: OpenedProgram, arguments: Arguments, streams: _Streams) -> None:
+    """Raises: DiagnosticError where the module would be refused on reading; nothing is written."""
     from nvdla_ir.text.printer import PrintOptions
 
     from .module_files import text_with_resources, write_module
 
     streams.printer.show(opened.remarks)
+    faults = DiagnosticCollector()
+    verify(opened.module, faults)
+    faults.raise_if_errors()
     options = PrintOptions(locations=arguments.has("mlir-print-debuginfo"))
     output = arguments.value("o") or STANDARD_STREAM
     if output == STANDARD_STREAM:

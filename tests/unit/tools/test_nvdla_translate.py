@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from device_programs import Command, in_directory, opt, run, translate
 
+from nvdla_ir.dialects import default_context
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.text.parser import parse
+
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,3 +191,19 @@ def test_parts_of_a_network() -> None:
     assert "is taken one image at a time" in result.errors
     result = translate("--import-onnx", "net.onnx", "--list-tensors", "--outputs=r")
     assert result.status == 2 and "has no use" in result.errors
+
+
+@pytest.mark.parametrize("to_file", [True, False])
+def test_what_would_be_refused_on_reading_is_not_written(
+    to_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "func.func @main(%x: tensor<1x4xf32>) -> tensor<1x5xf32> {\n"
+        "  %y = nn.relu %x -> tensor<1x5xf32>\n  func.return %y\n}"
+    )
+    module = ModuleOp.of(parse(text, default_context(), "model").operations)
+    monkeypatch.setattr("nvdla_ir.frontends.onnx.import_onnx", lambda *_, **__: module)
+    result = translate("--import-onnx", "model.onnx", *(("-o", "bad.ir") if to_file else ()))
+    assert (result.status, result.output) == (1, "")
+    assert "'nn.relu' has a result of shape 1x5, but its operands make 1x4" in result.errors
+    assert not Path("bad.ir").exists()
