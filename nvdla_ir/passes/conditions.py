@@ -14,6 +14,7 @@ from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import FloatType, TensorType
 from nvdla_ir.passes.base import Condition
+from nvdla_ir.passes.conversion.arrangement import computed_inside
 
 
 def no_operation(*classes: type[Op], hint: str = "") -> Condition:
@@ -30,7 +31,8 @@ def no_operation(*classes: type[Op], hint: str = "") -> Condition:
 
 
 def calibrated() -> Condition:
-    """Every tensor that integers will compute has a calibrated or a quantized type."""
+    """Every tensor that integers will compute, and that does not stay inside the pipeline, has a
+    calibrated or a quantized type."""
     return Condition("every activation is calibrated", _uncalibrated)
 
 
@@ -45,7 +47,10 @@ def _uncalibrated(module: ModuleOp) -> Iterable[tuple[Location, str]]:
                     f"argument '{function.argument_name(argument)}' has no calibrated range; run "
                     "'import-calibration' first",
                 )
+        inside = computed_inside(function)
         for op in function.walk():
+            if op in inside:
+                continue
             if _computes_integers(op) and _is_plain_float(op.results[0]):
                 yield (
                     op.location,

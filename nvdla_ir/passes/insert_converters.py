@@ -20,6 +20,7 @@ from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.conditions import calibrated
 from nvdla_ir.passes.conversion import layers, pooling
+from nvdla_ir.passes.conversion.arrangement import arrange
 from nvdla_ir.passes.conversion.function import FunctionConversion, calibration_of
 from nvdla_ir.passes.conversion.limits import clip_fault, clips_become_relus
 
@@ -29,8 +30,10 @@ class InsertConverters(Pass):
     """Make integers of everything calibrated.
 
     Every tensor keeps its own calibrated scale. What is computed together in the pipeline (a
-    convolution, its ReLU, a residual addition) is not rounded to int8 between; a residual operand
-    of another scale is aligned inside the 32 bits. What is quantized already stays as it is.
+    convolution, factors of its channels, its ReLU, a residual addition) is not rounded to int8
+    between, and needs no range there; a residual operand of another scale is aligned inside the 32
+    bits. What is quantized already stays as it is. What the network rounds in several ways is
+    computed once for each.
 
     Before::
 
@@ -58,6 +61,7 @@ class InsertConverters(Pass):
 def _convert(func: FuncOp, session: Session) -> None:
     conversion = FunctionConversion(func, session)
     clips_become_relus(func)
+    arrange(func)
     originals = list(func.body.operations)
     conversion.quantize_arguments()
     for op in originals:

@@ -32,6 +32,11 @@ class FakeQuantizedType(GridType):
     def __attrs_post_init__(self) -> None:
         self.quantized()
 
+    @staticmethod
+    def of(codes: UniformType) -> FakeQuantizedType:
+        """Reals that are rounded to the int8 ``codes``."""
+        return FakeQuantizedType(codes.expressed, codes.scale, codes.zero_point)
+
     def __str__(self) -> str:
         zero_point = f":{self.zero_point}" if self.zero_point else ""
         return f"!nn.fake_quantized<i8:{self.expressed}, {format_float(self.scale)}{zero_point}>"

@@ -49,7 +49,7 @@ def settle_types(assembly: Assembly, block: Block) -> None:
 def _settle(assembly: Assembly, cast: nn.QuantizeOp) -> None:
     element = nn.tensor_type(cast.output).element
     assert isinstance(element, UniformType)
-    wanted = nn.FakeQuantizedType(element.expressed, element.scale, element.zero_point)
+    wanted = nn.FakeQuantizedType.of(element)
     source = cast.input
     present = nn.tensor_type(source).element
     if isinstance(present, FloatType) and all(

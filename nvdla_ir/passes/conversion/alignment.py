@@ -48,14 +48,15 @@ def align(
 ) -> Alignment | None:
     """The finest common scale at which nothing overflows; None where there is none.
 
-    scales: of the pipeline's value, one or one a channel
+    scales: of the pipeline's value, one or one a channel; the sign counts as part of the value
     bounds: the largest magnitude of that value in its units, bias included
     """
-    largest = max(scale * bound for scale, bound in same_length(scales, bounds))
+    largest = max(abs(scale) * bound for scale, bound in same_length(scales, bounds))
+    coarsest = max(map(abs, scales))
     for shift in range(LARGEST_SHIFT, -1, -1):
         found = Alignment(residual, shift)
         if (
-            max(scales) / found.scale <= LARGEST_MULTIPLIER
+            coarsest / found.scale <= LARGEST_MULTIPLIER
             and largest / found.scale + INT8_SPAN * (1 << shift) <= HEADROOM
             and abs(output.zero_point) * output.scale / found.scale <= HEADROOM
         ):
@@ -79,10 +80,11 @@ def suits(alignment: Alignment, chain: Chain, scales: Sequence[float], output: U
     if residual.zero_point and rectifies_late(chain, output):
         zero = abs(residual.zero_point) * residual.scale
         tolerated = TOLERATED_ERROR * output.scale
+        steps = [abs(scale) for scale in scales]
         if (
             chain.early_relu is not None
-            or zero / min(scales) > HEADROOM
-            or max(zero * 2.0**-16, max(scales) / 2) > tolerated
+            or zero / min(steps) > HEADROOM
+            or max(zero * 2.0**-16, max(steps) / 2) > tolerated
         ):
             return False
     unit = alignment.scale / output.scale

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable
 
 from attrs import define, field
 
-from nvdla_ir.dialects.nn import AddOp, ReluOp, is_fake_quantized, tensor_type
+from nvdla_ir.dialects.nn import (
+    AddOp,
+    BiasAddOp,
+    ConvOp,
+    FullyConnectedOp,
+    ReluOp,
+    ScaleOp,
+    is_fake_quantized,
+    tensor_type,
+)
 from nvdla_ir.ir.operation import Operation, Value
+
+WEIGHTED = (ConvOp, FullyConnectedOp)
 
 
 @define(eq=False)
 class Chain:
-    """A layer and those that follow it in the pipeline: ``[relu] [add [relu]]``.
+    """A layer and those that follow it in the pipeline: ``[scale …] [relu] [add [relu]]``.
 
     root:          the layer that starts it
+    affine:        factors and summands of the channels, behind a layer with weights
     early_relu:    a ReLU before the addition, or the only one
     add, residual: the addition and its other operand, which is in memory already
     late_relu:     a ReLU after the addition
     """
 
     root: Operation
+    affine: list[ScaleOp | BiasAddOp] = field(factory=list[ScaleOp | BiasAddOp])
     early_relu: ReluOp | None = None
     add: AddOp | None = None
     residual: Value | None = None
@@ -38,9 +51,9 @@ class Chain:
         return (self.late_relu if self.add is not None else self.early_relu) is not None
 
 
-def grow_chain(root: Operation, in_memory: Container[Value], *, may_add: bool) -> Chain:
+def grow_chain(root: Operation, in_memory: Callable[[Value], bool], *, may_add: bool) -> Chain:
     """The longest chain from ``root``: each value inside is read by the next layer only, and a
-    residual operand is among the values that are ``in_memory``.
+    residual operand is one that is ``in_memory``.
 
     The pipeline neither rounds nor saturates between its steps, so a fake-quantized value ends the
     chain, but for a ReLU to the same codes: rectifying codes and making codes of what is rectified
@@ -57,16 +70,28 @@ def grow_chain(root: Operation, in_memory: Container[Value], *, may_add: bool) -
             and tensor_type(user.output).element == tensor_type(value).element
         ):
             return chain
-        if isinstance(user, ReluOp) and not chain.rectifies:
+        if isinstance(user, ScaleOp | BiasAddOp) and _takes_affine(chain, user):
+            chain.affine.append(user)
+        elif isinstance(user, ReluOp) and not chain.rectifies:
             if chain.add is None:
                 chain.early_relu = user
             else:
                 chain.late_relu = user
         elif isinstance(user, AddOp) and chain.add is None and may_add:
             residual = user.rhs if user.lhs is value else user.lhs
-            if user.broadcasts or residual not in in_memory:
+            if user.broadcasts or residual is value or not in_memory(residual):
                 return chain
             chain.add, chain.residual = user, residual
         else:
             return chain
         chain.operations.append(user)
+
+
+def _takes_affine(chain: Chain, user: ScaleOp | BiasAddOp) -> bool:
+    """Whether the factors and summands of ``user`` go with those of the weights and the bias."""
+    return (
+        isinstance(chain.root, WEIGHTED)
+        and user.input is chain.last.results[0]
+        and chain.early_relu is None
+        and chain.add is None
+    )

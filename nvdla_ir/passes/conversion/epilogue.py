@@ -48,14 +48,11 @@ class Source:
     """What enters the pipeline.
 
     bounds: the largest magnitude it can have, one a channel or one for all, in stored units
-    bias:   real numbers to add, one a channel, or None
-    scales_memory: the multiplier is more than a ratio of scales, a layer's own factors are in it
-        (they may be negative or zero), so the bias comes behind it
+    bias:   real numbers to add behind the pipeline's gains, one a channel, or None
     """
 
     bounds: Sequence[float]
     bias: NDArray[np.float64] | None = None
-    scales_memory: bool = False
 
     def bounds_with_bias(self, scales: Sequence[float]) -> list[float]:
         """The largest magnitudes of the sum, in units of ``scales``."""
@@ -63,7 +60,7 @@ class Source:
             return list(self.bounds)
         spread = [scale for scale, _ in same_length(scales, self.bias.tolist())]
         return [
-            bound + abs(bias) / scale
+            bound + abs(bias / scale)
             for (bound, bias), scale in zip(
                 same_length(self.bounds, self.bias.tolist()), spread, strict=True
             )
@@ -100,7 +97,7 @@ class Epilogue:
         """The int8 value. Raises: OperandError where a factor cannot be represented."""
         if residual is not None:
             return self._with_residual(residual)
-        if self.source.scales_memory:
+        if self.pipeline.has_gains:  # They may be zero, so that only behind them is place.
             return self._factor_first()
         return self._bias_first()
 
@@ -110,7 +107,7 @@ class Epilogue:
         """Bias, then the factor straight to the output's unit, rounding once. The output
         converter has the factor, unless there is one a channel."""
         pipe, output = self.pipeline, self.output
-        factors = multipliers_for([scale / output.scale for scale in pipe.scales])
+        factors = multipliers_for([scale / output.scale for scale in pipe.units])
         values = self._bias_before(factor_values(factors), output.scale)
         bias = Bias.nearest(values)
         if _worst(bias.errors(values), factor_values(factors)) > TOLERATED_BIAS_ERROR:
@@ -136,13 +133,13 @@ class Epilogue:
         they do not, the coarse part of the bias comes before the factor. (quantization.md
         section 3, item 3)"""
         pipe, output, root = self.pipeline, self.output, self.chain.root
-        largest = max(map(abs, pipe.scales)) / output.scale
+        largest = max(map(abs, pipe.units)) / output.scale
         bits = FINE_BITS
         while bits and largest * (1 << bits) > LARGEST_MULTIPLIER:
             bits -= 1
         fine = output.scale / (1 << bits)
         factors = multipliers_for(
-            [scale / fine for scale in pipe.scales], may_vanish=self.source.scales_memory
+            [scale / fine for scale in pipe.units], may_vanish=self.pipeline.has_gains
         )
         self._remark_coarse(factors)
         zero_points = pipe.rescaled_zero_points(factors)
@@ -150,7 +147,7 @@ class Epilogue:
         values = [number - zero for number, zero in same_length(behind, zero_points)]
         bias = Bias.nearest(values)
         tolerated = TOLERATED_BIAS_ERROR * (1 << bits)
-        if not self.source.scales_memory and bias.errors(values).max(initial=0.0) > tolerated:
+        if not self.pipeline.has_gains and bias.errors(values).max(initial=0.0) > tolerated:
             pairs = same_length(values, factor_values(factors))
             coarse = Bias.nearest([value / factor for value, factor in pairs])
             pipe.add_bias(coarse, root, pipe.zero_points)
@@ -174,7 +171,7 @@ class Epilogue:
         pipe, output, chain = self.pipeline, self.output, self.chain
         alignment = residual.alignment
         common = alignment.scale
-        factors = multipliers_for([scale / common for scale in pipe.scales])
+        factors = multipliers_for([scale / common for scale in pipe.units])
         self._remark_coarse(factors)
         factor = fixed_point(common / output.scale)
         # The residual's zero point goes with the converter's offset, which has 32 bits, unless a
@@ -205,7 +202,7 @@ class Epilogue:
         if self.source.bias is None:
             return [0.0] * max(len(factors), len(self.pipeline.zero_points))
         span = INT8_SPAN * self.output.scale
-        pairs = same_length(self.pipeline.scales, factors)
+        pairs = same_length(self.pipeline.units, factors)
         return [
             real / unit if abs(real) <= span or not factor else real / scale * factor
             for real, (scale, factor) in same_length(self.source.bias.tolist(), pairs)
@@ -237,7 +234,7 @@ class Epilogue:
         coarse = [
             channel
             for channel, (multiplier, bound) in enumerate(pairs)
-            if bound and self.pipeline.scales[channel] and abs(multiplier) < PRECISION_REMARK_BELOW
+            if bound and self.pipeline.units[channel] and abs(multiplier) < PRECISION_REMARK_BELOW
         ]
         if coarse:
             listed = ", ".join(map(str, coarse[:8])) + (" …" if len(coarse) > 8 else "")

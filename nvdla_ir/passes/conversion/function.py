@@ -110,6 +110,10 @@ class FunctionConversion:
             return value
         return stored
 
+    def in_memory(self, value: Value) -> bool:
+        """Whether the integers of ``value`` are there to be read."""
+        return self.find_stored(value) is not None
+
     def stored(self, value: Value, user: Operation) -> tuple[Value, UniformType]:
         """The int8 value that stands for ``value``, with its type.
 

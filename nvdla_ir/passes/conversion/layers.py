@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from nvdla_ir.arith.fixed_point import fixed_point, round_half_away
+from attrs import frozen
+
+from nvdla_ir.arith.fixed_point import LARGEST_MULTIPLIER, fixed_point, round_half_away
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import text_of
@@ -16,8 +18,10 @@ from nvdla_ir.dialects.quant import (
     scales_of,
     zero_points_of,
 )
+from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
+from nvdla_ir.ir.types import I8
 from nvdla_ir.passes.conversion.alignment import align, suits
 from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
@@ -27,7 +31,7 @@ from nvdla_ir.passes.conversion.function import (
     name_of,
     output_type,
 )
-from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type
+from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type, same_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,13 +39,17 @@ if TYPE_CHECKING:
 
 # The largest magnitude of an int8 number less its zero point.
 LARGEST_INT8 = 255.0
+LARGEST_MAGNITUDE = 128.0
 INT8_WIDTH = 8
 IMAGE_RANK = 4
+# The share of the output's unit that may be left out.
+NEGLIGIBLE = 2.0**-8
 _MEAN_LIMITS = (-(1 << 15), (1 << 15) - 1)
 
 
 def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyConnectedOp) -> None:
-    """Convolutions and fully connected layers, with what follows in the pipeline."""
+    """Convolutions and fully connected layers, with what follows in the pipeline. Factors of the
+    channels go into the multiplier, so that the weights stay the integers that they are."""
     import numpy as np
 
     stored, input_type = conversion.stored(op.input, op)
@@ -59,17 +67,21 @@ def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyCon
         )
     weights = conversion.session.resources.array(constant.value, constant.location)
     integers: NDArray[np.int64] = weights.astype(np.int64)
-    axes = tuple(range(1, integers.ndim))
-    bounds: list[float] = (np.abs(integers).sum(axis=axes) * 128.0).tolist()
-    bias = None if op.bias is None else conversion.reals(op, op.bias, "bias")
     scales = tuple(input_type.scale * scale for scale in scales_of(weight_type))
+    chain = grow_chain(op, conversion.in_memory, may_add=True)
+    entering = _entering(conversion, op, chain, integers, scales)
+    residual = _residual(conversion, chain, entering.units(scales), entering.source)
+    if residual is None and chain.add is not None:
+        chain = grow_chain(op, conversion.in_memory, may_add=False)
+        entering = _entering(conversion, op, chain, integers, scales)
+    weight = op.weight
+    if entering.integers is not integers:
+        weight = _weights(conversion, op, entering.integers)
     zero_points: tuple[int, ...] = (0,)
     if input_type.zero_point:
-        zero_points = tuple((integers.sum(axis=axes) * input_type.zero_point).tolist())
-    source = Source(bounds, bias)
-    chain, residual = _chain(conversion, op, scales, source)
+        zero_points = tuple((_by_channel(entering.integers) * input_type.zero_point).tolist())
     builder = conversion.builder(chain)
-    fields: dict[str, Any] = {"input": stored, "weight": op.weight, "layers": op.layers}
+    fields: dict[str, Any] = {"input": stored, "weight": weight, "layers": op.layers}
     if isinstance(op, nn.ConvOp):
         fields |= {
             "strides": op.strides,
@@ -89,45 +101,122 @@ def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyCon
         zero_points,
         name_of(op),
     )
-    conversion.emit(pipeline, source, chain, residual)
+    pipeline.gains = entering.gains
+    conversion.emit(pipeline, entering.source, chain, residual)
 
 
-def _chain(
+@frozen(eq=False)
+class _Entering:
+    """Weights, and what is to be done behind them."""
+
+    integers: NDArray[np.int64]
+    gains: tuple[float, ...]
+    source: Source
+
+    def units(self, scales: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(scale * gain for scale, gain in same_length(scales, self.gains))
+
+
+def _entering(
     conversion: FunctionConversion,
     op: nn.ConvOp | nn.FullyConnectedOp,
+    chain: Chain,
+    integers: NDArray[np.int64],
     scales: tuple[float, ...],
-    source: Source,
-) -> tuple[Chain, Residual | None]:
-    """The longest chain from ``op``. An addition whose operands have no common scale in the
-    pipeline is left to itself."""
-    chain = grow_chain(op, conversion.int8, may_add=True)
+) -> _Entering:
+    """The weights ``integers``, and the factors and summands that ``chain`` has for them.
+
+    A channel of which its factor leaves less than ``NEGLIGIBLE`` of the output's unit, whatever
+    comes in, is its bias: its weights become zeros, with which any multiplier does.
+    """
+    import numpy as np
+
+    gains, bias = _affine(conversion, op, chain)
+    units = np.abs(np.array(scales) * gains)
+    largest_sums = _by_channel(np.abs(integers)) * LARGEST_INT8
+    dead = (gains != 1.0) & (largest_sums * units <= output_type(chain.last).scale * NEGLIGIBLE)
+    if dead.any():
+        integers = np.where(dead.reshape(-1, *[1] * (integers.ndim - 1)), 0, integers)
+        largest = units.max(where=~dead, initial=0.0) or 1.0
+        gains = np.where(dead, largest / np.array(scales), gains)
+    bounds = _by_channel(np.abs(integers)) * LARGEST_MAGNITUDE
+    return _Entering(integers, tuple(gains.tolist()), Source(bounds.tolist(), bias))
+
+
+def _affine(
+    conversion: FunctionConversion, op: nn.ConvOp | nn.FullyConnectedOp, chain: Chain
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """What a channel is multiplied by, and what is added then: the bias and what follows."""
+    import numpy as np
+
+    bias = None if op.bias is None else conversion.reals(op, op.bias, "bias")
+    gains = np.ones(1)
+    for step in chain.affine:
+        if isinstance(step, nn.ScaleOp):
+            factors = conversion.reals(step, step.scale, "scale")
+            gains = gains * factors
+            bias = None if bias is None else bias * factors
+        if step.bias is not None:
+            summands = conversion.reals(step, step.bias, "bias")
+            bias = summands if bias is None else bias + summands
+    return gains, bias
+
+
+def _by_channel(weights: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of each output channel's."""
+    return weights.sum(axis=tuple(range(1, weights.ndim)))
+
+
+def _weights(
+    conversion: FunctionConversion, op: nn.ConvOp | nn.FullyConnectedOp, integers: NDArray[np.int64]
+) -> Value:
+    """Those of ``op`` with other integers."""
+    import numpy as np
+
+    key = f"{name_of(op)}.weight.live"
+    constant = Builder(InsertionPoint.before(op), op.location).create(
+        nn.ConstantOp,
+        value=conversion.session.resources.attribute_for(key, integers.astype(np.int8), I8),
+        result_types=[op.weight.type],
+    )
+    constant.output.name_hint = op.weight.name_hint
+    return constant.output
+
+
+def _residual(
+    conversion: FunctionConversion, chain: Chain, units: tuple[float, ...], source: Source
+) -> Residual | None:
+    """The addition of ``chain``. None where its operands have no common scale in the pipeline, or
+    factors vanish, ahead of which the bias would have to be: it is then left to itself."""
     if chain.add is None or chain.residual is None:
-        return chain, None
+        return None
+    if min(map(abs, units)) < max(map(abs, units)) / LARGEST_MULTIPLIER:
+        return None
     stored, element = conversion.stored(chain.residual, chain.last)
     output = output_type(chain.last)
-    alignment = align(scales, source.bounds_with_bias(scales), element, output)
-    if alignment is None or not suits(alignment, chain, scales, output):
-        return grow_chain(op, conversion.int8, may_add=False), None
-    return chain, Residual(chain.add, stored, alignment)
+    alignment = align(units, source.bounds_with_bias(units), element, output)
+    if alignment is None or not suits(alignment, chain, units, output):
+        return None
+    return Residual(chain.add, stored, alignment)
 
 
 def convert_scale(conversion: FunctionConversion, op: nn.ScaleOp) -> None:
-    """A factor of the channel counts as a scale of the channel; it may be negative or zero."""
+    """The factors of the channels go into the multiplier; they may be negative or zero."""
     import numpy as np
 
-    chain = grow_chain(op, conversion.int8, may_add=False)
+    chain = grow_chain(op, conversion.in_memory, may_add=False)
     pipeline = conversion.pipeline_from_memory(op.input, chain)
     factors = conversion.reals(op, op.scale, "scale")
     bias = np.zeros(factors.size)
     if op.bias is not None:
         bias = conversion.reals(op, op.bias, "bias")
-    pipeline.scales = tuple((pipeline.scales[0] * factors).tolist())
-    conversion.emit(pipeline, Source([LARGEST_INT8], bias, scales_memory=True), chain)
+    pipeline.gains = tuple(factors.tolist())
+    conversion.emit(pipeline, Source([LARGEST_INT8], bias), chain)
 
 
 def convert_bias_add(conversion: FunctionConversion, op: nn.BiasAddOp) -> None:
     """One number a channel, at whichever side of the factor holds it better."""
-    chain = grow_chain(op, conversion.int8, may_add=False)
+    chain = grow_chain(op, conversion.in_memory, may_add=False)
     pipeline = conversion.pipeline_from_memory(op.input, chain)
     bias = conversion.reals(op, op.bias, "bias")
     conversion.emit(pipeline, Source([LARGEST_INT8], bias), chain)

@@ -23,7 +23,7 @@ def clips_become_relus(func: FuncOp) -> None:
         codes = grid.quantized()
         if op.maximum is not None and op.maximum < _largest(codes) - codes.scale / 2:
             continue
-        element = nn.FakeQuantizedType(codes.expressed, codes.scale, codes.zero_point)
+        element = nn.FakeQuantizedType.of(codes)
         relu = Builder(InsertionPoint.before(op), op.location).create(
             nn.ReluOp,
             input=op.input,

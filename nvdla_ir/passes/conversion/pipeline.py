@@ -82,6 +82,8 @@ class Pipeline:
     """The value on its way through the pipeline, with the real value of one unit of it.
 
     scales: one for the whole tensor, or one a channel
+    gains:  what a layer multiplies by that the multiplier is still to apply, likewise; they may be
+        negative or zero
     """
 
     def __init__(
@@ -97,8 +99,19 @@ class Pipeline:
         self.resources = resources
         self.value = value
         self.scales = tuple(scales)
+        self.gains: tuple[float, ...] = (1.0,)
         self.zero_points = tuple(zero_points)
         self.name = name
+
+    @property
+    def units(self) -> tuple[float, ...]:
+        """What one unit stands for behind the gains."""
+        return tuple(scale * gain for scale, gain in same_length(self.scales, self.gains))
+
+    @property
+    def has_gains(self) -> bool:
+        """Whether the multiplier is more than a ratio of scales."""
+        return self.gains != (1.0,)
 
     def _finish(self, op: Operation) -> None:
         self.value = op.results[0]
@@ -161,12 +174,12 @@ class Pipeline:
         owner: Operation,
         zero_points: Sequence[int],
     ) -> None:
-        """Multiply, so that one unit stands for ``scale`` (but for the multipliers' rounding) and
-        the real 0 is stored as ``zero_points``."""
+        """Multiply, so that one unit stands for ``scale`` (but for the multipliers' rounding), with
+        the gains applied, and the real 0 is stored as ``zero_points``."""
         import numpy as np
 
         self.zero_points = tuple(zero_points)
-        self.scales = (scale,)
+        self.scales, self.gains = (scale,), (1.0,)
         fields: dict[str, object] = {"shift": factors.shift}
         if isinstance(factors, FixedPoint):
             fields["value"] = factors.multiplier

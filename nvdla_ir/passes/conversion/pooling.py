@@ -119,7 +119,7 @@ def _by_convolution(
 
     channels = nn.shape_of(op.input)[1]
     window = math.prod(windows.kernel)
-    chain = grow_chain(op, conversion.int8, may_add=False)
+    chain = grow_chain(op, conversion.in_memory, may_add=False)
     builder = conversion.builder(chain)
     resources = conversion.session.resources
     ones = np.ones((channels, 1, *windows.kernel), np.int8)

@@ -82,3 +82,27 @@ def test_operations_that_must_be_gone() -> None:
         [no_operation(BatchNormOp)], module_of("func.func @f() {\n func.return\n}"), ""
     )
     assert not list(no_operation(ReluOp).violations(module_of("module {\n}")))
+
+
+def test_what_stays_inside_the_pipeline_needs_no_range() -> None:
+    coded = "tensor<1x4x1x1x!nn.fake_quantized<i8:f32, 0.5>>"
+    plain = "tensor<1x4x1x1xf32>"
+    weights = "%w: tensor<4x4x1x1x!quant.uniform<i8:f32, 0.5>>"
+    stored = "tensor<1x4x1x1x!quant.uniform<i8:f32, 0.25>>"
+    body = (
+        "  %k = nn.constant value=dense<-1.0> : tensor<4xf32>\n"
+        f"  %c = nn.conv %x, %w -> {plain}\n"
+        f"  %s = nn.scale %c, %k -> {plain}\n"
+        f"  %b = nn.bias_add %s, %k -> {plain}\n"
+        f"  %a = nn.add %x, %b -> {coded}\n"
+        f"  %d = nn.conv %a, %w -> {plain}\n"
+        f"  %q = nn.quantize %d -> {stored}\n"
+        f"  %r = nn.quantize %d -> {stored}"
+    )
+    function = f"{coded}, {weights}"
+    assert violations(body, function) == []
+    # What is read twice leaves the pipeline, and so does what the host reads.
+    (message,) = violations(f"{body}\n  %e = nn.softmax %d -> {plain}", function)
+    assert ":7:" in message
+    (message,) = violations(body.replace("%x, %b", "%x, %x"), function)
+    assert ":5:" in message
