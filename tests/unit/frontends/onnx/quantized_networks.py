@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +152,10 @@ def with_all_tensors(proto: Any) -> tuple[Any, dict[str, float]]:
     return proto, scales
 
 
-def layer_by_layer(proto: Any) -> Any:
+def layer_by_layer(proto: Any, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any:
     """``proto`` cut at each dequantized tensor that it computes: the layers read it as an input of
     the model, and what they make of it is an output called ``….model``."""
+    shapes = shapes or {}
     constants = {t.name for t in proto.graph.initializer}
     cut = onnx.ModelProto.FromString(proto.SerializeToString())
     del cut.graph.output[:]
@@ -163,6 +164,17 @@ def layer_by_layer(proto: Any) -> Any:
             name = found.output[0]
             found.output[0] = f"{name}.model"
             info = onnx.helper.make_tensor_value_info
-            cut.graph.input.append(info(name, 1, None))
+            cut.graph.input.append(info(name, 1, shapes.get(name)))
             cut.graph.output.append(info(f"{name}.model", 1, None))
     return cut
+
+
+def reals_before(proto: Any) -> dict[str, str]:
+    """By each dequantized tensor that ``proto`` computes, the reals that QuantizeLinear makes codes
+    of."""
+    makers = {name: found for found in proto.graph.node for name in found.output}
+    found: dict[str, str] = {}
+    for name, maker in makers.items():
+        if maker.op_type == "DequantizeLinear" and maker.input[0] in makers:
+            found[name] = makers[maker.input[0]].input[0]
+    return found

@@ -7,9 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import Imported, model, node, runtime_outputs
+from onnx_models import Imported, model, node, onnx, runtime_outputs
 from quantized_levels import outputs_of_levels
-from quantized_networks import images, layer_by_layer, quantized_network, with_all_tensors
+from quantized_networks import (
+    images,
+    layer_by_layer,
+    quantized_network,
+    reals_before,
+    with_all_tensors,
+)
+
+from nvdla_ir.interp.machine import Mode
 
 # How activations and weights are stored, and whether weights have a scale a channel.
 # ``quantize_static`` knows no uint8 weights beside int8 activations.
@@ -61,6 +69,37 @@ def test_every_tensor(
     for found, wanted in zip(levels["registers"], levels["integers"], strict=True):
         assert np.array_equal(found, wanted)
     assert all(len(np.unique(array)) > 3 for array in expected)
+
+
+NEAR_HALF = 2e-5
+
+
+@pytest.mark.parametrize(("activations", "weights", "per_channel"), FORMATS)
+def test_reals_differ_at_halves_only(
+    activations: str, weights: str, per_channel: bool, tmp_path: Path
+) -> None:
+    """Of the same inputs each layer makes the same codes as ONNX Runtime, or neighbours where the
+    sum lies within ``NEAR_HALF`` of a step of a half."""
+    proto = quantized_network(
+        tmp_path, 4, activations=activations, weights=weights, per_channel=per_channel
+    )
+    before = reals_before(proto)
+    proto, scales = with_all_tensors(proto)
+    inputs = {"x": images(np.random.default_rng(1004))}
+    tensors = dict(zip(scales, runtime_outputs(proto, inputs), strict=True))
+    cut = layer_by_layer(proto, {name: array.shape for name, array in tensors.items()})
+    found = Imported(cut, tmp_path).run(inputs | tensors, Mode.FAKE_QUANTIZED)
+    proto.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, 1, None)
+        for name in set(before.values()) - set(scales) - {"x"}
+    )
+    names = [output.name for output in proto.graph.output]
+    reals = inputs | dict(zip(names, runtime_outputs(proto, inputs), strict=True))
+    for name, scale in scales.items():
+        off = steps(found[f"{name}.model"], tensors[name], scale)
+        codes = reals[before[name]][off > 0.5] / np.float64(scale)
+        assert off.max() <= 1.01, name
+        assert np.all(np.abs(codes - np.floor(codes) - 0.5) <= NEAR_HALF), name
 
 
 @pytest.mark.parametrize(("activations", "weights", "per_channel"), FORMATS)
