@@ -65,9 +65,10 @@ class FoldBatchNorm(Pass):
     go, in float64, and rounded to float32 once. The result has the type of the last operation of
     the chain, its calibrated range included.
 
-    A chain whose layer's output is used elsewhere too or whose weights are integers already, or that
-    follows another operation, becomes one ``nn.scale``; ``nn.batch_norm`` is gone afterwards. Nothing is folded across a
-    fake-quantized tensor, whose rounding and saturation are part of the network.
+    A chain whose layer's output is used elsewhere too or whose weights are integers already, or
+    that follows another operation, becomes one ``nn.scale``; ``nn.batch_norm`` is gone afterwards.
+    Nothing is folded across a fake-quantized tensor, whose rounding and saturation are part of the
+    network.
     """
 
     name = "fold-batch-norm"
