@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from attrs import frozen
 
@@ -22,7 +22,7 @@ from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import I8
-from nvdla_ir.passes.conversion.alignment import align, suits
+from nvdla_ir.passes.conversion.alignment import align, rectifies_late, suits
 from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
 from nvdla_ir.passes.conversion.function import (
@@ -31,7 +31,7 @@ from nvdla_ir.passes.conversion.function import (
     name_of,
     output_type,
 )
-from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type, same_length
+from nvdla_ir.passes.conversion.pipeline import Bias, Pipeline, pipeline_type, same_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +44,8 @@ INT8_WIDTH = 8
 IMAGE_RANK = 4
 # The share of the output's unit that may be left out.
 NEGLIGIBLE = 2.0**-8
+# By how much a bias may be off in the pass of an addition; else that takes a pass of its own.
+TOLERATED_UNITS = 0.5
 _MEAN_LIMITS = (-(1 << 15), (1 << 15) - 1)
 
 
@@ -70,16 +72,17 @@ def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyCon
     scales = tuple(input_type.scale * scale for scale in scales_of(weight_type))
     chain = grow_chain(op, conversion.in_memory, may_add=True)
     entering = _entering(conversion, op, chain, integers, scales)
-    residual = _residual(conversion, chain, entering.units(scales), entering.source)
-    if residual is None and chain.add is not None:
-        chain = grow_chain(op, conversion.in_memory, may_add=False)
+    residual = _residual(conversion, chain, entering, scales, input_type.zero_point)
+    if isinstance(residual, str):
+        shorter = grow_chain(op, conversion.in_memory, may_add=False)
+        if calibration_of(shorter.last.results[0]) is None:
+            _cannot_add(conversion, chain, residual)
+        chain, residual = shorter, None
         entering = _entering(conversion, op, chain, integers, scales)
     weight = op.weight
     if entering.integers is not integers:
         weight = _weights(conversion, op, entering.integers)
-    zero_points: tuple[int, ...] = (0,)
-    if input_type.zero_point:
-        zero_points = tuple((_by_channel(entering.integers) * input_type.zero_point).tolist())
+    zero_points = entering.zero_points(input_type.zero_point)
     builder = conversion.builder(chain)
     fields: dict[str, Any] = {"input": stored, "weight": weight, "layers": op.layers}
     if isinstance(op, nn.ConvOp):
@@ -115,6 +118,10 @@ class _Entering:
 
     def units(self, scales: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(scale * gain for scale, gain in same_length(scales, self.gains))
+
+    def zero_points(self, of_input: int) -> tuple[int, ...]:
+        """What the sums are where all of the input stands for 0."""
+        return tuple((_by_channel(self.integers) * of_input).tolist()) if of_input else (0,)
 
 
 def _entering(
@@ -184,20 +191,57 @@ def _weights(
 
 
 def _residual(
-    conversion: FunctionConversion, chain: Chain, units: tuple[float, ...], source: Source
-) -> Residual | None:
-    """The addition of ``chain``. None where its operands have no common scale in the pipeline, or
-    factors vanish, ahead of which the bias would have to be: it is then left to itself."""
+    conversion: FunctionConversion,
+    chain: Chain,
+    entering: _Entering,
+    scales: tuple[float, ...],
+    zero_point: int,
+) -> Residual | str | None:
+    """The addition of ``chain``, if it has one; why it must be left to itself, if it must."""
     if chain.add is None or chain.residual is None:
         return None
+    units = entering.units(scales)
     if min(map(abs, units)) < max(map(abs, units)) / LARGEST_MULTIPLIER:
-        return None
+        return "the factors of its channels are too far apart"
     stored, element = conversion.stored(chain.residual, chain.last)
     output = output_type(chain.last)
-    alignment = align(units, source.bounds_with_bias(units), element, output)
-    if alignment is None or not suits(alignment, chain, units, output):
-        return None
+    alignment = align(units, entering.source.bounds_with_bias(units), element, output)
+    if alignment is None:
+        return "the scales of the operands and of the sum are too far apart"
+    if not suits(alignment, chain, units, output):
+        return "the zero points of the operands and of the sum have no place there"
+    late = rectifies_late(chain, output)
+    zero = alignment.zero_point * alignment.scale if late else 0.0
+    error = _bias_error(entering, units, zero_point, zero) / output.scale
+    if error > TOLERATED_UNITS:
+        return f"16 bits hold the bias ahead of its factors only to {error:.2g} units of the sum"
     return Residual(chain.add, stored, alignment)
+
+
+def _bias_error(
+    entering: _Entering, units: tuple[float, ...], zero_point: int, subtracted: float
+) -> float:
+    """By how much a channel's bias ahead of its factor is off, as a real. ``subtracted`` goes with
+    it."""
+    bias = entering.source.bias
+    reals = [0.0] * len(units) if bias is None else bias.tolist()
+    stored = [(real - subtracted) / unit for real, unit in same_length(reals, units)]
+    values = [value - z for value, z in same_length(stored, entering.zero_points(zero_point))]
+    errors: list[float] = Bias.nearest(values).errors(values).tolist()
+    return max(error * abs(unit) for error, unit in same_length(errors, units))
+
+
+def _cannot_add(conversion: FunctionConversion, chain: Chain, reason: str) -> NoReturn:
+    """Later layers are converted as if there were a range for an addition in a pass of its own.
+    Raises: DiagnosticError, always."""
+    assert chain.add is not None
+    conversion.done.update(chain.operations)
+    conversion.stand_in(chain.last)
+    raise DiagnosticError.at(
+        chain.root.location,
+        f"{describe(chain.root)}: {describe(chain.add)} cannot add in the same pass, since "
+        f"{reason}, and there is no calibrated range for two; run 'import-calibration' first",
+    )
 
 
 def convert_scale(conversion: FunctionConversion, op: nn.ScaleOp) -> None:

@@ -158,3 +158,19 @@ def test_two_grids_of_one_tensor(normalized: bool, tmp_path: Path) -> None:
     for level, outputs in outputs_of_levels(Imported(proto, tmp_path), {"x": pixels}):
         for found, expected in zip(outputs, wanted, strict=True):
             assert np.allclose(found[0, :, 0], expected, atol=1e-5), level
+
+
+def test_an_addition_that_takes_a_pass_of_its_own(tmp_path: Path) -> None:
+    """The residual's zero point goes ahead of factors that are far apart, in 16 bits."""
+    network = start()
+    conv(network, "c")
+    batch_norm(network, "c", "n")
+    network.constants["n.g"] = np.float32([1, 1, 1, 1, 0.0001, 1])
+    conv(network, "p", WEIGHTS[::-1])
+    network.nodes.append(node("Add", ["n", network.codes("p", 0.2, 90)], ["s"]))
+    network.nodes.append(node("Relu", ["s"], ["r"]))
+    proto = model(network.nodes, {"x": (1, 4, 1, 8)}, [network.codes("r", 0.2)], network.constants)
+    with pytest.raises(DiagnosticError) as caught:
+        dict(outputs_of_levels(Imported(proto, tmp_path), {"x": np.zeros((1, 4, 1, 8), "f")}))
+    (message,) = (diagnostic.message for diagnostic in caught.value.diagnostics)
+    assert "cannot add in the same pass, since 16 bits hold the bias" in message
