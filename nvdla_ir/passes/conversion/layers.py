@@ -44,7 +44,8 @@ INT8_WIDTH = 8
 IMAGE_RANK = 4
 # The share of the output's unit that may be left out.
 NEGLIGIBLE = 2.0**-8
-# By how much a bias may be off in the pass of an addition; else that takes a pass of its own.
+# By how much a bias may be off in the pass of an addition, in units of the sum or, if larger, of
+# the codes between two passes: what rounding costs.
 TOLERATED_UNITS = 0.5
 _MEAN_LIMITS = (-(1 << 15), (1 << 15) - 1)
 
@@ -72,10 +73,14 @@ def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyCon
     scales = tuple(input_type.scale * scale for scale in scales_of(weight_type))
     chain = grow_chain(op, conversion.in_memory, may_add=True)
     entering = _entering(conversion, op, chain, integers, scales)
-    residual = _residual(conversion, chain, entering, scales, input_type.zero_point)
+    shorter = grow_chain(op, conversion.in_memory, may_add=False)
+    own = calibration_of(shorter.last.results[0])
+    tolerated = TOLERATED_UNITS * max(
+        output_type(chain.last).scale, 0.0 if own is None else own.quantized().scale
+    )
+    residual = _residual(conversion, chain, entering, scales, input_type.zero_point, tolerated)
     if isinstance(residual, str):
-        shorter = grow_chain(op, conversion.in_memory, may_add=False)
-        if calibration_of(shorter.last.results[0]) is None:
+        if own is None:
             _cannot_add(conversion, chain, residual)
         chain, residual = shorter, None
         entering = _entering(conversion, op, chain, integers, scales)
@@ -196,8 +201,10 @@ def _residual(
     entering: _Entering,
     scales: tuple[float, ...],
     zero_point: int,
+    tolerated: float,
 ) -> Residual | str | None:
-    """The addition of ``chain``, if it has one; why it must be left to itself, if it must."""
+    """The addition of ``chain``, if it has one; why it must be left to itself, if it must. The bias
+    may be off by ``tolerated``, a real."""
     if chain.add is None or chain.residual is None:
         return None
     units = entering.units(scales)
@@ -212,9 +219,10 @@ def _residual(
         return "the zero points of the operands and of the sum have no place there"
     late = rectifies_late(chain, output)
     zero = alignment.zero_point * alignment.scale if late else 0.0
-    error = _bias_error(entering, units, zero_point, zero) / output.scale
-    if error > TOLERATED_UNITS:
-        return f"16 bits hold the bias ahead of its factors only to {error:.2g} units of the sum"
+    error = _bias_error(entering, units, zero_point, zero)
+    if error > tolerated:
+        off = error / output.scale
+        return f"16 bits hold the bias ahead of its factors only to {off:.2g} units of the sum"
     return Residual(chain.add, stored, alignment)
 
 
