@@ -13,7 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import TextIO
 
 from nvdla_ir.calibration.table import CalibrationTable, TableFormat, parse_table, write_json
-from nvdla_ir.calibration.tensorrt_names import lost_diagnostic, rename_entries
+from nvdla_ir.calibration.tensorrt_names import lost_diagnostic, nothing_matched, rename_entries
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import decode_utf8, read_text, write_atomically
 from nvdla_ir.ir.diagnostics import (
@@ -63,19 +63,22 @@ def _argument_parser() -> argparse.ArgumentParser:
 
 
 def convert(text: str, file: str, module: ModuleOp | None = None) -> tuple[str, list[Diagnostic]]:
-    """The NVDLA JSON table of a TensorRT cache, which ``file`` names in messages, and what there
-    is to say about it. With the ``module`` of the network, names are those of its layers.
+    """The NVDLA JSON table of a TensorRT cache or an ONNX Runtime table, which ``file`` names in
+    messages, and what there is to say about it. With the ``module`` of the network, names are those
+    of its layers.
 
-    Raises: DiagnosticError for a cache with faults, or what is no cache.
+    Raises: DiagnosticError for a cache with faults, what is no cache, or one of another network.
     """
     table = parse_table(text, file)
-    if table.format is not TableFormat.TENSORRT_CACHE:
+    if table.format is TableFormat.NVDLA_JSON:
         message = f"this is an {table.format.value} table already, not a TensorRT cache"
         raise DiagnosticError.at(FileLineCol(file, 1, 1), message)
     if module is None:
         return write_json(table), [*table.warnings, *_remarks_on_names(table)]
     collector = DiagnosticCollector()
     renamed, lost = rename_entries(table, module, collector)
+    if len(lost) == len(table):
+        raise DiagnosticError(nothing_matched(table, module))
     if lost:
         collector.emit(lost_diagnostic(lost))
     return write_json(renamed), [*table.warnings, *collector.diagnostics]

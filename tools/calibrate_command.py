@@ -89,6 +89,7 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
     source = _source(options, stdin, printer)
     meter = Meter.open(source)
     data = data_set(options, input_shapes(meter.func))
+    printer.show(Diagnostic.remark(UNKNOWN, guess) for guess in data.guesses)
     # Tables and states are none of what is read.
     kept = [options.model, *meter.sources, *data.files]
     check_writable(outputs, kept)
@@ -207,12 +208,9 @@ def _source(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> Text
 def data_set(options: Options, inputs: Sequence[InputShape]) -> DataSet:
     """The images that ``--data`` names, prepared as the flags say. Raises: DiagnosticError"""
     from nvdla_ir.calibration.array_data import ArrayImages
-    from nvdla_ir.calibration.datasets import Preparation
     from nvdla_ir.calibration.image_folder import ImageFolder
 
-    preparation = Preparation(
-        options.mean, options.scale, options.layout, options.channels, options.resize
-    )
+    preparation = options.images.preparation()
     if is_directory(options.data):
         return ImageFolder(Path(options.data), inputs, preparation)
     return ArrayImages(options.data, inputs, preparation)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from .command_line import Arguments, Flag, UsageError, check_distinct
+
+if TYPE_CHECKING:
+    from nvdla_ir.calibration.datasets import Preparation
 
 NAME = "nvdla-calibrate"
 USAGE = f"{NAME} MODEL.ir --data IMAGES -o CALIB.json   or   {NAME} --evaluate MODEL.ir --data …"
@@ -137,7 +141,7 @@ FLAGS = {
         Flag("version", "show the version", _GENERAL),
     )
 }
-_SHARED = ("data", "jobs", "batch")
+_SHARED = ("data", "jobs", "batch", "mean", "scale", "layout", "channels", "resize")
 
 
 def check_evaluation(arguments: Arguments) -> None:
@@ -147,6 +151,33 @@ def check_evaluation(arguments: Arguments) -> None:
         if flag.group != _EVALUATION and flag.name not in _SHARED:
             dashes = "-" if len(flag.name) == 1 else "--"
             raise UsageError(f"'{dashes}{flag.name}' means nothing to '--evaluate'")
+
+
+@frozen
+class ImageOptions:
+    """How images are prepared, see ``Preparation``."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    layout: str | None
+    channels: str
+    resize: str | int | None
+
+    def preparation(self) -> Preparation:
+        from nvdla_ir.calibration.datasets import Preparation
+
+        return Preparation(self.mean, self.scale, self.layout, self.channels, self.resize)
+
+
+def image_options(arguments: Arguments) -> ImageOptions:
+    """Raises: UsageError"""
+    return ImageOptions(
+        _numbers(arguments, "mean", 0.0),
+        _numbers(arguments, "scale", 1.0),
+        arguments.value("layout"),
+        arguments.value("channels") or "rgb",
+        _resize(arguments),
+    )
 
 
 @frozen
@@ -160,11 +191,7 @@ class Options:
     unguarded: bool
     output: str
     cache: str | None
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    layout: str | None
-    channels: str
-    resize: str | int | None
+    images: ImageOptions
     skip_bad: bool
     engine: str
     scheduler: str | None
@@ -205,11 +232,7 @@ def checked_options(arguments: Arguments) -> Options:
         arguments.has("unguarded"),
         output,
         cache,
-        _numbers(arguments, "mean", 0.0),
-        _numbers(arguments, "scale", 1.0),
-        arguments.value("layout"),
-        arguments.value("channels") or "rgb",
-        _resize(arguments),
+        image_options(arguments),
         arguments.has("skip-bad"),
         engine,
         arguments.value("scheduler"),

@@ -160,8 +160,12 @@ def parse_arguments(
                 value = flag.default
         if value == "" and flag.default is None:
             raise UsageError(f"'{written}' needs a value: {flag.spelling}")
-        if value is not None and flag.choices and value not in flag.choices:
-            raise UsageError(f"'{written}' takes {_or(flag.choices)}, not '{value}'")
+        if value is not None and flag.choices:
+            # Names of layouts, methods, …: their case tells nothing.
+            choices = {choice.casefold(): choice for choice in flag.choices}
+            if value.casefold() not in choices:
+                raise UsageError(f"'{written}' takes {_or(flag.choices)}, not '{value}'")
+            value = choices[value.casefold()]
         place = FileLineCol(COMMAND_LINE_NAME, number, column)
         arguments.flags.append(GivenFlag(flag, value, place))
     return arguments

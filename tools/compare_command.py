@@ -8,6 +8,7 @@ from nvdla_ir.ir.diagnostics import DiagnosticCollector
 
 from .command_line import SUCCESS, DiagnosticPrinter, UsageError, write_output
 from .figures import Cell, align, decibels, number, shade
+from .saturation import saturation_warnings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +39,7 @@ def compare(
     the machines find wrong, UsageError for options that mean nothing here.
     """
     from nvdla_ir.evaluation.comparison import compare as compare_programs
+    from nvdla_ir.interp.machine import Mode
 
     from .image_runs import ImageProgress
 
@@ -46,6 +48,9 @@ def compare(
     if options.outputs or options.labels:
         raise UsageError("'--compare' prints a table: leave out '--output' and '--labels'")
     inputs = _read_inputs(first, options, stdin)
+    for program in (first, second):
+        if program.mode is not Mode.FLOAT:
+            printer.show(saturation_warnings(program.func, inputs))
     images = max((len(array) for array in inputs.values() if array.ndim), default=1)
     with ImageProgress(images, printer.stderr) as progress:
         result = compare_programs(

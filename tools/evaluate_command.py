@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from attrs import frozen
 
-from nvdla_ir.files import StrPath, is_regular_file
-from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.files import StrPath, is_directory, is_regular_file
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 
+from .calibrate_options import ImageOptions, image_options
 from .command_line import (
     STANDARD_STREAM,
     SUCCESS,
@@ -27,10 +28,12 @@ from .command_line import (
     write_output,
 )
 from .evaluate_tables import tables_of
+from .saturation import saturation_warnings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from nvdla_ir.calibration.datasets import InputShape
     from nvdla_ir.dialects.func import FuncOp
     from nvdla_ir.evaluation.evaluation import Evaluation
     from nvdla_ir.evaluation.network import QuantizedNetwork
@@ -56,6 +59,7 @@ class EvaluateOptions:
 
     model: str
     data: tuple[tuple[str, str], ...]
+    prepared: ImageOptions
     labels: str | None
     calibration: str | None
     granularity: str
@@ -73,9 +77,10 @@ class EvaluateOptions:
 def evaluate(
     arguments: Arguments, stdin: TextIO, stdout: TextIO, printer: DiagnosticPrinter
 ) -> int:
-    """The network of the one positional argument on the images of ``--data FILE`` or
-    ``--data NAME=FILE``, with ``--labels``, ``--calib``, ``--granularity``, ``--json FILE``,
-    ``--report FILE.html``, ``--jobs``, ``--batch`` and ``--sensitivity-images N``.
+    """The network of the one positional argument on the images of ``--data FILE`` (arrays or a
+    folder) or ``--data NAME=FILE``, prepared as for calibration, with ``--labels``, ``--calib``,
+    ``--granularity``, ``--json FILE``, ``--report FILE.html``, ``--jobs``, ``--batch`` and
+    ``--sensitivity-images N``.
 
     Raises: UsageError, DiagnosticError
     """
@@ -128,6 +133,7 @@ def evaluate_options(arguments: Arguments) -> EvaluateOptions:
     return EvaluateOptions(
         arguments.positionals[0],
         data,
+        image_options(arguments),
         arguments.value("labels"),
         arguments.value("calib"),
         granularity,
@@ -169,12 +175,17 @@ def _evaluate(
     printer.show(remarks)
     func = network.reals.func
     arrays = [file for _, file in options.data] + ([options.labels] if options.labels else [])
-    kept = [options.model, *network.reals.resources.sources, *(split_key(a)[0] for a in arrays)]
+    named = [options.model, *(split_key(a)[0] for a in arrays)]
+    check_writable(options.outputs, [*named, *network.reals.resources.sources])
+    data = _Data.read(func, options, stdin)
+    printer.show(Diagnostic.remark(UNKNOWN, guess) for guess in data.guesses)
+    kept = [*named, *network.reals.resources.sources, *data.files]
+    inputs = data.inputs
     check_writable(options.outputs, kept)
-    inputs = _read_inputs(func, options, stdin)
     machine_inputs(func, Mode.FLOAT, inputs)  # all faults of the data, before the work
     images = image_count(func, inputs)
     labels = _read_labels(options, images, stdin)
+    printer.show(saturation_warnings(func, inputs))
     evaluator = Evaluator(network)
     size = evaluator.images_at_a_time
     if options.batch is not None and size != batch_of(func):
@@ -233,10 +244,26 @@ def _remedies(
 # -------------------------------------------------------------- data
 
 
-def _read_inputs(func: FuncOp, options: EvaluateOptions, stdin: TextIO) -> dict[str, Array]:
-    """Raises: DiagnosticError where inputs are missing, or files have no arrays."""
-    from .array_files import read_array
+@frozen(eq=False)
+class _Data:
+    """inputs: by name; files: that were found, not named; guesses: see ``DataSet``"""
 
+    inputs: dict[str, Array]
+    files: Sequence[Path]
+    guesses: Sequence[str]
+
+    @staticmethod
+    def read(func: FuncOp, options: EvaluateOptions, stdin: TextIO) -> _Data:
+        """Raises: DiagnosticError where inputs are missing, files have no arrays, or folders no
+        images that can be used."""
+        given = _given(func, options)
+        if any(map(is_directory, given.values())):
+            return _read_folder(func, given, options)
+        return _read_arrays(func, given, options, stdin)
+
+
+def _given(func: FuncOp, options: EvaluateOptions) -> dict[str, str]:
+    """The files by the inputs' names."""
     names = [func.argument_name(argument) for argument in func.body.arguments]
     given = dict(options.data)
     if "" in given:
@@ -247,7 +274,62 @@ def _read_inputs(func: FuncOp, options: EvaluateOptions, stdin: TextIO) -> dict[
                 "which, --data NAME=FILE",
             )
         given = {names[0]: given[""]}
-    return {name: read_array(_with_key(file, name), name, stdin) for name, file in given.items()}
+    return given
+
+
+def _read_folder(func: FuncOp, given: Mapping[str, str], options: EvaluateOptions) -> _Data:
+    from nvdla_ir.calibration.datasets import faults_diagnostic, input_shapes
+    from nvdla_ir.calibration.image_folder import ImageFolder
+
+    preparation = options.prepared.preparation()
+    folder = ImageFolder(Path(next(iter(given.values()))), input_shapes(func), preparation)
+    faults = folder.faults(lambda _: None)
+    if faults:
+        raise DiagnosticError(faults_diagnostic(faults, folder.count))
+    return _Data(folder.read(range(folder.count)), folder.files, folder.guesses)
+
+
+def _read_arrays(
+    func: FuncOp, given: Mapping[str, str], options: EvaluateOptions, stdin: TextIO
+) -> _Data:
+    from nvdla_ir.calibration.datasets import input_shapes
+
+    from .array_files import read_array
+
+    preparation = options.prepared.preparation()
+    if preparation.resize is not None:
+        raise UsageError("'--resize' is for image files, not for arrays")
+    taken = {shape.name: shape for shape in input_shapes(func)}
+    preparation.check(taken.values())
+    inputs: dict[str, Array] = {}
+    guesses: list[str] = []
+    for name, file in given.items():
+        spec = _with_key(file, name)
+        if spec != file:
+            key = spec.removeprefix(f"{file}:")
+            guesses.append(
+                f"'{key}' of '{file}' is taken for '{name}': it is the only array besides "
+                f"'{_LABELS}'"
+            )
+        array = read_array(spec, name, stdin)
+        if preparation.changes_pixels and name in taken:
+            guesses += preparation.guesses(taken[name])
+            array = preparation.apply(_with_batch(array, taken[name]), taken[name])
+        inputs[name] = array
+    return _Data(inputs, (), guesses)
+
+
+def _with_batch(array: Array, taken: InputShape) -> Array:
+    """``array`` with images along the first axis. Raises: DiagnosticError for another shape"""
+    if array.shape == taken.shape:
+        return array[None]
+    if array.shape[1:] != taken.shape:
+        found = "x".join(map(str, array.shape)) or "no axes"
+        wanted = "x".join(map(str, taken.shape))
+        raise DiagnosticError.at(
+            UNKNOWN, f"the array for '{taken.name}' has {found}, but each image is {wanted}"
+        )
+    return array
 
 
 def _with_key(spec: str, name: str) -> str:

@@ -38,6 +38,7 @@ from .run_options import (
     Options,
     checked_options,
 )
+from .saturation import saturation_warnings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -159,7 +160,7 @@ def _execute(
     for item in options.outputs:
         _check_name(func, "output", item.name, list(results))
     kept = _check_outputs(program, options)
-    inputs = _read_inputs(program, options, stdin)
+    inputs = _read_inputs(program, options, stdin, printer)
     images = image_count(func, inputs)
     labels = _read_labels(options, images, stdin)
     reporter = _reporter(program, options, stdout)
@@ -251,9 +252,15 @@ def _reporter(program: Program, options: Options, stdout: TextIO) -> DeviceRepor
     return reporter
 
 
-def _read_inputs(program: Program, options: Options, stdin: TextIO) -> dict[str, Array]:
-    """What the machine takes, by name. Raises: DiagnosticError with all faults."""
+def _read_inputs(
+    program: Program, options: Options, stdin: TextIO, printer: DiagnosticPrinter
+) -> dict[str, Array]:
+    """What the machine takes, by name; a warning of what saturates.
+
+    Raises: DiagnosticError with all faults.
+    """
     from nvdla_ir.interp.boundary import array_of_bytes, input_array
+    from nvdla_ir.interp.machine import Mode
 
     from .array_files import read_array, read_raw
 
@@ -269,17 +276,20 @@ def _read_inputs(program: Program, options: Options, stdin: TextIO) -> dict[str,
             )
     faults.raise_if_errors()
     inputs: dict[str, Array] = {}
+    given: dict[str, Array] = {}
     for item in options.inputs:
         type = types[item.name]
         try:
             if item.raw:
                 array = array_of_bytes(read_raw(item.file, stdin), type)
             else:
-                array = read_array(item.file, item.name, stdin)
+                array = given[item.name] = read_array(item.file, item.name, stdin)
             inputs[item.name] = input_array(array, type, program.mode)
         except ValueError as error:
             faults.error(func.location, f"the input '{item.name}' in '{item.file}' {error}")
     faults.raise_if_errors()
+    if program.mode is not Mode.FLOAT:
+        printer.show(saturation_warnings(func, given))
     return inputs
 
 

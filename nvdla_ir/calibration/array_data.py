@@ -97,8 +97,11 @@ class ArrayImages:
         self._spec = spec
         self._inputs = tuple(inputs)
         self._preparation = preparation
+        self.guesses: list[str] = []
+        if preparation.changes_pixels:
+            self.guesses += [guess for taken in inputs for guess in preparation.guesses(taken)]
         with reading(spec):
-            self._readers = _open(spec, self._inputs)
+            self._readers = _open(spec, self._inputs, self.guesses)
         self.count = self._checked_count()
 
     def _checked_count(self) -> int:
@@ -223,8 +226,10 @@ def _runs(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
 # -------------------------------------------------------------- files
 
 
-def _open(spec: str, inputs: Sequence[InputShape]) -> list[_ArrayReader]:
-    """Raises: what ``reading`` tells of."""
+def _open(spec: str, inputs: Sequence[InputShape], guesses: list[str]) -> list[_ArrayReader]:
+    """Which of several arrays is taken by its shape goes to ``guesses``.
+
+    Raises: what ``reading`` tells of."""
     file, key = split_key(spec)
     with Path(file).open("rb") as stream:
         start = stream.read(START_BYTES)
@@ -237,10 +242,12 @@ def _open(spec: str, inputs: Sequence[InputShape]) -> list[_ArrayReader]:
             )
         return [_WholeArray(mapped_array(file))]
     archive = Archive(file)
-    return [_member(archive, key, taken, len(inputs) == 1) for taken in inputs]
+    return [_member(archive, key, taken, len(inputs) == 1, guesses) for taken in inputs]
 
 
-def _member(archive: Archive, key: str | None, taken: InputShape, alone: bool) -> _ArrayReader:
+def _member(
+    archive: Archive, key: str | None, taken: InputShape, alone: bool, guesses: list[str]
+) -> _ArrayReader:
     chosen = key
     if chosen is None and (taken.name in archive.keys or not alone):
         chosen = taken.name
@@ -252,6 +259,11 @@ def _member(archive: Archive, key: str | None, taken: InputShape, alone: bool) -
         if len(candidates) != 1:
             raise ArrayError(f"it holds {archive.listed()}: say which, as in 'file.npz:key'")
         chosen = candidates[0]
+        if len(archive.keys) > 1:
+            guesses.append(
+                f"of {archive.listed()}, '{chosen}' is taken for '{taken.name}': it alone has its "
+                "shape"
+            )
     header = archive.header(chosen)
     if header.fortran_order or header.shape == taken.shape:
         return _WholeArray(archive.array(chosen))

@@ -58,7 +58,14 @@ def usable_images(job: Job, diagnostics: DiagnosticCollector, advance: Advance) 
     data = job.data
     faults = data.faults(advance)
     if faults:
-        diagnostics.emit(faults_diagnostic(faults, data.count, job.skip_bad))
+        diagnostics.emit(
+            faults_diagnostic(
+                faults,
+                data.count,
+                skipped=job.skip_bad,
+                hint="; --skip-bad leaves them out",
+            )
+        )
         diagnostics.raise_if_errors()
     bad = {fault.index for fault in faults}
     usable = [index for index in range(data.count) if index not in bad]

@@ -14,6 +14,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.interp.quantization import dtype_of
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
@@ -23,6 +24,8 @@ Array = NDArray[Any]
 Advance = Callable[[int], None]
 
 _LISTED_FAULTS = 10
+_COLOURS = (1, 3)
+"""How many channels images have."""
 
 
 @frozen
@@ -75,6 +78,11 @@ class DataSet(Protocol):
         """The files that the images come from: no output may replace them."""
         ...
 
+    @property
+    def guesses(self) -> Sequence[str]:
+        """What nobody said and was concluded from names and shapes, as sentences."""
+        ...
+
     def name(self, index: int) -> str:
         """What to call an image in messages."""
         ...
@@ -101,8 +109,8 @@ class Preparation:
     """How pixels become a network's input: (pixel - mean) · scale, channel by channel.
 
     mean, scale: one number, or one a channel
-    layout:      the order of the network's axes, "NCHW" or "NHWC"; None: NCHW unless only NHWC
-                 fits a network of 1 or 3 channels
+    layout:      the order of the network's axes, "NCHW" or "NHWC"; None: NCHW, in which ``nn``
+                 computes, unless only NHWC fits 1 or 3 channels (see ``guesses``)
     channels:    the order in which the network takes colours: "rgb" or "bgr"
     resize:      of files whose size is not the network's: None (a fault), "stretch", "crop" (the
                  network's size is covered, and the middle taken), or the length of the shorter
@@ -150,9 +158,29 @@ class Preparation:
     def layout_of(self, taken: InputShape) -> str:
         if self.layout is not None or len(taken.shape) != 3:
             return self.layout or "NCHW"
-        colours = (1, 3)
-        fits_last = taken.shape[2] in colours and taken.shape[0] not in colours
+        fits_last = taken.shape[2] in _COLOURS and taken.shape[0] not in _COLOURS
         return "NHWC" if fits_last else "NCHW"
+
+    def guesses(self, taken: InputShape) -> list[str]:
+        """What is concluded from the shape of an input whose channels must be known.
+
+        Raises: DiagnosticError where both ends of the shape may be channels.
+        """
+        if self.layout is not None or len(taken.shape) != 3:
+            return []
+        first, _, last = taken.shape
+        if first in _COLOURS and last in _COLOURS and set(taken.shape) != {1}:
+            raise DiagnosticError.at(
+                UNKNOWN,
+                f"'{taken.name}' takes {text_of(taken.shape)} for each image: its channels may be "
+                "first or last; say --layout NCHW or --layout NHWC",
+            )
+        if self.layout_of(taken) != "NHWC":
+            return []
+        return [
+            f"'{taken.name}' takes {text_of(taken.shape)} for each image: its last axis is taken "
+            "for the channels, as --layout NHWC says (NCHW: the first)"
+        ]
 
     def channel_axis(self, taken: InputShape) -> int:
         """Of arrays with images along the first axis."""
@@ -179,9 +207,11 @@ class Preparation:
         return np.ascontiguousarray(pixels)
 
 
-def faults_diagnostic(faults: Sequence[ImageFault], count: int, skipped: bool) -> Diagnostic:
+def faults_diagnostic(
+    faults: Sequence[ImageFault], count: int, *, skipped: bool = False, hint: str = ""
+) -> Diagnostic:
     """One error, or a warning where they are skipped, for all of ``faults``; the first ones in
-    notes."""
+    notes. ``hint`` ends the error."""
     notes = [
         Diagnostic.note(UNKNOWN, f"{fault.name} {fault.reason}")
         for fault in faults[:_LISTED_FAULTS]
@@ -191,4 +221,4 @@ def faults_diagnostic(faults: Sequence[ImageFault], count: int, skipped: bool) -
     what = f"{len(faults)} of {count} images"
     if skipped:
         return Diagnostic.warning(UNKNOWN, f"{what} cannot be used and are left out", notes)
-    return Diagnostic.error(UNKNOWN, f"{what} cannot be used; --skip-bad leaves them out", notes)
+    return Diagnostic.error(UNKNOWN, f"{what} cannot be used{hint}", notes)

@@ -52,6 +52,7 @@ class ImageFolder:
                 f"a folder of images is one input, but the network has {names}: give a .npz file",
             )
         self._taken = inputs[0]
+        self.guesses: Sequence[str] = preparation.guesses(self._taken)
         channels = preparation.channel_count(self._taken)
         if len(self._taken.shape) != 3 or channels not in _MODES:
             raise DiagnosticError.at(

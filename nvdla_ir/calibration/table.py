@@ -1,7 +1,7 @@
 """Calibration tables: the range of each layer's output, read from and written to files.
 
-Two formats are told apart by content: NVDLA's JSON and TensorRT's calibration cache
-(quantization.md section 1).
+Formats are told apart by content: NVDLA's JSON, TensorRT's calibration cache (quantization.md
+section 1) and ONNX Runtime's table.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 
 from attrs import Factory, field, frozen
 
-from nvdla_ir.calibration import nvdla_json, tensorrt_cache
+from nvdla_ir.calibration import nvdla_json, onnx_runtime_table, tensorrt_cache
 from nvdla_ir.calibration.entry import INT8_MAXIMUM, CalibrationEntry
 from nvdla_ir.files import StrPath, read_text
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
@@ -45,6 +45,7 @@ class TableFormat(Enum):
 
     NVDLA_JSON = "NVDLA JSON"
     TENSORRT_CACHE = "TensorRT calibration cache"
+    ONNX_RUNTIME = "ONNX Runtime calibration table"
 
 
 def _index_by_name(entries: Iterable[CalibrationEntry]) -> dict[str, CalibrationEntry]:
@@ -109,8 +110,7 @@ def parse_table(text: str, file: str = "<string>") -> CalibrationTable:
     """
     diagnostics = DiagnosticCollector()
     form = _format_of(text, file)
-    read = nvdla_json if form is TableFormat.NVDLA_JSON else tensorrt_cache
-    entries = read.read_entries(text, file, diagnostics)
+    entries = _READERS[form](text, file, diagnostics)
     diagnostics.raise_if_errors()
     _warn_of_inverted_scales(entries, diagnostics)
     return CalibrationTable(tuple(entries), form, tuple(diagnostics.diagnostics))
@@ -125,7 +125,16 @@ def lines_of(names: Iterable[str], scale: float, form: TableFormat) -> list[str]
     """What a table of this format says of tensors with a symmetric ``scale``, a line each."""
     if form is TableFormat.TENSORRT_CACHE:
         return [tensorrt_cache.line_of(name, scale) for name in names]
+    if form is TableFormat.ONNX_RUNTIME:
+        return [onnx_runtime_table.line_of(name, scale) for name in names]
     return [nvdla_json.line_of(CalibrationEntry.from_scale(name, scale)) for name in names]
+
+
+_READERS = {
+    TableFormat.NVDLA_JSON: nvdla_json.read_entries,
+    TableFormat.TENSORRT_CACHE: tensorrt_cache.read_entries,
+    TableFormat.ONNX_RUNTIME: onnx_runtime_table.read_entries,
+}
 
 
 def _format_of(text: str, file: str) -> TableFormat:
@@ -134,11 +143,14 @@ def _format_of(text: str, file: str) -> TableFormat:
         return TableFormat.NVDLA_JSON
     if start.startswith("TRT") or re.match(r"[^\n\"]*:[ \t]*[0-9a-fA-F]{1,8}\s*$", start, re.M):
         return TableFormat.TENSORRT_CACHE
+    if onnx_runtime_table.is_onnx_runtime_table(text):
+        return TableFormat.ONNX_RUNTIME
     message = "the calibration table is empty"
     if start:
         message = (
-            "neither an NVDLA JSON table, which begins with '{', "
-            "nor a TensorRT calibration cache, which begins with 'TRT-'"
+            "neither an NVDLA JSON table, which begins with '{', nor a TensorRT calibration cache, "
+            "which begins with 'TRT-', nor an ONNX Runtime calibration table, whose lines are a "
+            "tensor's name and a number"
         )
     raise DiagnosticError.at(FileLineCol(file, 1, 1), message)
 

@@ -24,6 +24,7 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, tensor_names
 from nvdla_ir.dialects.nn import ViewOp
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.location import UNKNOWN
 
 _UNNAMED = re.compile(r"\(Unnamed Layer\* (\d+)\) \[(.+)\]_output")
 
@@ -62,6 +63,9 @@ _KINDS = {
 }
 _KNOWN_KINDS = {kind for kinds in _KINDS.values() for kind in kinds}
 
+_LISTED = 4
+"""How many names of each side a message shows."""
+
 BY_TENSOR, BY_LAYER, BY_POSITION = "tensor name", "layer name", "position"
 
 
@@ -95,13 +99,17 @@ class _Match:
 
 @define
 class _Reading:
-    """Which tensor each entry belongs to, by its index; and what is wrong about that."""
+    """Which tensor each entry belongs to, by its index; and what is wrong about that.
+
+    by_view: by tensor that has no entry itself, the entry of a view of it
+    """
 
     matches: dict[int, _Match] = field(factory=dict[int, _Match])
+    by_view: dict[str, int] = field(factory=dict[str, int])
     faults: list[Diagnostic] = field(factory=list[Diagnostic])
 
     def is_complete(self, tensors: Sequence[_Tensor]) -> bool:
-        found = {match.tensor.key for match in self.matches.values()}
+        found = {match.tensor.key for match in self.matches.values()} | self.by_view.keys()
         return not self.faults and all(t.key in found for t in tensors if t.required)
 
 
@@ -114,8 +122,9 @@ def rename_entries(
     ``module`` is a network as a front end made it, before passes join layers. An entry belongs to
     the tensor of that name, else to the layer of that name; one of the form ``(Unnamed Layer* N)
     [Kind]_output`` to the N-th layer, if that is of its kind and its tensor has no name. In a JSON
-    table without such names, layers' names come first. Where one order leaves the table incomplete
-    and the other does not, that one is taken.
+    table without such names, layers' names come first. What a node of ONNX computes on the way and
+    hands on as a view, which has a name, has the view's entry. Where one order leaves the table
+    incomplete and the other does not, that one is taken.
 
     How many entries were matched how is a remark, unless all of a JSON table are layers' names.
 
@@ -133,8 +142,10 @@ def rename_entries(
             lost.append(entry)
         name = entry.name if match is None else match.tensor.key
         renamed.setdefault(name, evolve(entry, name=name))
+    for key, index in reading.by_view.items():
+        renamed[key] = evolve(table.entries[index], name=key)
     by_layer = all(match.how == BY_LAYER for match in reading.matches.values())
-    if table.format is TableFormat.TENSORRT_CACHE or not by_layer:
+    if table.format is not TableFormat.NVDLA_JSON or not by_layer:
         diagnostics.emit(_summary(table, reading))
     return evolve(table, entries=tuple(renamed.values())), lost
 
@@ -188,12 +199,12 @@ class _Network:
         )
 
     def read(self, table: CalibrationTable) -> _Reading:
-        speaks_tensorrt = table.format is TableFormat.TENSORRT_CACHE or any(
+        names_tensors = table.format is not TableFormat.NVDLA_JSON or any(
             _UNNAMED.fullmatch(entry.name) for entry in table.entries
         )
         by_tensors = self._read(table, (BY_TENSOR, BY_LAYER))
         by_layers = self._read(table, (BY_LAYER, BY_TENSOR))
-        first, second = (by_tensors, by_layers) if speaks_tensorrt else (by_layers, by_tensors)
+        first, second = (by_tensors, by_layers) if names_tensors else (by_layers, by_tensors)
         if first.is_complete(self.tensors) or not second.is_complete(self.tensors):
             return first
         return second
@@ -216,6 +227,7 @@ class _Network:
                 if tensor is not None:
                     claim(index, _Match(tensor, how))
                     break
+        self._read_views(table, reading)
         counted = [t for t in self.tensors if t.number is not None]
         known = [t.names for t in counted if t.names is not None]
         if known and () not in known:
@@ -233,6 +245,17 @@ class _Network:
             else:
                 claim(index, _Match(tensor, BY_POSITION))
         return reading
+
+    def _read_views(self, table: CalibrationTable, reading: _Reading) -> None:
+        """A view has the numbers of what it views; of several the entry with the widest range."""
+        own = {match.tensor.key: index for index, match in reading.matches.items()}
+        for view, source in self.viewed.items():
+            index = own.get(view)
+            if index is None or source in own:
+                continue
+            other = reading.by_view.setdefault(source, index)
+            if table.entries[index].scale > table.entries[other].scale:
+                reading.by_view[source] = index
 
     def _tensor_names(self) -> dict[str, _Tensor]:
         return {name: tensor for tensor in self.tensors for name in tensor.names or ()}
@@ -267,9 +290,11 @@ def _tensors_of(func: FuncOp, viewed: dict[str, str]) -> Iterator[_Tensor]:
 def _summary(table: CalibrationTable, reading: _Reading) -> Diagnostic:
     counts = Counter(match.how for match in reading.matches.values())
     listed = ", ".join(f"{counts[how]} by {how}" for how in (BY_TENSOR, BY_LAYER, BY_POSITION))
+    views = ", ".join(f"'{key}'" for key in reading.by_view)
     return Diagnostic.remark(
         table.entries[0].location,
-        f"of {len(table)} entries of the calibration table, {listed} belong to the network",
+        f"of {len(table)} entries of the calibration table, {listed} belong to the network"
+        + (f"; {views} without an entry has that of its view" if views else ""),
     )
 
 
@@ -297,6 +322,24 @@ def _misnumbered(entry: CalibrationEntry, tensor: _Tensor | None, layers: int) -
         f"'{entry.name}' does not fit the network, in which layers count from 0: {found}; the "
         "table was made for another network, or for another form of this one",
     )
+
+
+def nothing_matched(table: CalibrationTable, module: ModuleOp) -> Diagnostic:
+    """An error: no entry belongs to a tensor of the network."""
+    theirs = [entry.name for entry in table.entries[:_LISTED]]
+    tensors = _Network.of_module(module).tensors
+    ours = [(tensor.names or (tensor.key,))[-1] for tensor in tensors[:_LISTED]]
+    return Diagnostic.error(
+        table.entries[0].location if table.entries else UNKNOWN,
+        f"none of the {len(table)} entries of the calibration table belongs to a tensor of the "
+        f"network: the table is of another one. It has {_quoted(theirs)}, the network "
+        f"{_quoted(ours)}",
+    )
+
+
+def _quoted(names: Sequence[str]) -> str:
+    listed = ", ".join(f"'{name}'" for name in names) or "nothing"
+    return f"{listed}, …" if len(names) == _LISTED else listed
 
 
 def lost_diagnostic(lost: Sequence[CalibrationEntry]) -> Diagnostic:

@@ -12,7 +12,7 @@ from nvdla_ir.calibration.tensorrt_names import rename_entries
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.layer import LayerOp, tensor_names
 from nvdla_ir.dialects.nn import ViewOp, is_fake_quantized, tensor_type
 from nvdla_ir.dialects.quant import CalibratedType
 from nvdla_ir.ir.diagnostics import Diagnostic
@@ -90,16 +90,19 @@ class _Import:
         self._file = file
         self._known: set[str] = set()
         self.missing: dict[str, Location] = {}
+        self._nameless: set[str] = set()
         self.quantized: dict[str, Location] = {}
         self.count = 0
+        self._names_tensors = False
 
     def function(self, function: FuncOp) -> None:
         for argument in function.body.arguments:
             if float_element(argument) is not None:
                 self._calibrate(argument, function.argument_name(argument), argument.location)
-        for op in function.walk():
-            if isinstance(op, LayerOp):
-                self._operation(op)
+        layers = [op for op in function.walk() if isinstance(op, LayerOp)]
+        self._names_tensors = any(tensor_names(op) for op in layers)
+        for op in layers:
+            self._operation(op)
         function.update_function_type()
 
     def _operation(self, op: LayerOp) -> None:
@@ -116,6 +119,8 @@ class _Import:
             value.type = tensor_type(value).with_element(tensor_type(op.input).element)
             return
         name = layers[-1] if layers else (value.name_hint or op.name)
+        if self._names_tensors and tensor_names(op) is None:
+            self._nameless.add(name)
         self._calibrate(value, name, op.location)
 
     def _calibrate(self, value: Value, name: str, location: Location) -> None:
@@ -151,6 +156,11 @@ class _Import:
             hint = "nothing in the table looks like it"
             if nearest is not None:
                 hint = f"the table's nearest name is '{nearest}'"
+            if name in self._nameless:
+                hint = (
+                    "it is a step inside a node, for which other tools have no tensor: "
+                    "'nvdla-calibrate' measures it"
+                )
             yield Diagnostic.note(location, f"'{name}' is computed here; {hint}")
 
     def quantized_diagnostic(self) -> Diagnostic:

@@ -223,7 +223,8 @@ class TestJson:
                         1,
                         1,
                         "neither an NVDLA JSON table, which begins with '{', nor a TensorRT "
-                        "calibration cache, which begins with 'TRT-'",
+                        "calibration cache, which begins with 'TRT-', nor an ONNX Runtime "
+                        "calibration table, whose lines are a tensor's name and a number",
                     )
                 ],
             ),

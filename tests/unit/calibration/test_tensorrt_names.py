@@ -11,11 +11,13 @@ import pytest
 from nvdla_ir.calibration.entry import CalibrationEntry
 from nvdla_ir.calibration.table import CalibrationTable, TableFormat, read_table
 from nvdla_ir.calibration.tensorrt_names import cache_names, rename_entries
+from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.frontends.caffe import import_caffe
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.resources import ResourceStore
+from nvdla_ir.tools.module_files import load_module
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "examples" / "zoo"))
@@ -212,7 +214,7 @@ def test_a_table_that_has_the_layers_names_stays_as_it_is(
     assert said == [
         "of 229 entries of the calibration table, 0 by tensor name, 229 by layer name, 0 by "
         "position belong to the network"
-    ] * (format is TableFormat.TENSORRT_CACHE)
+    ] * (format is not TableFormat.NVDLA_JSON)
 
 
 # -------------------------------------------------------------- ONNX
@@ -267,3 +269,34 @@ def test_a_tensor_may_have_two_names(onnx_network: ModuleOp) -> None:
     # Their entries must agree.
     (fault,) = faults_of(onnx_network, "x", "a_out", "b", "y", "z")
     assert "'y' (scale 3.5) and 'b' both seem to be the tensor 'r'" in fault
+
+
+STEPS = """
+func.func @main(%x: tensor<1x2x4x4xf32> {nvdla_ir.name = "data"}) -> tensor<1x2xf32> {
+  %r = nn.relu %x layers=["relu"] attributes {nvdla_ir.tensors = ["r"]} -> tensor<1x2x4x4xf32>
+  %k = nn.global_average_pool %r layers=["mean.kept"] -> tensor<1x2x1x1xf32>
+  %m = nn.reshape %k layers=["mean"] attributes {nvdla_ir.tensors = ["m"]} -> tensor<1x2xf32>
+  func.return %m
+}
+"""
+
+
+def steps() -> ModuleOp:
+    return load_module(STEPS, "steps.ir", Path(), default_context()).module
+
+
+def test_a_step_inside_a_node_has_the_range_of_its_view() -> None:
+    """A cache of TensorRT has the tensors of the ONNX file alone."""
+    found, said, lost = renamed(steps(), "data", "r", "m")
+    assert (found, lost) == ({"data": 0, "relu": 1, "mean": 2, "mean.kept": 2}, [])
+    assert said[0].endswith("; 'mean.kept' without an entry has that of its view")
+    found, said, _ = renamed(steps(), "data", "r", "mean.kept", "m")
+    assert (found["mean.kept"], found["mean"]) == (2, 3)
+    assert "view" not in said[0]
+
+
+def test_what_is_written_for_steps_inside_a_node_is_read_back() -> None:
+    names = cache_names(function(steps()))
+    assert names == {"data": ("data",), "relu": ("r",), "mean.kept": ("mean.kept", "m")}
+    written = [name for each in names.values() for name in each]
+    assert set(renamed(steps(), *written)[0]) == {"data", "relu", "mean.kept", "mean"}

@@ -36,6 +36,11 @@ FLAGS = {
         "jobs",
         "batch",
         "sensitivity-images",
+        "mean",
+        "scale",
+        "layout",
+        "channels",
+        "resize",
     )
 }
 NETWORK = (str(DIGITS / "lenet.ir"), "--calib", str(DIGITS / "lenet.calib.json"))
@@ -83,7 +88,10 @@ def written(data: Path) -> tuple[Result, dict[str, Any], str]:
 
 def test_tables(written: tuple[Result, dict[str, Any], str]) -> None:
     result, figures, _ = written
-    assert (result.status, result.errors) == (0, "")
+    assert result.status == 0
+    (line,) = result.errors.splitlines()
+    assert line.startswith("remark: 'images' of '")
+    assert line.endswith("is taken for 'data': it is the only array besides 'labels'")
     lines = result.output.splitlines()
     assert lines[0].endswith("60 images, per-channel")
     integer = next(line for line in lines if line.startswith("integer"))
@@ -188,7 +196,7 @@ def test_jobs_and_batches_give_the_same(data: Path) -> None:
     for number, more in enumerate((["--batch=30"], ["--batch=30", "--jobs=2"])):
         file = data.with_name(f"jobs{number}.json")
         result = run(*NETWORK, f"--data={data}", f"--json={file}", "--sensitivity-images=0", *more)
-        assert (result.status, result.errors) == (0, "")
+        assert result.status == 0 and "error" not in result.errors
         assert "What costs" not in result.output
         found.append(json.loads(file.read_text()))
     assert found[0] == found[1]
@@ -283,6 +291,43 @@ def test_the_extra_is_named_before_the_work(
     assert result.status == 1
     assert "install 'nvdla-ir[report]'" in result.errors
     assert result.output == ""
+
+
+def test_a_folder_of_images_is_prepared_as_for_calibration(data: Path, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed: no image files")
+    with np.load(DIGITS / "test_images.npz") as file:
+        pixels, labels = file["images"][:6].reshape(6, 32, 32), file["labels"][:6]
+    np.save(tmp_path / "pixels.npy", pixels[:, None])
+    np.save(tmp_path / "labels.npy", labels)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index, rows in enumerate(pixels):
+        image.fromarray(rows).save(folder / f"{index}.png")
+    found = []
+    for images in (folder, tmp_path / "pixels.npy"):
+        out = tmp_path / "o.json"
+        flags = (f"--data={images}", f"--labels={tmp_path / 'labels.npy'}", f"--json={out}")
+        result = run(*NETWORK, *flags, f"--scale={1 / 255}", "--sensitivity-images=0")
+        assert (result.status, result.errors) == (0, "")
+        found.append(json.loads(out.read_text()))
+    assert found[0] == found[1]
+    assert found[0]["accuracy"][0]["top1"] == 100
+    (folder / "bad.png").write_bytes(b"no image")
+    result = run(*NETWORK, f"--data={folder}")
+    assert result.status == 1
+    assert "error: 1 of 7 images cannot be used\n" in result.errors
+
+
+def test_pixels_beyond_the_range_are_warned_of(data: Path, tmp_path: Path) -> None:
+    with np.load(data) as file:
+        np.save(tmp_path / "x.npy", 255 * file["images"][:8])
+    result = run(*NETWORK, f"--data={tmp_path / 'x.npy'}", "--sensitivity-images=0")
+    assert result.status == 0
+    assert re.search(
+        r"warning: \d+ % of the elements of the input 'data' saturate: they span 0 to "
+        r"255, its range is -1",
+        result.errors,
+    )
 
 
 # -------------------------------------------------------------- other ranges

@@ -90,6 +90,37 @@ def test_a_cache_gets_the_names_of_the_model() -> None:
     result = translate("--calib-txt-to-json", "cache.txt", "--model=relu.ir")
     assert result.status == 0, result.errors
     assert list(json.loads(result.output)) == ["data", "relu1"]
+    # A table of another network is an error, and nothing is written.
+    Path("other.txt").write_text("TRT-5105-EntropyCalibration2\nimages: 3f800000\nr: 3c010a14\n")
+    result = translate("--calib-txt-to-json", "other.txt", "--model=relu.ir", "-o", "calib.json")
+    assert result.status == 1
+    assert "other.txt:2:1: error: none of the 2 entries" in result.errors
+    assert "It has 'images', 'r', the network 'data', 'relu1'" in result.errors
+    assert not Path("calib.json").exists()
+
+
+def test_onnx_runtimes_table_is_one_of_tensors() -> None:
+    Path("calibration.cache").write_text("data 2.54\nrelu1 0.635\n")
+    Path("relu.ir").write_text(
+        'func.func @main(%x: tensor<1x2x1x1xf32> {nvdla_ir.name = "data"})\n'
+        "    -> tensor<1x2x1x1xf32> {\n"
+        '  %y = nn.relu %x layers=["node"] attributes {nvdla_ir.tensors = ["relu1"]}\n'
+        "      -> tensor<1x2x1x1xf32>\n  func.return %y\n}\n"
+    )
+    result = translate("--calib-txt-to-json", "calibration.cache", "--model=relu.ir")
+    assert result.status == 0, result.errors
+    scales = {name: entry["scale"] for name, entry in json.loads(result.output).items()}
+    assert scales == {"data": pytest.approx(0.02), "node": pytest.approx(0.005)}
+    Path("calibration.cache").write_text("data 2.54\ndata 1\nx -3\ny 1e999\nz\nzero 0\n")
+    result = translate("--calib-txt-to-json", "calibration.cache")
+    assert result.status == 1
+    for message in (
+        "2:1: error: a second",
+        "3:1: error: the range",
+        "4:1: error",
+        "5:1: error: ex",
+    ):
+        assert f"calibration.cache:{message}" in result.errors
 
 
 @pytest.mark.parametrize(
