@@ -176,7 +176,6 @@ def _evaluate(
     func = network.reals.func
     arrays = [file for _, file in options.data] + ([options.labels] if options.labels else [])
     named = [options.model, *(split_key(a)[0] for a in arrays)]
-    check_writable(options.outputs, [*named, *network.reals.resources.sources])
     data = _Data.read(func, options, stdin)
     printer.show(Diagnostic.remark(UNKNOWN, guess) for guess in data.guesses)
     kept = [*named, *network.reals.resources.sources, *data.files]
