@@ -13,7 +13,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import TextIO
 
 from nvdla_ir.calibration.table import CalibrationTable, TableFormat, parse_table, write_json
-from nvdla_ir.calibration.tensorrt_names import lost_diagnostic, nothing_matched, rename_entries
+from nvdla_ir.calibration.tensorrt_names import (
+    lost_diagnostic,
+    names_layers,
+    nothing_matched,
+    rename_entries,
+)
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import decode_utf8, read_text, write_atomically
 from nvdla_ir.ir.diagnostics import (
@@ -77,7 +82,7 @@ def convert(text: str, file: str, module: ModuleOp | None = None) -> tuple[str, 
         return write_json(table), [*table.warnings, *_remarks_on_names(table)]
     collector = DiagnosticCollector()
     renamed, lost = rename_entries(table, module, collector)
-    if len(lost) == len(table):
+    if not names_layers(table, module):
         raise DiagnosticError(nothing_matched(table, module))
     if lost:
         collector.emit(lost_diagnostic(lost))

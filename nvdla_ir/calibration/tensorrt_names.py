@@ -324,14 +324,20 @@ def _misnumbered(entry: CalibrationEntry, tensor: _Tensor | None, layers: int) -
     )
 
 
+def names_layers(table: CalibrationTable, module: ModuleOp) -> bool:
+    """Whether an entry belongs to a layer of the network: inputs are called alike in many."""
+    matches = _Network.of_module(module).read(table).matches.values()
+    return any(match.tensor.number is not None for match in matches)
+
+
 def nothing_matched(table: CalibrationTable, module: ModuleOp) -> Diagnostic:
-    """An error: no entry belongs to a tensor of the network."""
-    theirs = [entry.name for entry in table.entries[:_LISTED]]
-    tensors = _Network.of_module(module).tensors
+    """An error: no entry belongs to a layer of the network."""
+    theirs = [entry.name for entry in table.entries[-_LISTED:]]
+    tensors = [t for t in _Network.of_module(module).tensors if t.number is not None]
     ours = [(tensor.names or (tensor.key,))[-1] for tensor in tensors[:_LISTED]]
     return Diagnostic.error(
         table.entries[0].location if table.entries else UNKNOWN,
-        f"none of the {len(table)} entries of the calibration table belongs to a tensor of the "
+        f"none of the {len(table)} entries of the calibration table belongs to a layer of the "
         f"network: the table is of another one. It has {_quoted(theirs)}, the network "
         f"{_quoted(ours)}",
     )
@@ -345,7 +351,7 @@ def _quoted(names: Sequence[str]) -> str:
 def lost_diagnostic(lost: Sequence[CalibrationEntry]) -> Diagnostic:
     """A warning of entries for which there is no tensor."""
     number = "1 entry" if len(lost) == 1 else f"{len(lost)} entries"
-    names = ", ".join(f"'{entry.name}'" for entry in lost)
+    names = _quoted([entry.name for entry in lost[:_LISTED]])
     return Diagnostic.warning(
         lost[0].location, f"{number} of the table belong to no tensor of the network: {names}"
     )

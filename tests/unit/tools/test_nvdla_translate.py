@@ -91,11 +91,11 @@ def test_a_cache_gets_the_names_of_the_model() -> None:
     assert result.status == 0, result.errors
     assert list(json.loads(result.output)) == ["data", "relu1"]
     # A table of another network is an error, and nothing is written.
-    Path("other.txt").write_text("TRT-5105-EntropyCalibration2\nimages: 3f800000\nr: 3c010a14\n")
+    Path("other.txt").write_text("TRT-5105-EntropyCalibration2\ndata: 3f800000\nr: 3c010a14\n")
     result = translate("--calib-txt-to-json", "other.txt", "--model=relu.ir", "-o", "calib.json")
     assert result.status == 1
     assert "other.txt:2:1: error: none of the 2 entries" in result.errors
-    assert "It has 'images', 'r', the network 'data', 'relu1'" in result.errors
+    assert "It has 'data', 'r', the network 'relu1'" in result.errors
     assert not Path("calib.json").exists()
 
 
