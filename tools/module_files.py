@@ -15,7 +15,6 @@ from pathlib import Path
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import WEIGHTS_ATTRIBUTE, ModuleOp
-from nvdla_ir.dialects.nvdla import target_of
 from nvdla_ir.files import (
     StrPath,
     check_outputs,
@@ -25,7 +24,6 @@ from nvdla_ir.files import (
     same_file,
     write_together,
 )
-from nvdla_ir.hw.configuration import configuration_file
 from nvdla_ir.ir.attributes import DenseResourceAttr, StringAttr
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.dialect import Context
@@ -129,15 +127,6 @@ def text_with_resources(
     return text + resource_section(strings, pipeline)
 
 
-def files_read(module: ModuleOp, resources: ResourceStore) -> list[Path]:
-    """The files besides its own text that the module was made from: ``resources.sources`` and the
-    description of the hardware that it is for, if that is a user's. An output must not replace
-    them."""
-    target = target_of(module)
-    hardware = None if target is None else configuration_file(target)
-    return resources.sources if hardware is None else [*resources.sources, hardware]
-
-
 def write_module(
     path: str,
     module: ModuleOp,
@@ -152,13 +141,13 @@ def write_module(
     accordingly.
 
     source:    the file with the text that the module came from, which may be ``path``
-    also_read: files besides ``files_read`` that must not be replaced
+    also_read: files besides ``resources.sources`` that must not be replaced
 
     Returns: remarks on where the weights went.
 
     Raises: DiagnosticError where a resource is missing or a file cannot be written.
     """
-    kept = [*files_read(module, resources), *also_read]
+    kept = [*resources.sources, *also_read]
     check_outputs([path], kept)
     if is_stream(path):
         point_to_weights(module, resources, Path())

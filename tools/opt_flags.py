@@ -123,10 +123,14 @@ class Command:
 
     def pass_specifications(self) -> list[PassSpecification]:
         """Raises: DiagnosticError where a pipeline or an option is written wrongly."""
+        ahead: list[PassSpecification] = []
         found: list[PassSpecification] = []
         for given in self.arguments.flags:
+            alias = ALIASES.get(given.flag.name)
+            if alias is not None:
+                ahead += alias.specifications_ahead(given.value, given.location)
             found += _specifications(given)
-        return found
+        return [*ahead, *found]
 
     def check_pass_names(self, *flags: str) -> None:
         """Raises: DiagnosticError where one of ``flags`` lists a pass that there is not."""
@@ -204,7 +208,7 @@ def _find_flag(name: str, registry: PassRegistry) -> Flag | None:
 
 def _alias_flag(name: str) -> Flag:
     alias = ALIASES[name]
-    names = [step.name for step in alias.steps]
+    names = [step.name for step in (*alias.ahead, *alias.steps)]
     text = f"{alias.help}: {', '.join(names)}"
     return Flag(name, text, _ALIASES, alias.value, alias.default, alias.choices)
 
@@ -236,7 +240,7 @@ def pass_list(registry: PassRegistry) -> str:
         lines += [f"    {_option_text(option)}" for option in options_of(pass_class)]
     lines += [""]
     for alias in ALIASES.values():
-        steps = ", ".join(step.name for step in alias.steps)
+        steps = ", ".join(step.name for step in (*alias.ahead, *alias.steps))
         lines.append(f"{_alias_flag(alias.name).spelling}: {steps}")
     return "\n".join(lines) + "\n"
 

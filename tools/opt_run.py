@@ -42,7 +42,6 @@ from .module_files import (
     WEIGHTS_SUFFIX,
     LoadedModule,
     all_resources,
-    files_read,
     load_module,
     point_to_weights,
     text_with_resources,
@@ -336,7 +335,7 @@ class _Job:
 
     def _kept(self, modules: Sequence[LoadedModule]) -> list[StrPath]:
         """What was read besides the input itself, which may be the output as well."""
-        read = [file for loaded in modules for file in files_read(loaded.module, loaded.resources)]
+        read = [file for loaded in modules for file in loaded.resources.sources]
         return [*self.command.plugin_files, *read]
 
     def _tell_hidden(self, loaded: LoadedModule) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from attrs import evolve
 
-from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import StrPath
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.source_lines import SourceLines
@@ -199,11 +198,8 @@ def _check_outputs(program: Program, options: Options) -> Sequence[StrPath]:
     Returns: what no output may replace. Raises: DiagnosticError with all faults.
     """
     from .array_files import NPZ, check_writable, split_key
-    from .module_files import files_read
 
-    module = program.func.parent_op
-    assert isinstance(module, ModuleOp)
-    kept = [options.program, *files_read(module, program.machine.resources)]
+    kept = [options.program, *program.machine.resources.sources]
     specs = [item.file for item in options.inputs if not item.raw]
     specs += [] if options.labels is None else [options.labels]
     arrays = [split_key(spec)[0] for spec in specs]

@@ -323,7 +323,6 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
 
     from .array_files import split_key
     from .loaded_program import Program
-    from .module_files import files_read
     from .trace_inputs import trace_inputs
 
     directory = arguments.value("o")
@@ -342,7 +341,7 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     kept = [
         path,
         *(split_key(file)[0] for file in given),
-        *files_read(module, program.machine.resources),
+        *program.machine.resources.sources,
     ]
     write_together({Path(directory, file): data for file, data in files.items()}, kept)
 

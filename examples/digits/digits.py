@@ -53,13 +53,13 @@ def passes_for(network: str, target: str, granularity: str) -> list[tuple[str, s
     """The passes of each stage, as pipeline text."""
     table = HERE / f"{network}.calib.json"
     return [
-        ("calibrated", f'import-calibration{{file="{table}"}}'),
+        ("calibrated", f'set-target{{target={target}}},import-calibration{{file="{table}"}}'),
         (
             "int8 with converters",
             "fold-batch-norm,canonicalize,"
             f"quantize-weights{{granularity={granularity}}},insert-converters",
         ),
-        ("hardware layers", f"legalize-to-nvdla{{target={target}}},allocate-memory"),
+        ("hardware layers", "legalize-to-nvdla,allocate-memory"),
         ("register program", "emit-registers"),
     ]
 

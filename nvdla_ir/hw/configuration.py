@@ -9,6 +9,9 @@ keys, from scratch or as a variant of a shipped one::
     entry_bytes = 16
 
 Code asks a configuration for what it can do (``hw.sdp.has_ew``), never for its name.
+
+A configuration is a value: ``written`` gives the few keys that say all of it, and
+``configuration_from`` reads them, so that it can be stated where no file is.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
+import attrs
 from attrs import Attribute, field, fields_dict, frozen
 
 from nvdla_ir.hw.pixels import EIGHT_BIT_FORMATS, PIXEL_FORMATS, PixelFormat
@@ -27,6 +31,9 @@ from nvdla_ir.hw.suggestion import nearest
 _DATA = Path(__file__).with_name("configurations")
 _PRECISIONS = ("int8", "int16", "fp16")
 _V1_WEIGHT_UNIT_BYTES = 128
+_SECTIONS = ("cbuf", "sdp")
+
+KeyValue: TypeAlias = "int | bool | str | tuple[str, ...]"
 
 
 class ConfigurationError(ValueError):
@@ -120,6 +127,8 @@ class HardwareConfiguration:
     address, ``accumulator_bits`` that of CACC's INT8 sums, ``weight_alignment`` the bytes that a
     weight surface is padded to, ``weight_request_bytes`` those for which the buffer must have room
     before CDMA asks for them. ``pixel_formats`` are manual names, see ``nvdla_ir.hw.pixels``.
+    ``base`` names the shipped configuration that this one is written as a variant of, if any; it
+    says nothing of the hardware.
     """
 
     name: str
@@ -147,6 +156,12 @@ class HardwareConfiguration:
     pixel_formats: tuple[str, ...] = _subset(
         "a list of pixel format names (T_R8, T_A8B8G8R8, ...)", tuple(PIXEL_FORMATS)
     )
+    base: str | None = field(default=None, eq=False)
+
+    @property
+    def macs(self) -> int:
+        """INT8 products that are made in a cycle."""
+        return self.atomic_c * self.atomic_k
 
     @property
     def atoms_per_entry(self) -> int:
@@ -167,21 +182,22 @@ class HardwareConfiguration:
         return pixel_format.name in self.pixel_formats
 
 
+@cache
 def names() -> tuple[str, ...]:
-    """Return the names of the shipped configurations, smallest first."""
-    return _SHIPPED
+    """Return the names of the shipped configurations, smallest first: by MACs, convolution buffer,
+    precisions and units."""
+    return tuple(sorted(_shipped_names(), key=lambda name: _size(_load_shipped(name))))
 
 
-_SHIPPED = (
-    "nv_small",
-    "nv_small_256",
-    "nv_small_256_full",
-    "nv_medium_512",
-    "nv_medium_1024_full",
-    "nv_large",
-    "nv_large_b",
-    "nv_full",
-)
+def _size(hw: HardwareConfiguration) -> tuple[int | str, ...]:
+    parts = attrs.asdict(hw, recurse=False) | attrs.asdict(hw.sdp)
+    features = sum(value is True for value in parts.values())
+    return hw.macs, hw.cbuf.total_bytes, len(hw.precisions), features, hw.name
+
+
+@cache
+def _shipped_names() -> frozenset[str]:
+    return frozenset(path.stem for path in _DATA.glob("*.toml"))
 
 
 def load_configuration(name_or_path: str | Path) -> HardwareConfiguration:
@@ -195,16 +211,63 @@ def load_configuration(name_or_path: str | Path) -> HardwareConfiguration:
     if path is None:
         return _load_shipped(name)
     if path.suffix != ".toml" and not _is_file(path):
-        raise ConfigurationError(
-            f"unknown hardware configuration {name!r}{nearest(name, _SHIPPED)} "
-            f"(known: {', '.join(_SHIPPED)}; or give a path to a .toml file)"
-        )
-    return _load_file(path)
+        raise _unknown(name, "; or give a path to a .toml file")
+    return _resolve(f"{path}: ", {"name": path.stem, **_read(path)})
+
+
+def shipped_configuration(name: str) -> HardwareConfiguration:
+    """Return a shipped configuration. Raises ConfigurationError with the nearest known name."""
+    if name not in _shipped_names():
+        raise _unknown(name, "")
+    return _load_shipped(name)
+
+
+def configuration_from(keys: Mapping[str, object]) -> HardwareConfiguration:
+    """Return the configuration that ``written`` has written.
+
+    Raises ConfigurationError with every unknown key, wrong type or value and inconsistency.
+    """
+    data: dict[str, Any] = {}
+    for key, value in keys.items():
+        section, dot, inner = key.partition(".")
+        if not dot:
+            data[key] = value
+        elif isinstance(table := data.setdefault(section, {}), dict):
+            table[inner] = value
+    return _resolve("", data)
+
+
+def written(hw: HardwareConfiguration) -> dict[str, KeyValue]:
+    """Return the keys that say all of ``hw``: its name, its base, and what differs from that (all
+    keys where it has none). Those of a table have its name before them: ``cbuf.banks``."""
+    keys: dict[str, KeyValue] = {"name": hw.name}
+    known: dict[str, KeyValue] = {}
+    if hw.base is not None:
+        keys["base"] = hw.base
+        known = keys_of(_load_shipped(hw.base))
+    return keys | {key: value for key, value in keys_of(hw).items() if known.get(key) != value}
+
+
+def keys_of(hw: HardwareConfiguration) -> dict[str, KeyValue]:
+    """Return all keys of ``hw`` but its name and base, those of tables last, as ``cbuf.banks``."""
+    keys: dict[str, Any] = attrs.asdict(hw, recurse=False)
+    del keys["name"], keys["base"]
+    for section in _SECTIONS:
+        table = attrs.asdict(keys.pop(section))
+        keys |= {f"{section}.{key}": value for key, value in table.items()}
+    return keys
+
+
+def _unknown(name: str, alternative: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"unknown hardware configuration {name!r}{nearest(name, names())} "
+        f"(known: {', '.join(names())}{alternative})"
+    )
 
 
 def configuration_file(name_or_path: str) -> Path | None:
     """The user's file that ``load_configuration`` would read; None for a shipped configuration."""
-    return None if name_or_path in _SHIPPED else Path(name_or_path)
+    return None if name_or_path in _shipped_names() else Path(name_or_path)
 
 
 def _is_file(path: Path) -> bool:
@@ -216,27 +279,31 @@ def _is_file(path: Path) -> bool:
 
 @cache
 def _load_shipped(name: str) -> HardwareConfiguration:
-    path = _DATA / f"{name}.toml"
-    return _build(path, _read(path))
+    return _build(f"{name}: ", {"name": name, **_shipped_data(name)}, name)
 
 
-def _load_file(path: Path) -> HardwareConfiguration:
-    data = _read(path)
+@cache
+def _shipped_data(name: str) -> Mapping[str, Any]:
+    return _read(_DATA / f"{name}.toml")
+
+
+def _resolve(origin: str, data: dict[str, Any]) -> HardwareConfiguration:
+    """The configuration that ``data`` describes, with what it takes from its base."""
     base = data.pop("base", None)
     if base is None:
-        return _build(path, data)
-    if base not in _SHIPPED:
-        hint = nearest(base, _SHIPPED) if isinstance(base, str) else ""
+        return _build(origin, data, None)
+    if not isinstance(base, str) or base not in _shipped_names():
+        hint = nearest(base, names()) if isinstance(base, str) else ""
         raise ConfigurationError(
-            f"{path}: base = {base!r}: must be one of {', '.join(_SHIPPED)}{hint}"
+            f"{origin}base = {base!r}: must be one of {', '.join(names())}{hint}"
         )
-    merged = _read(_DATA / f"{base}.toml")
+    merged = dict(_shipped_data(base))
     for key, value in data.items():
         inherited = merged.get(key)
         if isinstance(inherited, dict) and isinstance(value, dict):
             value = cast("dict[str, Any]", inherited | value)
         merged[key] = value  # a section that is not a table is left for _build to refuse
-    return _build(path, merged)
+    return _build(origin, merged, base)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -258,13 +325,13 @@ def _toml() -> Any:
         return import_module("tomli")
 
 
-def _build(path: Path, data: Mapping[str, Any]) -> HardwareConfiguration:
+def _build(origin: str, data: Mapping[str, Any], base: str | None) -> HardwareConfiguration:
     faults: list[str] = []
-    values: dict[str, Any] = {"name": path.stem, **data}
-    if not isinstance(values["name"], str):
-        faults.append(f"name = {values['name']!r}: must be a string")
+    values = dict(data)
+    if not isinstance(values.get("name"), str):
+        faults.append(f"name = {values.get('name')!r}: must be a string")
     sections: dict[str, Any] = {}
-    for section, section_class in (("cbuf", ConvolutionBuffer), ("sdp", SdpCapabilities)):
+    for section, section_class in zip(_SECTIONS, (ConvolutionBuffer, SdpCapabilities), strict=True):
         table: Any = values.pop(section, {})
         if isinstance(table, dict):
             sections[section] = cast("dict[str, Any]", table)
@@ -277,13 +344,14 @@ def _build(path: Path, data: Mapping[str, Any]) -> HardwareConfiguration:
         configuration = HardwareConfiguration(
             cbuf=ConvolutionBuffer(**sections["cbuf"]),
             sdp=SdpCapabilities(**sections["sdp"]),
+            base=base,
             **values,
         )
         faults += _inconsistencies(configuration)
         if not faults:
             return configuration
     lines = "".join(f"\n  {fault}" for fault in faults)
-    raise ConfigurationError(f"{path}: not a hardware configuration:{lines}")
+    raise ConfigurationError(f"{origin}not a hardware configuration:{lines}")
 
 
 def _check(section_class: type, values: Mapping[str, Any], prefix: str, faults: list[str]) -> None:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.csb import (
-    MEMORY_BASE_ATTRIBUTE,
-    MEMORY_BYTES_ATTRIBUTE,
-    configuration_of,
-)
+from nvdla_ir.dialects.csb import MEMORY_BASE_ATTRIBUTE, MEMORY_BYTES_ATTRIBUTE
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
-from nvdla_ir.dialects.nvdla import ConstantOp, MemoryOp, StreamType, UploadOp
+from nvdla_ir.dialects.nvdla import (
+    ConstantOp,
+    MemoryOp,
+    StreamType,
+    UploadOp,
+    configuration_of,
+)
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.feature import FeatureLayout
 from nvdla_ir.hw.formats.sizes import align_up

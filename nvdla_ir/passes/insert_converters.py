@@ -13,7 +13,9 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nvdla import target_of
 from nvdla_ir.dialects.quant import QuantizeCastOp, is_quantized
+from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation
 from nvdla_ir.ir.types import TensorType
@@ -33,7 +35,8 @@ class InsertConverters(Pass):
     convolution, factors of its channels, its ReLU, a residual addition) is not rounded to int8
     between, and needs no range there; a residual operand of another scale is aligned inside the 32
     bits. What is quantized already stays as it is. What the network rounds in several ways is
-    computed once for each.
+    computed once for each. Where the module says its target, units that this lacks are done
+    without: an average pool is a convolution then.
 
     Before::
 
@@ -53,13 +56,14 @@ class InsertConverters(Pass):
     requires = (calibrated(),)
 
     def run(self, module: ModuleOp, session: Session) -> None:
+        hw = target_of(module)
         for op in list(module.walk()):
             if isinstance(op, FuncOp) and not op.is_declaration:
-                _convert(op, session)
+                _convert(op, session, hw)
 
 
-def _convert(func: FuncOp, session: Session) -> None:
-    conversion = FunctionConversion(func, session)
+def _convert(func: FuncOp, session: Session, hw: HardwareConfiguration | None) -> None:
+    conversion = FunctionConversion(func, session, hw)
     clips_become_relus(func)
     arrange(func)
     originals = list(func.body.operations)

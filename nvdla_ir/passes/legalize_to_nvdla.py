@@ -9,17 +9,11 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.quant import GridType, QuantizedType
-from nvdla_ir.hw.configuration import (
-    ConfigurationError,
-    HardwareConfiguration,
-    load_configuration,
-)
-from nvdla_ir.ir.attributes import StringAttr
+from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
-from nvdla_ir.ir.location import UNKNOWN
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType
-from nvdla_ir.passes.base import Pass, Session, option
+from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.conditions import no_operation
 from nvdla_ir.passes.legalization.context import Context
 from nvdla_ir.passes.legalization.layers import LEGALIZATIONS
@@ -64,17 +58,11 @@ class LegalizeToNvdla(Pass):
         ),
     )
 
-    target: str = option(help="the hardware: a configuration's name, or a TOML file")
-
     def run(self, module: ModuleOp, session: Session) -> None:
-        try:
-            hw = load_configuration(self.target)
-        except ConfigurationError as error:
-            raise DiagnosticError.at(UNKNOWN, str(error)) from None
+        hw = nvdla.configuration_of(module)
         for op in list(module.walk()):
             if isinstance(op, FuncOp) and not op.is_declaration:
                 _Function(op, hw, session).run()
-        module.attributes[nvdla.TARGET_ATTRIBUTE] = StringAttr(self.target)
 
 
 _ON_HOST = (nn.ConstantOp, nn.NormalizeOp, nn.QuantizeOp, nn.SoftmaxOp, nn.ViewOp)

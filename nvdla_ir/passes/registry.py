@@ -19,6 +19,7 @@ from nvdla_ir.passes.options import create_pass
 from nvdla_ir.text.pipeline_syntax import PassOption, PassSpecification
 
 PASSES = {
+    "set-target": "nvdla_ir.passes.set_target:SetTarget",
     "import-calibration": "nvdla_ir.passes.import_calibration:ImportCalibration",
     "fold-batch-norm": "nvdla_ir.passes.fold_batch_norm:FoldBatchNorm",
     "canonicalize": "nvdla_ir.passes.canonicalize:Canonicalize",
@@ -44,6 +45,7 @@ class Alias:
     default: the value where none is given; None if one must be
     choices: the values there are, if only some are allowed
     steps:   passes; an option with the value ``_VALUE`` takes that of the flag
+    ahead:   passes that run before those of all other flags, where the flag has a value
     """
 
     name: str
@@ -52,29 +54,49 @@ class Alias:
     value: str
     default: str | None = None
     choices: tuple[str, ...] = ()
+    ahead: tuple[PassSpecification, ...] = ()
 
     def specifications(self, value: str | None, location: Location) -> list[PassSpecification]:
         """The passes that the flag stands for, placed at ``location``.
 
         Raises: DiagnosticError where the value is missing or none of the choices.
         """
+        return _placed(self.steps, self._chosen(value, location), location)
+
+    def specifications_ahead(
+        self, value: str | None, location: Location
+    ) -> list[PassSpecification]:
+        """The passes that come before those of all other flags, placed at ``location``.
+
+        Raises: DiagnosticError as ``specifications``.
+        """
+        chosen = self._chosen(value, location)
+        return _placed(self.ahead, chosen, location) if chosen else []
+
+    def _chosen(self, value: str | None, location: Location) -> str:
         chosen = value or self.default
         if chosen is None:
             raise DiagnosticError.at(location, f"'--{self.name}' needs a value: ={self.value}")
         if self.choices and chosen not in self.choices:
             allowed = " or ".join(f"'{choice}'" for choice in self.choices)
             raise DiagnosticError.at(location, f"'--{self.name}' takes {allowed}, not '{chosen}'")
-        return [
-            PassSpecification(
-                step.name,
-                tuple(
-                    PassOption(o.key, chosen if o.value == _VALUE else o.value, location)
-                    for o in step.options
-                ),
-                location,
-            )
-            for step in self.steps
-        ]
+        return chosen
+
+
+def _placed(
+    steps: tuple[PassSpecification, ...], value: str, location: Location
+) -> list[PassSpecification]:
+    return [
+        PassSpecification(
+            step.name,
+            tuple(
+                PassOption(o.key, value if o.value == _VALUE else o.value, location)
+                for o in step.options
+            ),
+            location,
+        )
+        for step in steps
+    ]
 
 
 def _step(name: str, option: str | None = None) -> PassSpecification:
@@ -85,6 +107,13 @@ def _step(name: str, option: str | None = None) -> PassSpecification:
 ALIASES = {
     alias.name: alias
     for alias in (
+        Alias(
+            "target",
+            "the hardware to compile for, a configuration's name or a TOML file; before all else",
+            (),
+            "TARGET",
+            ahead=(_step("set-target", "target"),),
+        ),
         Alias(
             "import-calib",
             "attach the ranges of a calibration table (NVDLA JSON or TensorRT cache)",
@@ -107,13 +136,16 @@ ALIASES = {
         ),
         Alias(
             "compile",
-            "turn a quantized network into a register program for a target",
+            "turn a quantized network into a register program, for the target given here, by "
+            "--target, or by the module",
             (
-                _step("legalize-to-nvdla", "target"),
+                _step("legalize-to-nvdla"),
                 _step("allocate-memory"),
                 _step("emit-registers"),
             ),
             "TARGET",
+            default="",
+            ahead=(_step("set-target", "target"),),
         ),
     )
 }

@@ -16,11 +16,7 @@ from nvdla_ir.dialects.csb.memory import (
     LoadOp,
     UploadOp,
 )
-from nvdla_ir.dialects.csb.module import (
-    MEMORY_BASE_ATTRIBUTE,
-    MEMORY_BYTES_ATTRIBUTE,
-    configuration_of,
-)
+from nvdla_ir.dialects.csb.module import MEMORY_BASE_ATTRIBUTE, MEMORY_BYTES_ATTRIBUTE
 from nvdla_ir.dialects.csb.units import (
     INTERRUPT_CONTROL,
     ConfigureOp,
@@ -35,6 +31,7 @@ from nvdla_ir.dialects.csb.units import (
     WriteTableOp,
     count_register_writes,
 )
+from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.ir.dialect import Dialect
 
 __all__ = [

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from nvdla_ir.dialects.csb.module import configuration_of
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.nvdla import target_of
-from nvdla_ir.hw.configuration import ConfigurationError, load_configuration
+from nvdla_ir.dialects.nvdla import configuration_of, target_of
 from nvdla_ir.hw.registers import WORD_MASK, RegisterError, RegisterMap, register_map
 from nvdla_ir.ir.attribute_kinds import DICT, INT, INTS, STRING, enumeration
 from nvdla_ir.ir.attributes import Attribute, IntegerAttr, StringAttr
 from nvdla_ir.ir.definition import attribute, optional_attribute
+from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation
 
 if TYPE_CHECKING:
@@ -55,15 +54,15 @@ class UnitOp(LayerOp):
         raise NotImplementedError
 
     def verify(self) -> Iterable[str]:
-        target = target_of(self)
-        if target is None:
-            return
         try:
-            registers = register_map(load_configuration(target).register_map)
-        except ConfigurationError:
-            return  # reported where the target is named
+            hw = target_of(self)
+        except DiagnosticError:
+            return  # reported by whoever asks for the target
+        if hw is None:
+            return
+        registers = register_map(hw.register_map)
         if not self._names_block(registers):
-            yield f"names the unit '{self.unit}', which '{target}' does not have"
+            yield f"names the unit '{self.unit}', which '{hw.name}' does not have"
             return
         try:
             self.register_writes(registers)

@@ -14,10 +14,14 @@ from nvdla_ir.dialects.nvdla.operations import (
     UploadOp,
 )
 from nvdla_ir.dialects.nvdla.sdp_unit import SdpUnit
+from nvdla_ir.dialects.nvdla.target import (
+    TARGET_ATTRIBUTE,
+    configuration_of,
+    target_attribute,
+    target_of,
+)
 from nvdla_ir.dialects.nvdla.types import StreamType, cube_shape, parse_stream
-from nvdla_ir.ir.attributes import StringAttr
 from nvdla_ir.ir.dialect import Dialect
-from nvdla_ir.ir.operation import Operation
 
 __all__ = [
     "NVDLA",
@@ -33,24 +37,11 @@ __all__ = [
     "SliceOp",
     "StreamType",
     "UploadOp",
+    "configuration_of",
     "cube_shape",
+    "target_attribute",
     "target_of",
 ]
-
-# The module attribute that names the hardware configuration the module is for.
-TARGET_ATTRIBUTE = "nvdla.target"
-
-
-def target_of(operation: Operation) -> str | None:
-    """The hardware configuration that the module around ``operation`` is for."""
-    ancestor: Operation | None = operation
-    while ancestor is not None:
-        target = ancestor.attributes.get(TARGET_ATTRIBUTE)
-        if isinstance(target, StringAttr):
-            return target.value
-        ancestor = ancestor.parent_op
-    return None
-
 
 NVDLA = Dialect.of(
     "nvdla",

@@ -26,7 +26,7 @@ from nvdla_ir.dialects.csb import (
     WriteTableOp,
 )
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
-from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE
+from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE, target_attribute
 from nvdla_ir.dialects.quant import DequantizeCastOp, QuantizeCastOp, uniform_i8
 from nvdla_ir.frontends.loadable.buffers import MEMORY_BASE, Buffer, Buffers, allocate_buffers
 from nvdla_ir.frontends.loadable.container import read_container
@@ -41,6 +41,7 @@ from nvdla_ir.frontends.loadable.tensors import (
     require_known,
     tensor_names,
 )
+from nvdla_ir.hw.configuration import configuration_file
 from nvdla_ir.hw.registers import register_map
 from nvdla_ir.ir.attributes import DictAttr, IntegerAttr, StringAttr, is_bare_identifier
 from nvdla_ir.ir.builder import Builder, InsertionPoint
@@ -91,6 +92,9 @@ def import_loadable(
     known = [HARDWARE_RESULT] if hardware_only else outputs
     require_known(raw_outputs, known, "output", location)
     steps = read_steps(buffers, hardware_only=hardware_only)
+    description = None if target is None else configuration_file(target)
+    if description is not None:
+        resources.add_source(description)
     program = program_for(buffers, steps, target, collector)
     if program.ignores_statistics:
         collector.remark(location, "the statistics that it asks for are not written")
@@ -394,7 +398,7 @@ class _Assembly:
         )
         module = ModuleOp.of([function])
         module.location = self.location
-        module.attributes[TARGET_ATTRIBUTE] = StringAttr(self.program.target)
+        module.attributes[TARGET_ATTRIBUTE] = target_attribute(self.program.hw)
         used = self.buffers.used_bytes()
         if used:
             module.attributes[MEMORY_BASE_ATTRIBUTE] = IntegerAttr(MEMORY_BASE)

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp, ReturnOp
-from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE
+from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE, target_attribute
 from nvdla_ir.frontends.trace.cfg import read_cfg
 from nvdla_ir.frontends.trace.decoding import Decoder
 from nvdla_ir.frontends.trace.files import trace_file
 from nvdla_ir.frontends.trace.schedule import schedule
 from nvdla_ir.frontends.trace.txn import read_txn
-from nvdla_ir.hw.configuration import ConfigurationError, load_configuration
-from nvdla_ir.ir.attributes import StringAttr
+from nvdla_ir.hw.configuration import ConfigurationError, configuration_file, load_configuration
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
@@ -33,6 +32,9 @@ def import_trace(path: Path, target: str, resources: ResourceStore) -> ModuleOp:
 
     Raises: DiagnosticError with all faults of the trace and its data files, at their lines.
     """
+    description = configuration_file(target)
+    if description is not None:
+        resources.add_source(description)
     try:
         configuration = load_configuration(target)
     except ConfigurationError as error:
@@ -57,5 +59,5 @@ def import_trace(path: Path, target: str, resources: ResourceStore) -> ModuleOp:
         location=builder.location,
     )
     module = ModuleOp.of([function])
-    module.attributes[TARGET_ATTRIBUTE] = StringAttr(target)
+    module.attributes[TARGET_ATTRIBUTE] = target_attribute(configuration)
     return module

@@ -14,6 +14,7 @@ from nvdla_ir.dialects.quant import (
     QuantizedType,
     UniformType,
 )
+from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import fuse_locations
@@ -34,13 +35,16 @@ STATISTICS = "insert-converters"
 class FunctionConversion:
     """What the conversions of layers share.
 
+    hw:   the hardware, where the module says it; what is chosen without it suits all that have
+          every unit
     int8: the stored integers of each calibrated value
     done: layers that nobody needs once all are converted
     """
 
-    def __init__(self, func: FuncOp, session: Session) -> None:
+    def __init__(self, func: FuncOp, session: Session, hw: HardwareConfiguration | None) -> None:
         self.func = func
         self.session = session
+        self.hw = hw
         self.int8: dict[Value, Value] = {}
         self.done: set[Operation] = set()
 

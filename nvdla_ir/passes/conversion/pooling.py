@@ -50,7 +50,8 @@ def convert_max_pool(conversion: FunctionConversion, op: nn.MaxPoolOp) -> None:
 
 
 def convert_average_pool(conversion: FunctionConversion, op: MeanOp) -> None:
-    """By the pooling unit where its 8 bits lose nothing, else by a convolution."""
+    """By the pooling unit, where there is one and its 8 bits lose nothing, else by a
+    convolution."""
     stored, element = conversion.stored(op.input, op)
     output = output_type(op)
     if isinstance(op, nn.AveragePoolOp):
@@ -72,7 +73,9 @@ def convert_average_pool(conversion: FunctionConversion, op: MeanOp) -> None:
         windows = _Windows(nn.shape_of(op.input)[2:], (1, 1), (0, 0, 0, 0))
     # With zero points, the mean of stored integers is the stored mean in the same scale only.
     coarser = output.scale >= element.scale and element.zero_point == 0 == output.zero_point
-    if max(windows.kernel) <= LARGEST_POOLING_KERNEL and (coarser or element == output):
+    has_unit = conversion.hw is None or conversion.hw.has_pdp
+    fits = max(windows.kernel) <= LARGEST_POOLING_KERNEL
+    if has_unit and fits and (coarser or element == output):
         _by_pooling_unit(conversion, op, stored, element, output, windows)
     else:
         _by_convolution(conversion, op, stored, element, windows)

@@ -103,7 +103,12 @@ def _convolution_faults(op: ConvOp) -> Iterator[str]:
 
 def _pooling_faults(op: PdpOp, hw: HardwareConfiguration) -> Iterator[str]:
     if not hw.has_pdp:
-        yield f"windows to pool, but {hw.name} has no pooling unit: choose another target"
+        advice = (
+            "choose another target"
+            if op.method != "average"
+            else "run 'set-target' before 'insert-converters', which then does without"
+        )
+        yield f"windows to pool, but {hw.name} has no pooling unit: {advice}"
         return
     yield from _extent_faults(cube_shape(op.input.type), "input")
     kernel, strides = op.kernel, op.strides

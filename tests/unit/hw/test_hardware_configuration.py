@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +30,29 @@ def test_shipped_configurations_load_and_are_complete(name: str) -> None:
     assert hw.cbuf.banks - 1 <= bank.maximum
 
 
-def test_every_data_file_is_listed() -> None:
+def test_every_data_file_is_found_smallest_first() -> None:
     folder = PROJECT / "nvdla_ir" / "hw" / "configurations"
     assert sorted(path.stem for path in folder.glob("*.toml")) == sorted(names())
+    macs = [load_configuration(name).macs for name in names()]
+    assert macs == sorted(macs)
+    assert (names()[0], names()[-1]) == ("nv_small", "nv_full")
+
+
+def test_a_new_file_among_the_shipped_ones_is_found(tmp_path: Path) -> None:
+    """Nothing but the file: no list, no code."""
+    folder = tmp_path / "nvdla_ir" / "hw"
+    shutil.copytree(PROJECT / "nvdla_ir" / "hw", folder)
+    (folder.parent / "__init__.py").touch()
+    small = (folder / "configurations" / "nv_small.toml").read_text()
+    (folder / "configurations" / "tiny.toml").write_text(small.replace("banks = 32", "banks = 16"))
+    code = (
+        "from nvdla_ir.hw.configuration import load_configuration, names; "
+        "print(names()[0], load_configuration('tiny').cbuf.banks)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert result.stdout.split() == ["tiny", "16"]
 
 
 @pytest.mark.skipif(not SPEC.exists(), reason="needs the hardware specification beside the project")

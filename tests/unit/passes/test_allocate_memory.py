@@ -431,5 +431,5 @@ def test_a_misaligned_base(base: int) -> None:
 
 def test_no_target() -> None:
     module = module_of(main(UPLOAD))
-    with pytest.raises(DiagnosticError, match=r"no 'nvdla\.target': run 'legalize-to-nvdla"):
+    with pytest.raises(DiagnosticError, match=r"no 'nvdla\.target': run 'set-target"):
         AllocateMemory().run(module, new_session())

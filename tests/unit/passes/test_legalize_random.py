@@ -16,6 +16,7 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.emit_registers import EmitRegisters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
 from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.set_target import SetTarget
 
 ACCUMULATORS = "!quant.uniform<i32:f32, 0.25>"
 
@@ -159,7 +160,7 @@ def test_random_layers(text: str, configuration: str, kind: str, tmp_path: Path)
     inputs = inputs_of(func, rng)
     expected = runs(func, session, inputs)
     try:
-        Pipeline([LegalizeToNvdla(str(path))]).run(module, session)
+        Pipeline([SetTarget(str(path)), LegalizeToNvdla()]).run(module, session)
     except DiagnosticError as error:
         # The smallest buffers do not hold the largest kernels; nothing else may be refused.
         assert all("does not fit the convolution" in d.message for d in error.diagnostics), error
@@ -177,4 +178,4 @@ def test_a_target_that_is_unknown_is_told_with_those_that_are_known() -> None:
         np.random.default_rng(1),
     )
     with pytest.raises(DiagnosticError, match=r"unknown hardware configuration 'nv_smal'.*nv_full"):
-        Pipeline([LegalizeToNvdla("nv_smal")]).run(module, session)
+        Pipeline([SetTarget("nv_smal"), LegalizeToNvdla()]).run(module, session)

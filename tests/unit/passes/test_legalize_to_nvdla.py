@@ -22,6 +22,7 @@ from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.emit_registers import EmitRegisters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
 from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.set_target import SetTarget
 
 TARGETS = ("nv_small", "nv_large", "nv_full", "custom")
 CUSTOM = """
@@ -364,7 +365,7 @@ def test_every_level_gives_the_same_bytes(name: str, target: str, tmp_path: Path
         if kind == "random":
             for output in expected[0]:
                 assert len(np.unique([run[output] for run in expected])) > 4, output
-        Pipeline([LegalizeToNvdla(target_path(target, tmp_path))]).run(module, session)
+        Pipeline([SetTarget(target_path(target, tmp_path)), LegalizeToNvdla()]).run(module, session)
         assert_equal(runs(func, session, inputs), expected, f"hardware layers, {kind}")
         Pipeline([EmitRegisters()]).run(module, session)
         assert_equal(runs(func, session, inputs), expected, f"registers, {kind}")
@@ -390,7 +391,7 @@ def test_what_runs_in_pieces_is_pooled_from_memory() -> None:
         module, func, session = loaded(LARGE, "random", rng)
         inputs = inputs_of(func, rng)[:1]
         expected = runs(func, session, inputs)
-        Pipeline([LegalizeToNvdla(target)]).run(module, session)
+        Pipeline([SetTarget(target), LegalizeToNvdla()]).run(module, session)
         pools = [op for op in func.walk() if isinstance(op, nvdla.PdpOp)]
         assert [isinstance(op.input.type, nvdla.StreamType) for op in pools] == [flies]
         assert_equal(runs(func, session, inputs), expected, target)
@@ -400,7 +401,7 @@ def test_what_runs_in_pieces_is_pooled_from_memory() -> None:
 
 def legalized(name: str, target: str) -> tuple[FuncOp, Session]:
     module, func, session = loaded(NETWORKS[name], "random", np.random.default_rng(5))
-    Pipeline([LegalizeToNvdla(target)]).run(module, session)
+    Pipeline([SetTarget(target), LegalizeToNvdla()]).run(module, session)
     return func, session
 
 
@@ -422,7 +423,7 @@ def test_banks_hold_data_and_weights() -> None:
     banks = {(op.data_banks, op.weight_banks) for op in func.walk() if isinstance(op, nvdla.ConvOp)}
     assert banks == {(1, 1)}
     module, func, session = loaded(LARGE, "random", np.random.default_rng(5))
-    Pipeline([LegalizeToNvdla("nv_large")]).run(module, session)
+    Pipeline([SetTarget("nv_large"), LegalizeToNvdla()]).run(module, session)
     first = next(op for op in func.walk() if isinstance(op, nvdla.ConvOp))
     # 64 channels fill the two atoms of an entry: 56 entries a row, 56 rows, banks of 512.
     assert (first.data_banks, first.weight_banks) == (7, 1)
@@ -441,7 +442,7 @@ def test_what_no_window_reads_takes_no_room(size: str, strides: str, result: str
         func.return %y
       }}"""
     module, func, session = loaded(text, "random", np.random.default_rng(5))
-    Pipeline([LegalizeToNvdla("nv_small")]).run(module, session)
+    Pipeline([SetTarget("nv_small"), LegalizeToNvdla()]).run(module, session)
     (convolution,) = (op for op in func.walk() if isinstance(op, nvdla.ConvOp))
     assert convolution.data_banks == 1
 
@@ -455,7 +456,7 @@ def test_the_host_keeps_what_it_has() -> None:
         func.return %x, %y, %f
       }}"""
     module, func, session = loaded(text, "random", np.random.default_rng(5))
-    Pipeline([LegalizeToNvdla("nv_small")]).run(module, session)
+    Pipeline([SetTarget("nv_small"), LegalizeToNvdla()]).run(module, session)
     assert func.return_op.operands[0] is func.body.arguments[0]
     assert [op.name for op in func.walk()].count("nvdla.download") == 1
 
@@ -513,7 +514,8 @@ def test_a_fault_hides_none_of_later_layers() -> None:
         func.return %p, %y, %s
       }}"""
     module, _, session = loaded(text, "random", np.random.default_rng(5))
-    LegalizeToNvdla("nv_small").run(module, session)
+    SetTarget("nv_small").run(module, session)
+    LegalizeToNvdla().run(module, session)
     named = [diagnostic.message.split("'")[1] for diagnostic in session.diagnostics.errors]
     assert named == ["first", "second", "last"]
 
@@ -531,7 +533,7 @@ def test_units_that_a_target_lacks_are_not_used(tmp_path: Path) -> None:
         module, func, session = loaded(text, "random", rng)
         inputs = inputs_of(func, rng)
         expected = runs(func, session, inputs)
-        Pipeline([LegalizeToNvdla(str(path))]).run(module, session)
+        Pipeline([SetTarget(str(path)), LegalizeToNvdla()]).run(module, session)
         processors = [op for op in func.walk() if isinstance(op, nvdla.SdpOp)]
         assert all(op.bs is None for op in processors)
         assert any(op.bn is not None for op in processors)

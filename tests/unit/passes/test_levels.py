@@ -22,6 +22,7 @@ from nvdla_ir.passes.insert_converters import InsertConverters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
 from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.quantize_weights import QuantizeWeights
+from nvdla_ir.passes.set_target import SetTarget
 
 
 def c(low: float, high: float) -> str:
@@ -144,7 +145,7 @@ def test_every_level_gives_the_same_bytes(name: str, granularity: str) -> None:
         inputs = inputs_of(func, rng)
         expected = outputs(func, session.resources, inputs)
         assert all(len(np.unique(output)) > 3 for output in expected)
-        for passes in ([LegalizeToNvdla(target)], [AllocateMemory(), EmitRegisters()]):
+        for passes in ([SetTarget(target), LegalizeToNvdla()], [AllocateMemory(), EmitRegisters()]):
             Pipeline(passes).run(module, session)
             for actual, wanted in zip(
                 outputs(func, session.resources, inputs), expected, strict=True

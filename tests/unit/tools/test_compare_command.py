@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lenet, table = str(DIGITS / "lenet.ir"), str(DIGITS / "lenet.calib.json")
     steps = [
         ([f"--import-calib={table}", "--quantize", lenet], "int8.ir"),
-        (["--legalize-to-nvdla=target=nv_small", str(folder / "int8.ir")], "layers.ir"),
+        (["--target=nv_small", "--legalize-to-nvdla", str(folder / "int8.ir")], "layers.ir"),
         (["--compile=nv_small", str(folder / "int8.ir")], "registers.ir"),
     ]
     for arguments, output in steps:

@@ -155,6 +155,16 @@ def test_the_dumped_pipeline_reads_back(tmp_path: Path) -> None:
             ["--quantize-weights=granularity=per-tensor"],
             "quantize-weights{granularity=per-tensor scales=minmax}",
         ),
+        # The target comes before all else, wherever its flag stands.
+        (
+            ["--canonicalize", "--compile=nv_small"],
+            "set-target{target=nv_small},canonicalize,legalize-to-nvdla,"
+            "allocate-memory{base=2147483648},emit-registers",
+        ),
+        (
+            ["--legalize-to-nvdla", "--target=nv_small"],
+            "set-target{target=nv_small},legalize-to-nvdla",
+        ),
         (["--allocate-memory=base=0x40"], "allocate-memory{base=64}"),
         (["--allocate-memory={base=64}"], "allocate-memory{base=64}"),
     ],
@@ -177,7 +187,7 @@ def test_flags_as_pipelines(flags: list[str], passes: str) -> None:
         ("-o=", "'-o' needs a value: -o FILE"),
         ("--pass-pipeline=", "'--pass-pipeline' needs a value: --pass-pipeline=PIPELINE"),
         ("--load-pass-plugin=", "'--load-pass-plugin' needs a value: --load-pass-plugin=FILE.py"),
-        ("--compile=", "'--compile' needs a value: --compile=TARGET"),
+        ("--target=", "'--target' needs a value: --target=TARGET"),
     ],
 )
 def test_wrong_flags(flag: str, message: str) -> None:

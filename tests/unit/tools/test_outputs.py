@@ -81,7 +81,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("m.onnx", "m.prototxt", "m.caffemodel", "m.nvdla", "c.cache"):
         Path(name).write_text("read after the output was found to be impossible")
     Path("my.toml").write_text('base = "nv_small"\n')
-    Path("target.ir").write_text('module attributes {nvdla.target = "my.toml"} {}\n')
     Path("plugin.py").write_text(PLUGIN)
     return tmp_path
 
@@ -136,7 +135,7 @@ ON_TRACE = ("t", "--target=nv_small")
         (opt, ("m.ir", "--import-calib=c.json", "-o="), "c.json"),
         (opt, ("m.ir", "--import-calib=c.json", "--split-input-file", "-o="), "c.json"),
         (opt, ("m.ir", "--load-pass-plugin=plugin.py", "-o="), "plugin.py"),
-        (opt, ("target.ir", "-o="), "my.toml"),
+        (opt, ("m.ir", "--target=my.toml", "-o="), "my.toml"),
         (opt, ("m.ir", "-o="), "lw.npy"),
         (opt, ("m.ir", "--split-input-file", "-o="), "lw.npy"),
     ],

@@ -14,6 +14,7 @@ from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import LoadOp, configuration_of
 from nvdla_ir.frontends.loadable import import_loadable
+from nvdla_ir.hw.configuration import names
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError, render
 from nvdla_ir.resources import ResourceStore
@@ -139,7 +140,7 @@ def test_where_none_fits_each_has_a_reason() -> None:
     with pytest.raises(DiagnosticError, match="fits no configuration") as caught:
         imported(net)
     notes = [note.message for note in caught.value.diagnostics[0].notes]
-    assert len(notes) == 8
+    assert len(notes) == len(names())
     assert notes[0].startswith("not nv_small: operation 0 (SDP)")
     assert any("nv_full: tensor 'x' is in atoms of 8 bytes" in note for note in notes)
 
@@ -150,6 +151,7 @@ def test_unknown_targets_are_refused_and_files_are_taken(tmp_path: Path) -> None
     file = tmp_path / "mine.toml"
     file.write_text('base = "nv_small"\n')
     module, resources = imported(copying("x"), target=str(file))
+    assert str(module.attributes["nvdla.target"]) == '{name = "mine", base = "nv_small"}'
     x = full_range(5, 1, *SHAPE)
     result = Machine(resources, Mode.INTEGER).run(function_of(module), {"x": x})
     np.testing.assert_array_equal(result["x"], x)

@@ -19,6 +19,7 @@ from nvdla_ir.passes.insert_converters import InsertConverters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
 from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.quantize_weights import QuantizeWeights
+from nvdla_ir.passes.set_target import SetTarget
 
 TARGET = "nv_small"
 
@@ -33,7 +34,7 @@ def outputs_of_levels(
         yield mode.value, list(imported.run(inputs, mode).values())
     levels = {
         "integers": [FoldBatchNorm(), Canonicalize(), QuantizeWeights(), InsertConverters()],
-        "registers": [LegalizeToNvdla(TARGET), AllocateMemory(), EmitRegisters()],
+        "registers": [SetTarget(TARGET), LegalizeToNvdla(), AllocateMemory(), EmitRegisters()],
     }
     for name, passes in levels.items():
         Pipeline(passes).run(imported.module, session)
