@@ -9,6 +9,7 @@ pass or an interpreter asks for one. Passes add new ones under new keys.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -67,6 +68,15 @@ def dtype_name(element: Type) -> str | None:
     return _DTYPES.get(str(element)) if isinstance(element, FloatType | IntegerType) else None
 
 
+class _Family:
+    """The keys that were made of one key by numbers: how many of them were looked at, and which
+    of them stands for which array, by digest."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.by_digest: dict[bytes, str] = {}
+
+
 class ResourceStore:
     """Tensors by key: those of a file, those that came in the text, those passes added."""
 
@@ -79,6 +89,7 @@ class ResourceStore:
         # The module that refers to the file, until it is opened.
         self._waiting: Operation | None = None
         self._sources: dict[Path, None] = {}
+        self._families: dict[str, _Family] = {}
 
     @property
     def keys(self) -> list[str]:
@@ -151,16 +162,27 @@ class ResourceStore:
         import numpy as np
 
         self._open_waiting()
-        taken = {*self._keys, *self._blobs, *self._arrays}
-        chosen, number = key, 0
-        while chosen in taken:
-            known = self._arrays.get(chosen)
-            if known is not None and known.dtype == array.dtype and np.array_equal(known, array):
-                return chosen
-            number += 1
-            chosen = f"{key}.{number}"
-        self._arrays[chosen] = np.asarray(array, order="C")
+        array = np.asarray(array, order="C")
+        chosen = key
+        if self._is_taken(key):
+            family = self._families.setdefault(key, _Family())
+            digest = _digest(array)
+            chosen = family.by_digest.get(digest)
+            while chosen is None:
+                candidate = f"{key}.{family.seen}" if family.seen else key
+                if not self._is_taken(candidate):
+                    chosen = candidate
+                    break
+                family.seen += 1
+                known = self._arrays.get(candidate)
+                if known is not None:
+                    family.by_digest.setdefault(_digest(known), candidate)
+                chosen = family.by_digest.get(digest)
+        self._arrays.setdefault(chosen, array)
         return chosen
+
+    def _is_taken(self, key: str) -> bool:
+        return key in self._keys or key in self._blobs or key in self._arrays
 
     def attribute_for(self, key: str, array: NDArray[Any], element: Type) -> DenseResourceAttr:
         """Keep ``array`` and return the attribute that refers to it.
@@ -330,6 +352,12 @@ def _not_stored(
     return DiagnosticError.at(
         location, f"elements of type '{attribute.type.element}' cannot be stored"
     )
+
+
+def _digest(array: NDArray[Any]) -> bytes:
+    """Of the type, the shape and the bytes."""
+    head = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.blake2b(head + array.tobytes(), digest_size=16).digest()
 
 
 def serialize(arrays: Mapping[str, NDArray[Any]]) -> bytes:

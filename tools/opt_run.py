@@ -224,7 +224,7 @@ class _Job:
         with self._phase("parse and verify"):
             loaded = load_module(text, file, directory, self.context, diagnostics)
         pipeline = self._pipeline_for(loaded)
-        session = Session(loaded.resources, diagnostics, self.statistics)
+        session = Session(loaded.resources, diagnostics, self.statistics, self.context)
         reproducer_file = self.command.arguments.value("mlir-pass-pipeline-crash-reproducer")
         reproducer = None
         if reproducer_file is not None:

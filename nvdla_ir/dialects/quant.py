@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from attrs import Factory, field, frozen
 
@@ -295,10 +294,6 @@ class QuantizeCastOp(_CastOp):
     input = operand(REAL_TENSOR)
     output = result(QUANTIZED_TENSOR)
 
-    @classmethod
-    def canonicalization_patterns(cls) -> Iterable[RewritePattern[Any]]:
-        return (QuantizeOfDequantize(),)
-
 
 class DequantizeCastOp(_CastOp):
     """``quant.dcast``: stored integers to the reals they stand for."""
@@ -378,4 +373,5 @@ QUANT = Dialect.of(
         "quant_storage": _storage,
         "quant_scale": _scale,
     },
+    canonicalization=lambda: (QuantizeOfDequantize(),),
 )

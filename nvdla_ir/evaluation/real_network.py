@@ -14,9 +14,9 @@ from nvdla_ir.dialects.func import FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.quant import QuantizedType
 from nvdla_ir.evaluation.recording import Executable
-from nvdla_ir.interp.machine import Machine, Mode, Values
+from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.interp.quantization import round_to_grid
-from nvdla_ir.interp.registry import Kernel, Numbers, find_kernel
+from nvdla_ir.interp.registry import Kernel, Numbers, Values, find_kernel
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 

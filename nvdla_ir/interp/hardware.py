@@ -16,9 +16,8 @@ from nvdla_ir.arith import fast
 from nvdla_ir.arith.parameters import AluAlgorithm, OutputConverter, XUnit
 from nvdla_ir.dialects import nvdla
 from nvdla_ir.dialects.nn.shapes import window_shape
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.nn.weighted import along_channels
-from nvdla_ir.interp.registry import Numbers, kernel
+from nvdla_ir.interp.registry import Numbers, Values, kernel
 
 Array = NDArray[Any]
 

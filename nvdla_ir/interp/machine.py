@@ -20,17 +20,23 @@ from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.nn.types import FakeQuantizedType, is_fake_quantized
 from nvdla_ir.dialects.quant import GridType, QuantizedType
 from nvdla_ir.interp.quantization import (
-    dequantize,
     dtype_of,
     element_of,
     is_quantized_tensor,
     round_to_grid,
 )
-from nvdla_ir.interp.registry import Fusion, Kernel, Numbers, find_fusion, find_kernel
+from nvdla_ir.interp.registry import (
+    Fusion,
+    Kernel,
+    MachineBase,
+    Numbers,
+    Values,
+    find_fusion,
+    find_kernel,
+)
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType, Type
-from nvdla_ir.resources import ResourceStore
 
 Array = NDArray[Any]
 Observer = Callable[[Operation, Sequence[Any]], None]
@@ -82,28 +88,6 @@ def settled(result: Any, type: Type, mode: Mode) -> Any:
     return result
 
 
-class Values:
-    """What a kernel may read: the value of each operand, and the machine."""
-
-    def __init__(self, machine: Machine, environment: dict[Value, Any], as_reals: bool) -> None:
-        self.machine = machine
-        self._environment = environment
-        self._as_reals = as_reals
-
-    def __getitem__(self, value: Value) -> Any:
-        """The operand ``value``: an array, unless its producer made something else. A kernel on
-        reals gets quantized operands dequantized."""
-        found = self._environment[value]
-        element = element_of(value.type)
-        if self._as_reals and isinstance(element, QuantizedType):
-            return dequantize(found, element)
-        return found
-
-    def get(self, value: Value | None) -> Any:
-        """The operand, or None for an optional operand that is absent."""
-        return None if value is None else self[value]
-
-
 @frozen(eq=False)
 class _Step:
     """One operation, or the last one of a chain computed at once; its kernel, what it reads, and
@@ -126,26 +110,16 @@ class _Plan:
 
 
 @define(eq=False)
-class Machine:
+class Machine(MachineBase):
     """Executes functions of one module.
 
-    resources: the tensors that ``dense_resource<…>`` attributes refer to
     mode:      how quantized and calibrated tensors are computed
     observer:  called after each operation with its results, constants excepted; without one,
                operations that reals can be computed with together are
-    lenient:   whether the device goes on, with a remark, where a register program asks for what
-               its hardware lacks or forbids
-    state:     belongs to the kernels for the length of one run (a device, its memory); cleared
-               when a run starts
-    cache:     belongs to the kernels for the machine's life (what they make of constants)
     """
 
-    resources: ResourceStore = field(factory=ResourceStore)
     mode: Mode = Mode.FLOAT
     observer: Observer | None = None
-    lenient: bool = False
-    state: dict[object, Any] = field(factory=dict[object, Any], init=False)
-    cache: dict[object, Any] = field(factory=dict[object, Any], init=False)
     _plans: dict[tuple[FuncOp, bool], _Plan] = field(
         factory=dict[tuple[FuncOp, bool], _Plan], init=False
     )

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from nvdla_ir.dialects.nn.converters import QuantizeOp
 from nvdla_ir.dialects.quant import DequantizeCastOp, QuantizeCastOp, QuantizedType
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.quantization import element_of, quantize, round_to_grid
-from nvdla_ir.interp.registry import Numbers, kernel
+from nvdla_ir.interp.registry import Numbers, Values, kernel
 
 
 @kernel(QuantizeCastOp, any_batch=True)

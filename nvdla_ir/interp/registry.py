@@ -13,14 +13,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import define, field, frozen
 
-from nvdla_ir.ir.operation import Operation
-
-if TYPE_CHECKING:
-    from nvdla_ir.interp.machine import Values
+from nvdla_ir.dialects.quant import QuantizedType
+from nvdla_ir.interp.quantization import dequantize, element_of
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.resources import ResourceStore
 
 KERNEL_MODULES = {
     "csb": "nvdla_ir.interp.csb",
@@ -40,9 +40,49 @@ class Numbers(Enum):
     """The integers that quantized tensors are stored as."""
 
 
+@define(eq=False)
+class MachineBase:
+    """What kernels may use of the machine that runs them.
+
+    resources: the tensors that ``dense_resource<…>`` attributes refer to
+    lenient:   whether the device goes on, with a remark, where a register program asks for what
+               its hardware lacks or forbids
+    state:     belongs to the kernels for the length of one run (a device, its memory); cleared
+               when a run starts
+    cache:     belongs to the kernels for the machine's life (what they make of constants)
+    """
+
+    resources: ResourceStore = field(factory=ResourceStore)
+    lenient: bool = field(default=False, kw_only=True)
+    state: dict[object, Any] = field(factory=dict[object, Any], init=False)
+    cache: dict[object, Any] = field(factory=dict[object, Any], init=False)
+
+
+class Values:
+    """What a kernel may read: the value of each operand, and the machine that runs it."""
+
+    def __init__(self, machine: MachineBase, environment: dict[Value, Any], as_reals: bool) -> None:
+        self.machine = machine
+        self._environment = environment
+        self._as_reals = as_reals
+
+    def __getitem__(self, value: Value) -> Any:
+        """The operand ``value``: an array, unless its producer made something else. A kernel on
+        reals gets quantized operands dequantized."""
+        found = self._environment[value]
+        element = element_of(value.type)
+        if self._as_reals and isinstance(element, QuantizedType):
+            return dequantize(found, element)
+        return found
+
+    def get(self, value: Value | None) -> Any:
+        """The operand, or None for an optional operand that is absent."""
+        return None if value is None else self[value]
+
+
 OpT = TypeVar("OpT", bound=Operation)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
-KernelFunction = Callable[[OpT, "Values"], Any]
+KernelFunction = Callable[[OpT, Values], Any]
 """Takes the operation and the values it may read. Returns what its result is; where it has
 several, a sequence with one an item; where it has none, anything."""
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from attrs import frozen
 
@@ -26,9 +26,6 @@ from nvdla_ir.ir.constraints import TypeConstraint
 from nvdla_ir.ir.location import UNKNOWN, Location
 from nvdla_ir.ir.operation import Operation, Region, Result, Value
 from nvdla_ir.ir.types import I32, Type
-
-if TYPE_CHECKING:
-    from nvdla_ir.ir.rewriter import RewritePattern
 
 T = TypeVar("T")
 OpT = TypeVar("OpT", bound="Op")
@@ -276,7 +273,7 @@ class Op(Operation):
         super().__init_subclass__()
         cls.definition = OperationDefinition.of(cls)
 
-    # The next three hooks are overridden where an operation needs them.
+    # The next two hooks are overridden where an operation needs them.
 
     def infer_result_types(self) -> Sequence[Type] | None:
         """The types of the results as they follow from operands and attributes, or None where
@@ -285,11 +282,6 @@ class Op(Operation):
 
     def verify(self) -> Iterable[str]:
         """What is wrong with this operation beyond its fields and traits, one sentence each."""
-        return ()
-
-    @classmethod
-    def canonicalization_patterns(cls) -> Iterable[RewritePattern[Any]]:
-        """The patterns that bring instances of this class into their simplest form."""
         return ()
 
     def operand_segment(self, field: OperandField) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from attrs import define, field, frozen
 
 from nvdla_ir.ir.definition import Op
+from nvdla_ir.ir.rewriter import RewritePattern
 
 
 @frozen(eq=False)
@@ -22,6 +23,7 @@ class Dialect:
                   its value from the values of the rule's children (ValueError: what is wrong)
     statement_parsers: for each rule that is part of an operation's own syntax, the function that
                   is called with the parser's state and the children
+    canonicalization: gives the patterns that bring operations into their simplest form
     """
 
     name: str
@@ -32,6 +34,7 @@ class Dialect:
     statement_parsers: Mapping[str, Callable[[Any, list[Any]], Any]] = field(
         factory=dict[str, Callable[[Any, "list[Any]"], Any]]
     )
+    canonicalization: Callable[[], Iterable[RewritePattern[Any]]] = tuple
 
     @staticmethod
     def of(
@@ -41,6 +44,7 @@ class Dialect:
         grammar: str | None = None,
         type_parsers: Mapping[str, Callable[..., Any]] | None = None,
         statement_parsers: Mapping[str, Callable[[Any, list[Any]], Any]] | None = None,
+        canonicalization: Callable[[], Iterable[RewritePattern[Any]]] = tuple,
     ) -> Dialect:
         return Dialect(
             name,
@@ -49,6 +53,7 @@ class Dialect:
             grammar,
             type_parsers or {},
             statement_parsers or {},
+            canonicalization,
         )
 
 

@@ -7,14 +7,11 @@ everywhere. A region is a list of blocks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from nvdla_ir.ir.attributes import Attribute
 from nvdla_ir.ir.location import UNKNOWN, Location
 from nvdla_ir.ir.types import Type
-
-if TYPE_CHECKING:
-    from nvdla_ir.ir.traits import Trait
 
 
 class Use(NamedTuple):
@@ -123,6 +120,14 @@ class BlockArgument(Value):
     @property
     def owner(self) -> Block:
         return self.block
+
+
+class Trait:
+    """Base of all traits (``nvdla_ir.ir.traits``)."""
+
+    def verify(self, op: Operation) -> Iterable[str]:
+        """What is wrong with ``op``, one sentence each."""
+        return ()
 
 
 class Operation:

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-if TYPE_CHECKING:
-    from nvdla_ir.ir.operation import Operation
-
-
-class Trait:
-    """Base of all traits."""
-
-    def verify(self, op: Operation) -> Iterable[str]:
-        """What is wrong with ``op``, one sentence each."""
-        return ()
+from nvdla_ir.ir.operation import Operation, Trait
 
 
 @frozen

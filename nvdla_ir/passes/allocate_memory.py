@@ -131,19 +131,19 @@ class _Allocation:
     def _place_constants(self) -> int:
         """Give constants their addresses; returns the address behind them."""
         address = self.base
-        kept: dict[tuple[WeightLayout | TableLayout, bytes], ConstantOp] = {}
+        equal: dict[tuple[WeightLayout | TableLayout, bytes], list[ConstantOp]] = {}
         for constant in list(self.function.body.operations):
             if not isinstance(constant, ConstantOp):
                 continue
             for copy, layout in self._by_layout(constant):
-                key = layout, self._digest(copy)
-                same = kept.get(key)
-                if same is not None:
-                    _merge(copy, same)
-                    continue
-                kept[key] = copy
-                copy.address = address
-                address = align_up(address + layout.size_bytes(self.hw), self.alignment)
+                copies = equal.setdefault((layout, self._digest(copy)), [])
+                copies.append(copy)
+                if len(copies) == 1:
+                    copy.address = address
+                    address = align_up(address + layout.size_bytes(self.hw), self.alignment)
+        for kept, *duplicates in equal.values():
+            if duplicates:
+                _merge(duplicates, kept)
         return address
 
     def _by_layout(
@@ -258,12 +258,13 @@ def _set_strides(operation: MemoryOp, layout: FeatureLayout) -> None:
     operation.surface_stride = layout.surface_stride
 
 
-def _merge(duplicate: ConstantOp, kept: ConstantOp) -> None:
-    """Let ``kept`` stand for ``duplicate``, too."""
-    kept.layers = layers_of(kept, duplicate)
-    kept.location = fuse_locations([kept.location, duplicate.location])
-    duplicate.output.replace_all_uses_with(kept.output)
-    duplicate.erase()
+def _merge(duplicates: list[ConstantOp], kept: ConstantOp) -> None:
+    """Let ``kept`` stand for ``duplicates``, too."""
+    kept.layers = layers_of(kept, *duplicates)
+    kept.location = fuse_locations([op.location for op in (kept, *duplicates)])
+    for duplicate in duplicates:
+        duplicate.output.replace_all_uses_with(kept.output)
+        duplicate.erase()
 
 
 def _steps(function: FuncOp) -> dict[Operation, int]:

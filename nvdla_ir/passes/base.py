@@ -21,8 +21,10 @@ from typing import Any, ClassVar
 import attrs
 from attrs import define, field, frozen
 
+from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
+from nvdla_ir.ir.dialect import Context
 from nvdla_ir.ir.location import Location
 from nvdla_ir.resources import ResourceStore
 
@@ -34,11 +36,13 @@ class Session:
     resources:   the tensors that ``dense_resource<…>`` attributes refer to
     diagnostics: where remarks, warnings and errors go; errors end the pass that reports them
     statistics:  counts by pass and name, shown by --mlir-pass-statistics
+    context:     the dialects that are known
     """
 
     resources: ResourceStore
     diagnostics: DiagnosticCollector = field(factory=DiagnosticCollector)
     statistics: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]])
+    context: Context = field(factory=default_context)
 
     def count(self, pass_name: str, what: str, amount: int = 1) -> None:
         counts = self.statistics.setdefault(pass_name, {})

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.ir.attributes import Attribute
-from nvdla_ir.ir.definition import Op
+from nvdla_ir.ir.dialect import Context
 from nvdla_ir.ir.operation import Block, Operation
 from nvdla_ir.ir.rewriter import RewritePattern, apply_patterns_greedily
 from nvdla_ir.ir.traits import Pure, has_trait
@@ -22,7 +22,7 @@ _Identity: TypeAlias = (
 
 @frozen
 class Canonicalize(Pass):
-    """Apply the canonicalization patterns of all operations, merge equal constants, and remove
+    """Apply the canonicalization patterns of all dialects, merge equal constants, and remove
     what nobody uses.
 
     Before::
@@ -35,8 +35,8 @@ class Canonicalize(Pass):
 
         %b = nn.relu %x layers=["a", "b"] -> tensor<1x8x4x4xf32>
 
-    The patterns belong to the operation classes (``Op.canonicalization_patterns``); operations
-    that are not registered are left alone.
+    The patterns belong to the dialects (``Dialect.canonicalization``); of those that are not known,
+    operations are left alone.
     """
 
     name = "canonicalize"
@@ -44,17 +44,21 @@ class Canonicalize(Pass):
     def run(self, module: ModuleOp, session: Session) -> None:
         before = _count(module)
         merged = _merge_constants(module)
-        apply_patterns_greedily(module, _patterns_for(module), remove_dead=True)
+        apply_patterns_greedily(module, _patterns_for(module, session.context), remove_dead=True)
         session.count(self.name, "constants merged", merged)
         session.count(self.name, "operations removed", before - _count(module))
 
 
-def _patterns_for(module: ModuleOp) -> list[RewritePattern[Any]]:
-    classes = {type(op): None for op in module.walk() if isinstance(op, Op)}
-    patterns: dict[RewritePattern[Any], None] = {}
-    for op_class in classes:
-        patterns.update(dict.fromkeys(op_class.canonicalization_patterns()))
-    return list(patterns)
+def _patterns_for(module: ModuleOp, context: Context) -> list[RewritePattern[Any]]:
+    """Those of the dialects that ``module`` has operations of, in order of their names."""
+    names = {op.name.partition(".")[0] for op in module.walk()}
+    dialects = map(context.dialect, sorted(names))
+    return [
+        pattern
+        for dialect in dialects
+        if dialect is not None
+        for pattern in dialect.canonicalization()
+    ]
 
 
 def _merge_constants(module: ModuleOp) -> int:

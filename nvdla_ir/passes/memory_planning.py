@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect, insort
 from collections.abc import Sequence
+from itertools import accumulate, islice
 
 from attrs import frozen
 
@@ -11,15 +13,49 @@ from nvdla_ir.hw.formats.sizes import align_up
 
 @frozen
 class Buffer:
-    """``size`` bytes that are needed from step ``first`` to step ``last``, both included."""
+    """``size`` bytes that are needed from step ``first``, 0 or later, to step ``last``, both
+    included."""
 
     size: int
     first: int
     last: int
 
-    def meets(self, other: Buffer) -> bool:
-        """Whether there is a step at which both are needed."""
-        return self.first <= other.last and other.first <= self.last
+
+class _Placed:
+    """The buffers that have their places, found by the steps at which they are needed: those
+    needed at one step in a segment tree, those first needed behind it in order of that."""
+
+    def __init__(self, steps: int) -> None:
+        self._leaves = 1 << max(steps - 1, 0).bit_length()
+        self._covering: dict[int, list[int]] = {}
+        self._starts: list[tuple[int, int]] = []
+
+    def add(self, index: int, buffer: Buffer) -> None:
+        """``index`` stands for ``buffer``."""
+        insort(self._starts, (buffer.first, index))
+        left, right = buffer.first + self._leaves, buffer.last + self._leaves + 1
+        while left < right:
+            if left & 1:
+                self._covering.setdefault(left, []).append(index)
+                left += 1
+            if right & 1:
+                right -= 1
+                self._covering.setdefault(right, []).append(index)
+            left, right = left >> 1, right >> 1
+
+    def meeting(self, buffer: Buffer) -> list[int]:
+        """Those that are needed at a step at which ``buffer`` is."""
+        found: list[int] = []
+        node = buffer.first + self._leaves
+        while node:
+            found += self._covering.get(node, ())
+            node >>= 1
+        position = bisect(self._starts, (buffer.first + 1,))
+        for first, index in islice(self._starts, position, None):
+            if first > buffer.last:
+                break
+            found.append(index)
+        return found
 
 
 def plan_offsets(buffers: Sequence[Buffer], alignment: int) -> list[int]:
@@ -52,27 +88,24 @@ def peak_bytes(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
 
 def live_bytes(buffers: Sequence[Buffer]) -> int:
     """The most bytes that are needed at one step: no plan's peak is lower."""
-    return max(
-        (
-            sum(other.size for other in buffers if other.first <= buffer.first <= other.last)
-            for buffer in buffers
-        ),
-        default=0,
-    )
+    changes: dict[int, int] = {}
+    for buffer in buffers:
+        changes[buffer.first] = changes.get(buffer.first, 0) + buffer.size
+        changes[buffer.last + 1] = changes.get(buffer.last + 1, 0) - buffer.size
+    return max(accumulate(changes[step] for step in sorted(changes)), default=0)
 
 
 def _place(buffers: Sequence[Buffer], order: Sequence[int], alignment: int) -> list[int]:
     offsets = [0] * len(buffers)
-    placed: list[int] = []
+    placed = _Placed(max((buffer.last for buffer in buffers), default=0) + 1)
     for index in order:
         buffer = buffers[index]
         neighbours = sorted(
             (offsets[other], offsets[other] + buffers[other].size)
-            for other in placed
-            if buffer.meets(buffers[other])
+            for other in placed.meeting(buffer)
         )
         offsets[index] = _best_fit(neighbours, buffer.size, alignment)
-        placed.append(index)
+        placed.add(index, buffer)
     return offsets
 
 

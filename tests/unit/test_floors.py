@@ -208,6 +208,35 @@ def test_imports_go_down() -> None:
     assert [str(imported) for imported in all_imports() if breaks_floors(imported)] == []
 
 
+def test_no_imports_go_in_circles() -> None:
+    """Between modules, what is imported in functions or for type checkers alone included."""
+    modules = {".".join(module_of(file)).removesuffix(".__init__") for file in sources()}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for file in sources():
+        module = module_of(file)
+        name = ".".join(module).removesuffix(".__init__")
+        targets = modules_imported(file.read_text(encoding="utf-8"), module, modules)
+        graph[name] |= (targets & modules) - {name}
+    done: set[str] = set()
+    while leaves := {name for name, targets in graph.items() if targets <= done} - done:
+        done |= leaves
+    assert sorted(modules - done) == []
+
+
+def modules_imported(text: str, module: list[str], modules: set[str]) -> set[str]:
+    """The modules that ``text`` imports; of a package, those in it that are named."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = module[: -node.level] if node.level else []
+            package = ".".join([*base, *filter(None, [node.module])])
+            inner = {f"{package}.{alias.name}" for alias in node.names}
+            found |= inner if inner <= modules else {package}
+    return found
+
+
 def test_libraries_are_imported_where_they_belong() -> None:
     assert [str(imported) for imported in all_imports() if breaks_libraries(imported)] == []
 

@@ -109,7 +109,7 @@ def record(
             region = download_region(op, configuration).in_words()
             recording.goldens[op] = Golden(region, zlib.crc32(_read(machine, region)))
 
-    machine = Machine(resources, Mode.INTEGER, observe, lenient)
+    machine = Machine(resources, Mode.INTEGER, observe, lenient=lenient)
     machine.run(function, inputs)
     recording.layers = [layer.record for layer in executed_layers(machine)]
     return recording

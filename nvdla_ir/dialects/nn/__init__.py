@@ -3,6 +3,9 @@ converters between."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from nvdla_ir.dialects.nn.activations import (
     ClipOp,
     EluOp,
@@ -71,6 +74,7 @@ from nvdla_ir.dialects.nn.types import (
     parse_fake_quantized,
 )
 from nvdla_ir.ir.dialect import Dialect
+from nvdla_ir.ir.rewriter import RewritePattern
 
 __all__ = [
     "NN",
@@ -128,6 +132,13 @@ __all__ = [
     "tensor_type",
 ]
 
+
+def _canonicalization() -> Sequence[RewritePattern[Any]]:
+    from nvdla_ir.dialects.nn.canonicalization import PATTERNS
+
+    return PATTERNS
+
+
 NN = Dialect.of(
     "nn",
     "layers of a network, and converters",
@@ -175,4 +186,5 @@ NN = Dialect.of(
     ],
     grammar="nn",
     type_parsers={"nn_type_fake_quantized": parse_fake_quantized},
+    canonicalization=_canonicalization,
 )

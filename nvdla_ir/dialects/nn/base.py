@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.nn.shapes import like, shape_faults, shape_of, tensor_type
-from nvdla_ir.ir.rewriter import RewritePattern
 from nvdla_ir.ir.types import Type
 
 
 class NNOp(LayerOp):
-    """A layer. Its canonicalization patterns stand in ``canonicalization.py``."""
+    """A layer."""
 
     verified_by_signature = True
-
-    @classmethod
-    def canonicalization_patterns(cls) -> Iterable[RewritePattern[Any]]:
-        from nvdla_ir.dialects.nn.canonicalization import PATTERNS
-
-        return [
-            pattern
-            for pattern in PATTERNS
-            if pattern.root is not None and issubclass(cls, pattern.root)
-        ]
 
 
 class SameShapeOp(NNOp):

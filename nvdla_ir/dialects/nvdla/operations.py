@@ -28,8 +28,8 @@ from nvdla_ir.ir.definition import (
     result,
     variadic_operand,
 )
-from nvdla_ir.ir.operation import Value
-from nvdla_ir.ir.traits import Pure, SingleUseResults, Trait
+from nvdla_ir.ir.operation import Trait, Value
+from nvdla_ir.ir.traits import Pure, SingleUseResults
 from nvdla_ir.ir.types import I32, Type
 
 

@@ -20,9 +20,8 @@ from nvdla_ir.hw.pixels import PIXEL_FORMATS
 from nvdla_ir.interp.csb.run import CheckResult, faults_of, run_of
 from nvdla_ir.interp.device.areas import MemoryCube, MemoryLines
 from nvdla_ir.interp.device.memory import Bytes
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.quantization import dtype_of, element_of
-from nvdla_ir.interp.registry import Numbers, kernel
+from nvdla_ir.interp.registry import Numbers, Values, kernel
 
 _PATTERN_BYTES = {"ALL_ZERO": 0x00, "ONES": 0xFF, "AFIVE": 0xA5, "FIVEA": 0x5A}
 

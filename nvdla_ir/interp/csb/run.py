@@ -20,7 +20,7 @@ from nvdla_ir.interp.device.device import Device
 from nvdla_ir.interp.device.errors import DeadlockError, DeviceError, MemoryAccessError
 from nvdla_ir.interp.device.memory import Memory
 from nvdla_ir.interp.device.record import LayerRecord
-from nvdla_ir.interp.machine import Machine
+from nvdla_ir.interp.registry import MachineBase
 from nvdla_ir.ir.attributes import IntegerAttr
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.operation import Operation
@@ -87,31 +87,31 @@ class Run:
         return tuple(dict.fromkeys(named))
 
 
-def device_of(machine: Machine) -> Device | None:
+def device_of(machine: MachineBase) -> Device | None:
     """The device of the machine's latest run; None if that was no register program."""
     run = machine.state.get(_STATE)
     return run.device if isinstance(run, Run) else None
 
 
-def executed_layers(machine: Machine) -> list[ExecutedLayer]:
+def executed_layers(machine: MachineBase) -> list[ExecutedLayer]:
     """The hardware layers of the machine's latest run, in order."""
     run = machine.state.get(_STATE)
     return run.layers if isinstance(run, Run) else []
 
 
-def checks_of(machine: Machine) -> list[CheckResult]:
+def checks_of(machine: MachineBase) -> list[CheckResult]:
     """The checks of the machine's latest run, in order."""
     run = machine.state.get(_STATE)
     return run.checks if isinstance(run, Run) else []
 
 
-def remarks_of(machine: Machine) -> list[Diagnostic]:
+def remarks_of(machine: MachineBase) -> list[Diagnostic]:
     """What the device ignored in the machine's latest run, where its program asks for it."""
     run = machine.state.get(_STATE)
     return run.remarks if isinstance(run, Run) else []
 
 
-def run_of(op: Operation, machine: Machine) -> Run:
+def run_of(op: Operation, machine: MachineBase) -> Run:
     """The run that ``op`` belongs to; its first operation starts it."""
     run = machine.state.get(_STATE)
     if run is None:
@@ -127,7 +127,7 @@ def run_of(op: Operation, machine: Machine) -> Run:
     return run
 
 
-def _configuration(op: Operation, machine: Machine) -> HardwareConfiguration:
+def _configuration(op: Operation, machine: MachineBase) -> HardwareConfiguration:
     found = machine.cache.get(_STATE)
     if found is None:
         found = machine.cache[_STATE] = csb.configuration_of(op)

@@ -7,8 +7,7 @@ from nvdla_ir.hw.registers import WORD_MASK, RegisterError, register_map
 from nvdla_ir.interp.csb.run import CheckResult, Run, faults_of, run_of
 from nvdla_ir.interp.device.device import Device
 from nvdla_ir.interp.device.errors import DeviceError, MemoryAccessError
-from nvdla_ir.interp.machine import Machine, Values
-from nvdla_ir.interp.registry import Numbers, kernel
+from nvdla_ir.interp.registry import MachineBase, Numbers, Values, kernel
 from nvdla_ir.ir.diagnostics import DiagnosticError
 
 
@@ -64,7 +63,7 @@ def expect(op: csb.ExpectOp, values: Values) -> None:
     )
 
 
-def _write(op: csb.UnitOp, run: Run, machine: Machine) -> None:
+def _write(op: csb.UnitOp, run: Run, machine: MachineBase) -> None:
     writes: list[tuple[int, int]] | None = machine.cache.get(op)
     if writes is None:
         writes = machine.cache[op] = _encoded(op, run.device)

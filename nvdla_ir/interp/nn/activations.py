@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects import nn
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.nn import blocks
 from nvdla_ir.interp.nn.weighted import along_channels
-from nvdla_ir.interp.registry import kernel
+from nvdla_ir.interp.registry import Values, kernel
 
 Array = NDArray[Any]
 

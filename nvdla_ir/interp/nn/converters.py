@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nn
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.nn.scales import scale_and_zero_point_of
 from nvdla_ir.interp.nn.weighted import along_channels
 from nvdla_ir.interp.quantization import dtype_of
-from nvdla_ir.interp.registry import kernel
+from nvdla_ir.interp.registry import Values, kernel
 from nvdla_ir.ir.operation import Value
 
 Array = NDArray[Any]

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects import nn
-from nvdla_ir.interp.machine import Values
-from nvdla_ir.interp.registry import kernel
+from nvdla_ir.interp.registry import Values, kernel
 
 Array = NDArray[Any]
 

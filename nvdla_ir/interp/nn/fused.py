@@ -15,11 +15,10 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nn
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.nn import blocks, windows
 from nvdla_ir.interp.nn.weighted import factor_and_summand
 from nvdla_ir.interp.quantization import dtype_of
-from nvdla_ir.interp.registry import fusion
+from nvdla_ir.interp.registry import Values, fusion
 from nvdla_ir.ir.operation import Operation, Value
 
 Array = NDArray[Any]

@@ -19,11 +19,10 @@ from nvdla_ir.arith.parameters import XUnit
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.nn.shapes import window_shape
 from nvdla_ir.dialects.quant import UniformType
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.nn.scales import layer_fault, require_equal_scales, scale_and_zero_point_of
 from nvdla_ir.interp.nn.weighted import along_channels
 from nvdla_ir.interp.quantization import dtype_of, element_of
-from nvdla_ir.interp.registry import Numbers, kernel
+from nvdla_ir.interp.registry import Numbers, Values, kernel
 from nvdla_ir.ir.operation import Operation, Value
 
 Array = NDArray[Any]

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.quant import QuantizedType
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.nn.weighted import along_channels
 from nvdla_ir.interp.quantization import dequantize, dtype_of, element_of
-from nvdla_ir.interp.registry import Numbers, kernel
+from nvdla_ir.interp.registry import Numbers, Values, kernel
 
 Array = NDArray[Any]
 

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.quant import UniformType
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.nn import windows
 from nvdla_ir.interp.nn.scales import require_equal_scales
 from nvdla_ir.interp.quantization import quantize
-from nvdla_ir.interp.registry import Numbers, kernel
+from nvdla_ir.interp.registry import Numbers, Values, kernel
 from nvdla_ir.ir.operation import Operation
 
 Array = NDArray[Any]

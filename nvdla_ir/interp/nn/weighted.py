@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nn
-from nvdla_ir.interp.machine import Values
 from nvdla_ir.interp.nn import windows
-from nvdla_ir.interp.registry import kernel
+from nvdla_ir.interp.registry import Values, kernel
 
 Array = NDArray[Any]
 

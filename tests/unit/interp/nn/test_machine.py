@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.nn.shapes import ACTIVATION
-from nvdla_ir.interp.machine import Machine, Mode, Values, default_mode
-from nvdla_ir.interp.registry import kernel
+from nvdla_ir.interp.machine import Machine, Mode, default_mode
+from nvdla_ir.interp.registry import Values, kernel
 from nvdla_ir.ir.definition import operand, result
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
 from nvdla_ir.ir.operation import Operation
