@@ -1,4 +1,5 @@
 # make demo   run the main job on the residual digits network
+# make quick  the everyday loop, under a minute: lint, the architecture's rules, a choice of tests
 # make test   lint, type check, all tests
 # make bench  measure accuracy and speed; results as a table and as JSON
 # Each sets up .venv first; only Python >= 3.10 and make are needed.
@@ -8,10 +9,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench lint types unit golden packaging clean
+# What most changes break, and quick.
+QUICK := tests/unit/test_floors.py tests/unit/ir tests/unit/dialects tests/lit \
+	$(addprefix tests/unit/passes/test_,pipeline.py canonicalize.py set_target.py \
+	memory_planning.py allocate_memory.py emit_registers.py)
+
+.PHONY: demo quick test bench lint types unit golden packaging clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits/demo.py
+
+quick: lint
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(QUICK)
 
 test: lint types unit golden packaging
 

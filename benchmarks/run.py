@@ -24,6 +24,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
 MODULES = (
     "startup",
     "text",
+    "chain",
     "golden",
     "device",
     "float_models",

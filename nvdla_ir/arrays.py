@@ -5,9 +5,6 @@ allocator raise, gives bytes for members that are no arrays, and takes some keys
 Here a header is checked before anything is made of it, and each fault is told in words.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import io

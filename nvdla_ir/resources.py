@@ -4,9 +4,6 @@ They live in a safetensors file beside the text and are mapped into memory, not 
 pass or an interpreter asks for one. Passes add new ones under new keys.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import hashlib

@@ -1,8 +1,5 @@
 """``nvdla-calibrate --evaluate``: what INT8 costs a network, as tables, JSON and an HTML page."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import json

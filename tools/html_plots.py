@@ -1,8 +1,7 @@
 """The plots of an evaluation as SVG that stands in an HTML page and follows its colours."""
 
 # matplotlib's own types leave much unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Running a program over many images: in batches, in one process or in several."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import time

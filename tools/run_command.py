@@ -1,8 +1,5 @@
 """What nvdla-run does: arrays in, a program executed on all images, arrays and reports out."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,5 @@
 """What an exported trace is fed with: the user's arrays, or random ones, the same each time."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Sequence

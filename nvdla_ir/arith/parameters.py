@@ -242,7 +242,7 @@ class Normalization:
     bypass_multiply: bool = False
     """The look-up's answer is not multiplied by the element."""
 
-    @size.validator  # pyright: ignore[reportUntypedFunctionDecorator, reportUnknownMemberType, reportAttributeAccessIssue]
+    @size.validator  # pyright: ignore[reportUntypedFunctionDecorator, reportAttributeAccessIssue]
     def _check_size(self, _: Attribute[Any], value: int) -> None:
         if value not in (3, 5, 7, 9):
             raise OperandError(f"size must be 3, 5, 7 or 9, not {value}")

@@ -4,9 +4,6 @@ Files of a single array are mapped into memory; arrays in archives are read as a
 compressed ones have no other order.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -5,9 +5,6 @@ from layer to layer, what is rounded averages out. No method is the best for all
 outputs decide.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -1,7 +1,7 @@
 """Calibration on a Dask cluster: one that is there already, or one on this machine."""
 
 # dask.distributed has no types.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingImports=false
 

@@ -1,8 +1,5 @@
 """Images to calibrate with: where they come from, and how they become a network's inputs."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence

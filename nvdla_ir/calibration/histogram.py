@@ -6,9 +6,6 @@ of x after growing, floor(floor(x / w) / 2), is floor(x / (2 w)). So the state d
 values alone: not on their order, nor on how they were divided among workers.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

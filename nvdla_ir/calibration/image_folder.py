@@ -1,8 +1,5 @@
 """A folder of image files, read through Pillow."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -1,8 +1,5 @@
 """What a network's tensors hold, image by image: the float interpreter, watched."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -4,9 +4,6 @@ A threshold t becomes the symmetric scale t/127: magnitudes above it saturate. A
 time that does not depend on the number of elements; none looks at data again.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

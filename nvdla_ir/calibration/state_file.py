@@ -1,9 +1,6 @@
 """What a calibration has measured so far, in a file: to go on later, or to choose thresholds by
 another method without measuring again."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import io

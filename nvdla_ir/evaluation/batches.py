@@ -1,8 +1,5 @@
 """The images of a data set, some at a time."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence

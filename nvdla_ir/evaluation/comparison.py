@@ -5,9 +5,6 @@ compared is what their layers of the same name stand for. Where both compute on 
 both on reals, layers of the same type are also compared bit for bit.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

@@ -16,9 +16,6 @@ The parts:
   the other way changes all that follow, which adds no noise.)
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence

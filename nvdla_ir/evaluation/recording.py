@@ -6,8 +6,7 @@ registers the outputs lie in memory; the device's records tell where.
 """
 
 # numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -136,7 +135,7 @@ class Recorder:
         self.wanted = wanted
         self.watched = watched
         self._machine = Machine(
-            executable.resources, executable.mode, self._observe, executable.lenient
+            executable.resources, executable.mode, self._observe, lenient=executable.lenient
         )
         self._recording = Recording()
         self._layers_seen = 0

@@ -2,8 +2,7 @@
 and the sums of two parts of the data, merged, are those of all of it."""
 
 # numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Users' arrays at the edge of a function: reals and bytes to what the machine takes, and back."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -4,9 +4,6 @@
 hardware's is, or half to even, as ONNX has it.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,8 +1,5 @@
 """Turn the weights of convolutions and fully connected layers into int8."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

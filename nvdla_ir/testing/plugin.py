@@ -9,7 +9,6 @@ a test wherever it is. The hooks in ``hookspecs`` add commands and features.
 from __future__ import annotations
 
 # pytest's constructors of nodes have untyped keywords.
-# pyright: reportUnknownMemberType=false
 import os
 import tempfile
 from collections.abc import Iterable

@@ -265,7 +265,7 @@ def project_files() -> list[Path]:
     folders = ["nvdla_ir", "tools", "grammar", "tests", "examples", "benchmarks", "docs"]
     suffixes = {".py", ".lark", ".toml", ".md", ".ir", ".json", ".cfg", ".txt"}
     found = [file for name in folders for file in (ROOT / name).rglob("*")]
-    found += [ROOT / "pyproject.toml", ROOT / "Makefile", ROOT / "README.md"]
+    found += [ROOT / "pyproject.toml", ROOT / "Makefile", *ROOT.glob("*.md")]
     return [
         file
         for file in found

@@ -1,8 +1,5 @@
 """Quick convolution: int8 products added up exactly by floating-point matrix multiplication."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import numpy as np

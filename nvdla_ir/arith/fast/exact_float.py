@@ -13,9 +13,6 @@ and is no tie any more. Anything else is at least 2**-k away from the next tie a
 than |q| * 2**-49 = |p| * 2**-49 / 2**k <= 2**-k / 2, so it does not reach it.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import numpy as np

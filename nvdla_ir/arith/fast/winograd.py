@@ -1,8 +1,5 @@
 """Quick Winograd convolution: all tiles at once, one matrix product for each place in a tile."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from itertools import product

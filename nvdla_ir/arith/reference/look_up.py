@@ -1,8 +1,5 @@
 """The SDP's look-up table, in the Y unit."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import numpy as np

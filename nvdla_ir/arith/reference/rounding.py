@@ -1,8 +1,5 @@
 """Rounding, saturation, wrapping: the primitives of all other units."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import numpy as np

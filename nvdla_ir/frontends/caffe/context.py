@@ -1,8 +1,5 @@
 """What the handler of a layer type works with: the layer, its inputs, its weights, a builder."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

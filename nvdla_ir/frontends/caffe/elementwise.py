@@ -1,8 +1,5 @@
 """Layers that work element by element: activations, scales, sums."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -1,8 +1,5 @@
 """The weights of a network: the blobs of a binary caffemodel, by layer."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

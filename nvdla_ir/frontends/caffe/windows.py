@@ -1,8 +1,5 @@
 """Convolution, deconvolution, inner product, pooling."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -6,7 +6,7 @@ the same large vector again and again.
 """
 
 # flatbuffers has neither stubs nor types of its own
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 

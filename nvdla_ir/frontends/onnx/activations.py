@@ -1,8 +1,5 @@
 """Functions of each element, and what chooses among them."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

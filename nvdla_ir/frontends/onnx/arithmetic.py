@@ -1,8 +1,5 @@
 """Sums, products and the like, of tensors and of constants."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -1,8 +1,5 @@
 """Nodes that make constants, of nothing or of shapes, and casts."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -5,9 +5,6 @@ computed, and how many elements they make, since that is known only from what th
 must not be made to fill the memory.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

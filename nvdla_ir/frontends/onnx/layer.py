@@ -1,8 +1,5 @@
 """One node on its way in: what its handler reads, and where it puts operations."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

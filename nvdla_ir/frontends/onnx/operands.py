@@ -1,8 +1,5 @@
 """What a tensor of the model is on the way in."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias

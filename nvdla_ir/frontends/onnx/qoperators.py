@@ -1,9 +1,6 @@
 """Operators on integers: each is imported as its twin on reals, between DequantizeLinear of the
 inputs and QuantizeLinear of the output."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Sequence

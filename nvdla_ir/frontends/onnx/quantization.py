@@ -6,9 +6,6 @@ of the network, and ``insert-converters`` makes its integers. Weights stay the i
 are.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,8 +1,5 @@
 """What moves elements and computes nothing new."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

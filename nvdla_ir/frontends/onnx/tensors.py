@@ -1,8 +1,5 @@
 """Arrays from the tensors of a model: in place, from external files, or from their fields."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -3,9 +3,6 @@
 Sources: convolution.md sections 1.3 and 1.5.
 """
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import re

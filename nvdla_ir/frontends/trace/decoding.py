@@ -5,9 +5,6 @@ something happens that they could matter to: a unit is enabled, a register is re
 or looks at memory. S_POINTER is not written but stated, as the group of what follows.
 """
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -4,9 +4,6 @@ A weight stream is split into a mask of one bit per element (WMB), the non-zero 
 byte count of each kernel group's non-zero elements (WGS).
 """
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import numpy as np

@@ -4,9 +4,6 @@ A cube of C channels is cut into surfaces of ``atom`` channels. Byte address of 
 ``base + (c div atom) * surface_stride + y * line_stride + x * atom + c mod atom``.
 """
 
-# numpy's stubs leave members such as reshape partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from typing import TypeVar

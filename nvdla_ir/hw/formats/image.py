@@ -4,9 +4,6 @@ Rows are pitch-linear: row y of plane p starts at ``base_p + y * stride_p``, and
 follows the skipped ones of PIXEL_X_OFFSET.
 """
 
-# numpy's stubs leave members such as reshape partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Sequence

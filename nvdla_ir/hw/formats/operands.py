@@ -5,9 +5,6 @@ of one or two bytes, signed and little-endian. Values of an option are the regis
 names, so they can be written to ``*RDMA_DATA_USE``, ``_SIZE`` and ``_MODE`` as they are.
 """
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from typing import Literal

@@ -6,9 +6,6 @@ many of them the hardware is told to fetch is another matter: ``buffer.fetched_w
 ``kernels_per_group`` is ``atomic_k`` and ``channels_per_block`` is ``atomic_c`` of a configuration.
 """
 
-# numpy's stubs leave members such as reshape partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Callable

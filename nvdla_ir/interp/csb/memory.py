@@ -1,8 +1,5 @@
 """Kernels of the host's operations on memory, and of checks of what is there."""
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import zlib

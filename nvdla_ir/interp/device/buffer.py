@@ -7,9 +7,6 @@ has not released comes before what the next layer fetches. Sources: convolution.
 8.3, and where functional model and RTL differ, the RTL.
 """
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,8 +1,5 @@
 """The convolution pipeline: CDMA, convolution buffer, CSC, CMAC, CACC. Source: convolution.md."""
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Mapping

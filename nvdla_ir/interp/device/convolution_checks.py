@@ -1,8 +1,5 @@
 """What the registers of the convolution pipeline must satisfy. Source: convolution.md 3 to 6."""
 
-# numpy's stubs leave members such as add.reduceat partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,8 +1,5 @@
 """Cubes between memory and logical arrays ``[channel, row, column]``, padding lanes included."""
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -5,9 +5,6 @@ of tables per unit, shared by both register groups. Sources: sdp.md sections 6 a
 section 4.
 """
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import numpy as np

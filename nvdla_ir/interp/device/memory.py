@@ -5,9 +5,6 @@ that lies in one extent is read and written through one strided view; anything e
 piece by piece. Bytes that nobody wrote read as 0.
 """
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import math

@@ -1,8 +1,5 @@
 """Whether areas of memory share bytes, exactly: strides may make parts interleave."""
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -1,8 +1,5 @@
 """RBK (RUBIK): one layer of data reshaping, INT8. Source: rubik-bdma-glb.md section 2."""
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import numpy as np

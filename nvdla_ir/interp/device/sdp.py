@@ -1,8 +1,5 @@
 """SDP and SDP_RDMA: one layer of the single data processor. Source: sdp.md."""
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from math import prod

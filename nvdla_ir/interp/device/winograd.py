@@ -3,9 +3,6 @@
 Source: convolution.md section 4.7.
 """
 
-# numpy's stubs leave members such as view partly untyped
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import numpy as np

@@ -4,9 +4,6 @@ Limits are arrays of a block's size: numpy compares two arrays several times as 
 and a number.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,9 +1,6 @@
 """A convolution together with what follows it: what scales and shifts its channels goes into its
 weights, once; an addition and a limit are computed in place while the result is in the cache."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Sequence

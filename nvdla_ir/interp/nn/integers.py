@@ -4,9 +4,6 @@ Tensors of 8 bits are int8 arrays. Tensors of the 32-bit pipeline are int32 arra
 ``shift_add`` makes: its 33 bits stay an int64 array until the next step saturates them.
 """
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from typing import Any

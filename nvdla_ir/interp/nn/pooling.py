@@ -1,8 +1,5 @@
 """Pooling layers, on reals."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,8 +1,5 @@
 """Layers that move or select elements, on reals and on stored integers."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,8 +1,5 @@
 """Sliding windows over floats: convolution and pooling of [N, C, H, W] arrays."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

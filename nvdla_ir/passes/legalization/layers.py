@@ -85,7 +85,7 @@ def _convolution(op: Weighted, context: Context, builder: Builder) -> Value:
         cube = context.cubes.cube_of(op.input, op, builder)
         # The window covers the whole input, so each kernel is one row of the weights.
         shape = (array.shape[0], *nvdla.cube_shape(cube.type)[1:])
-        array = array.reshape(shape)  # pyright: ignore[reportUnknownMemberType]
+        array = array.reshape(shape)
     weight = context.constants.make(array, resource_key(op.weight, "weight"), builder)
     return _stream(op, cube, weight, fields, context, builder)
 

@@ -107,7 +107,7 @@ class Operands:
         if array.shape == (self._shape[1],):
             return array
         # Of a flattened cube each element is a channel.
-        return array.reshape(self._shape)  # pyright: ignore[reportUnknownMemberType]
+        return array.reshape(self._shape)
 
 
 def slice_channels(cube: Value, begin: int, size: int, builder: Builder) -> Value:

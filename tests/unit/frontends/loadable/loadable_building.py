@@ -1,7 +1,7 @@
 """Loadables for tests, made with the flatbuffers builder: containers from dictionaries, and
 networks whose dependency graph follows from the order of their layers."""
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
