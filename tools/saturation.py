@@ -1,8 +1,5 @@
 """Warnings of inputs that lie beyond what a program was calibrated for."""
 
-# numpy's stubs leave parts of many overloads unknown.
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

@@ -41,10 +41,8 @@ Step = ScheduledLayer | HostOperation
 
 @frozen(eq=False)
 class Program:
-    """``steps`` in order, programmed for ``hw``, whose name is ``target``; ``used`` are the buffers
-    that they refer to."""
+    """``steps`` in order, programmed for ``hw``; ``used`` are the buffers that they refer to."""
 
-    target: str
     hw: HardwareConfiguration
     steps: tuple[LayerProgram | HostOperation, ...]
     used: frozenset[Buffer]
@@ -106,13 +104,13 @@ def program_for(
             hw = load_configuration(target)
         except ConfigurationError as error:
             raise DiagnosticError.at(buffers.location, str(error)) from error
-        return _program(buffers, steps, target, hw)
+        return _program(buffers, steps, hw)
     reasons: list[Diagnostic] = []
     for name in names():
         hw = load_configuration(name)
         try:
             _check_atom(buffers, hw)
-            program = _program(buffers, steps, name, hw)
+            program = _program(buffers, steps, hw)
         except DiagnosticError as error:
             first = error.diagnostics[0]
             reasons.append(Diagnostic.note(first.location, f"not {name}: {first.message}"))
@@ -149,9 +147,7 @@ def _is_old(buffers: Buffers) -> bool:
     return max(versions, default=(0, 0, 0)) < (0, 12, 0)
 
 
-def _program(
-    buffers: Buffers, steps: tuple[Step, ...], target: str, hw: HardwareConfiguration
-) -> Program:
+def _program(buffers: Buffers, steps: tuple[Step, ...], hw: HardwareConfiguration) -> Program:
     buffers.place(hw)
     context = Context(buffers, hw)
     layers: dict[ScheduledLayer, LayerProgram] = {}
@@ -166,7 +162,6 @@ def _program(
             layers[step] = layer_program(step.group, step.network, context)
         programmed.append(layers[step])
     return Program(
-        target,
         hw,
         tuple(programmed),
         frozenset(context.used),
