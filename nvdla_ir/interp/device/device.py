@@ -11,7 +11,7 @@ What can be read back:
   STATUS tells free slots; it is always idle, for a launch runs at once. S_CBUF_FLUSH_STATUS is 1.
 * Results of the last layer of a group: CACC's D_OUT_SATURATION; the SDP's D_STATUS (comparison),
   D_PERF_OUT_SATURATION and D_PERF_LUT_*, the last ones where their enable bits are set; the CDP's
-  D_OUT_SATURATION and D_PERF_LUT_*, the latter where LUT_EN is set.
+  D_PERF_LUT_* always, its D_OUT_SATURATION where the configuration has the counter.
 * Look-up tables through S_LUT_ACCESS_DATA.
 
 Registers that count cycles (stalls, latencies) read 0, as time is not modelled, and so do counters
@@ -209,27 +209,30 @@ class Device:
         elif isinstance(file, GlobalControl):
             self._note_interrupts(register, word)
         elif register.name in LAUNCHES and word & 1:
-            self._in_flight.check_group(name, LAUNCHES[register.name], register.name, word)
+            self._in_flight.check_launch(name, LAUNCHES[register.name], register.name, word)
         file.write(register, word)
         if register.name in self._pipelines.triggers:
             self._pipelines.advance(name)
 
     def _accepts(self, file: UnitRegisters, register: Register, word: int) -> bool:
-        """Whether a unit's layer does not lock the register; otherwise the write is dropped."""
+        """Whether the register takes the write; otherwise it is dropped, as by the RTL."""
         name = file.block.name
         if register.grouped and file.armed[file.producer]:
             self._rules.require(
                 False, name, register.name, word, f"dropped: group {file.producer} is enabled"
             )
             return False
-        if register.grouped:
-            self._in_flight.check_group(name, file.producer, register.name, word)
+        if register.grouped and self._in_flight.drops(name, file.producer, register.name, word):
+            return False
         if register.name.startswith("S_LUT_"):
             if file.ready:
                 self._rules.require(
-                    False, name, register.name, word, "the tables are locked while a layer runs"
+                    False,
+                    name,
+                    register.name,
+                    word,
+                    "a layer of the unit that uses them is enabled",
                 )
-                return False
             self._in_flight.check_tables(name, register.name, word)
         if (
             register.name == "S_LUT_ACCESS_DATA"

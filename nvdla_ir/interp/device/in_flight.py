@@ -65,6 +65,11 @@ class _Flight:
         """The interrupt that tells its end, e.g. SDP_0."""
         return str(Interrupt(INTERRUPTS[self.writer][0], self.record.units[self.writer]))
 
+    @property
+    def wait_before(self) -> str:
+        """What to do, for messages."""
+        return f"wait for its interrupt {self.waits_for} before"
+
     def implied(self, stage: str) -> set[str]:
         """The stages that have ended when ``stage`` has."""
         stages = self.stages
@@ -124,29 +129,45 @@ class LayersInFlight:
             for source in INTERRUPTS.get(unit, ()):
                 self._raised[Interrupt(source, group)].append(flight)
 
-    def check_group(self, unit: str, group: int, register: str, word: int) -> None:
-        """Report a write to a register group that a layer in flight may still use."""
-        users = (f for f in self._flights if f.record.units.get(unit) == group)
-        rule = f"group {group} is busy until {{}} has ended, and drops writes"
-        self._check_write(users, unit, register, word, rule)
+    def drops(self, unit: str, group: int, register: str, word: int) -> bool:
+        """Whether a write is dropped as a layer in flight may still use its register group.
+
+        Reports it. The RTL drops it if the layer takes long enough, a lenient device always.
+        """
+        flight = self._user(unit, group)
+        if flight is None:
+            return False
+        rule = f"dropped: group {group} is busy until {flight} has ended"
+        self._rules.require(False, unit, register, word, f"{rule}: {flight.wait_before}")
+        return True
+
+    def check_launch(self, unit: str, group: int, register: str, word: int) -> None:
+        """Report the launch of a group that is in flight; its queue takes it all the same."""
+        rule = f"group {group} belongs to"
+        self._check_write(self._user(unit, group), unit, register, word, rule)
 
     def check_tables(self, unit: str, register: str, word: int) -> None:
-        """Report a write to the look-up tables of a unit that a layer in flight may still use."""
-        users = (f for f in self._flights if unit in f.record.units)
-        rule = "the tables are locked until {} has ended"
-        self._check_write(users, unit, register, word, rule)
+        """Report a write to the look-up tables of a unit that a layer in flight may still use.
+
+        Nothing locks them: from when on the layer looks up the new ones is up to timing.
+        """
+        self._check_write(self._user(unit), unit, register, word, "the tables belong to")
+
+    def _user(self, unit: str, group: int | None = None) -> _Flight | None:
+        """The first layer that may still run on ``unit``, in ``group`` of it."""
+        for flight in self._flights:
+            used = flight.record.units.get(unit)
+            if used is not None and group in (None, used) and self._runs_on(flight, unit):
+                return flight
+        return None
 
     def _check_write(
-        self, users: Iterable[_Flight], unit: str, register: str, word: int, rule: str
+        self, flight: _Flight | None, unit: str, register: str, word: int, rule: str
     ) -> None:
-        """Report a write to what the first of ``users`` that still runs on ``unit`` needs; its name
-        goes into ``rule``."""
-        flight = next((f for f in users if self._runs_on(f, unit)), None)
-        if flight is None:
-            return
-        told = f"{rule.format(flight)}: wait for its interrupt {flight.waits_for} before"
-        self._rules.require(False, unit, register, word, told)
-        self._end(flight, flight.writer)
+        if flight is not None:
+            told = f"{rule} {flight} until it has ended: {flight.wait_before}"
+            self._rules.require(False, unit, register, word, told)
+            self._end(flight, flight.writer)
 
     def check_host(self, area: MemoryArea, *, writes: bool) -> None:
         """Report memory that the host reads or ``writes`` while a layer in flight uses it."""

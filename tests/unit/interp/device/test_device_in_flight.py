@@ -24,7 +24,7 @@ from programs import (
 
 from nvdla_ir.interp.device.areas import MemoryLines
 from nvdla_ir.interp.device.device import Device
-from nvdla_ir.interp.device.errors import DeviceError
+from nvdla_ir.interp.device.errors import DeadlockError, DeviceError
 
 SHAPE = (8, 4, 4)
 CUBE = np.arange(-64, 64).astype(np.int8).reshape(SHAPE)
@@ -199,6 +199,31 @@ def test_a_busy_group_is_not_set_up() -> None:
     assert "wait for its interrupt SDP_0 before" in error.rule
 
 
+def test_a_lenient_device_drops_what_is_written_to_a_busy_group() -> None:
+    """As the RTL does: the layer never runs, and who waits for it waits for ever."""
+    device = device_with_input(lenient=True)
+    copy(device, 0, INPUT, OUTPUT)
+    device.write("SDP", "S_POINTER", 0)
+    device.write("SDP", "D_DST_BASE_ADDR_LOW", OPERAND)
+    (remark,) = device.remarks
+    assert (remark.register, remark.value) == ("D_DST_BASE_ADDR_LOW", OPERAND)
+    assert remark.message == (
+        "dropped: group 0 is busy until layer 0 (SDP, group 0) has ended: wait for its interrupt "
+        "SDP_0 before"
+    )
+    copy(device, 0, INPUT, OPERAND)
+    assert {"D_OP_ENABLE"} < {remark.register for remark in device.remarks}
+    assert len(device.records) == 1
+    device.wait("SDP", 0)
+    assert not load(device, OPERAND, SHAPE).any()
+    with pytest.raises(DeadlockError, match="no unit is enabled"):
+        device.wait("SDP", 0)
+    # A group that is known to be free takes writes again: layers go on with the other one.
+    copy(device, 1, INPUT, OPERAND)
+    device.wait("SDP", 1)
+    assert np.array_equal(load(device, OPERAND, SHAPE), CUBE)
+
+
 def test_the_accumulators_end_frees_the_convolutions_groups_alone() -> None:
     device = device_with_input()
     convolve(device, 0, OUTPUT)
@@ -216,7 +241,7 @@ def test_tables_are_not_written_under_a_layer_in_flight() -> None:
     program_sdp(device, SHAPE, OUTPUT, flying=0)
     program_sdp_rdma(device, SHAPE, INPUT)
     enable(device, ("SDP_RDMA", "SDP"))
-    with pytest.raises(DeviceError, match="the tables are locked until layer 0"):
+    with pytest.raises(DeviceError, match="the tables belong to layer 0 "):
         device.write("SDP", "S_LUT_ACCESS_CFG", 0x20000)
     device.wait("SDP", 0)
     device.write("SDP", "S_LUT_ACCESS_CFG", 0x20000)
@@ -227,7 +252,7 @@ def test_a_launch_that_is_not_done_is_not_repeated() -> None:
     program(device, "BDMA", **{"CFG_DST_ADDR_LOW.V32": OUTPUT})
     device.write("BDMA", "CFG_OP", 1)
     device.write("BDMA", "CFG_LAUNCH0", 1)
-    with pytest.raises(DeviceError, match="group 0 is busy until layer 0"):
+    with pytest.raises(DeviceError, match="group 0 belongs to layer 0 "):
         device.write("BDMA", "CFG_LAUNCH0", 1)
     device.read("BDMA", "STATUS")
     device.write("BDMA", "CFG_LAUNCH0", 1)
