@@ -123,7 +123,8 @@ class HardwareConfiguration:
     ``register_map`` names the generation of its registers ("master" or "v1"). ``atomic_c`` is the
     number of channels of one MAC operation, ``atomic_k`` the number of INT8 kernels in one kernel
     group, ``memory_atom`` the bytes of one memory atom (convolution.md section 0). Capabilities are
-    ``has_*``; ``max_batch`` is 1 without batch mode. ``address_bits`` is the width of a memory
+    ``has_*`` (without its saturation counter, the CDP's register reads 0); ``max_batch`` is 1
+    without batch mode. ``address_bits`` is the width of a memory
     address, ``accumulator_bits`` that of CACC's INT8 sums, ``weight_alignment`` the bytes that a
     weight surface is padded to, ``weight_request_bytes`` those for which the buffer must have room
     before CDMA asks for them. ``pixel_formats`` are manual names, see ``nvdla_ir.hw.pixels``.
@@ -148,6 +149,7 @@ class HardwareConfiguration:
     max_batch: int = _integer(1, 32)
     has_pdp: bool = _boolean()
     has_cdp: bool = _boolean()
+    has_cdp_saturation_counter: bool = _boolean()
     has_rubik: bool = _boolean()
     has_bdma: bool = _boolean()
     has_winograd: bool = _boolean()

@@ -370,7 +370,8 @@ def _normalized(trace: Trace, *, linear: bool, size: int, **parameters: int) -> 
     destination = trace.destination(*source.size, memory=trace.other_memory)
     result = normalize(trace, source, destination, table, size=size, **parameters)
     trace.enable("CDP", "CDP_RDMA")
-    reads = _counters(result.counters) | {"D_OUT_SATURATION": result.saturated}
+    saturated = result.saturated if trace.hw.has_cdp_saturation_counter else 0
+    reads = _counters(result.counters) | {"D_OUT_SATURATION": saturated}
     reads = {f"CDP.{name}": value for name, value in reads.items()}
     trace.finish(("CDP_RDMA", "CDP"), [destination], reads)
 

@@ -68,16 +68,18 @@ def run_cdp(
     cube[channels:] = layer.input_offset
     result = fast.local_response_normalization(cube, layer)
     unit.check_written(environment.rules, result.counters)
+    # Neither RTL nor functional model asks LUT_EN.
     counters = {
-        "D_OUT_SATURATION": (result.saturated, True),
-        "D_PERF_LUT_UFLOW": (result.counters.underflow, fields["LUT_EN"]),
-        "D_PERF_LUT_OFLOW": (result.counters.overflow, fields["LUT_EN"]),
-        "D_PERF_LUT_HYBRID": (result.counters.hybrid, fields["LUT_EN"]),
-        "D_PERF_LUT_LE_HIT": (result.counters.le_hit, fields["LUT_EN"]),
-        "D_PERF_LUT_LO_HIT": (result.counters.lo_hit, fields["LUT_EN"]),
+        "D_PERF_LUT_UFLOW": result.counters.underflow,
+        "D_PERF_LUT_OFLOW": result.counters.overflow,
+        "D_PERF_LUT_HYBRID": result.counters.hybrid,
+        "D_PERF_LUT_LE_HIT": result.counters.le_hit,
+        "D_PERF_LUT_LO_HIT": result.counters.lo_hit,
     }
-    for register, (value, enabled) in counters.items():
-        unit.set_counter(register, value if enabled else 0)
+    if environment.configuration.has_cdp_saturation_counter:
+        counters["D_OUT_SATURATION"] = result.saturated
+    for register, value in counters.items():
+        unit.set_counter(register, value)
         notes.counters[register] = value
     write_cube(destination, result.values)
     notes.shape["output"] = size

@@ -21,6 +21,7 @@ from programs import (
     program_sdp_rdma,
     store,
 )
+from trace_programs import programs
 
 from nvdla_ir.interp.device.areas import CubeElement, LineByte, MemoryCube, MemoryLines
 from nvdla_ir.interp.device.device import Device
@@ -81,6 +82,32 @@ def test_saturations_are_counted_without_any_counter_enabled() -> None:
     expected = np.clip(cube.astype(int) * 3, -128, 127)
     assert device.records[0].saturated == {"SDP": np.count_nonzero(expected != cube * 3.0)}
     assert device.read("SDP", "D_PERF_OUT_SATURATION") == 0
+
+
+@pytest.mark.parametrize("target", ["nv_small", "nv_full"])
+def test_counters_of_the_cdp(target: str) -> None:
+    """Its look-ups are counted without LUT_EN; later builds tie the other counter to 0."""
+    name = "cdp_linear" if target == "nv_small" else "cdp_exponential"
+    (program,) = (p for p in programs() if (p.hardware.name, p.name) == (target, name))
+    clipping = {"DATOUT_SCALE": 0x4000, "DATOUT_SHIFTER": 0, "DATOUT_OFFSET": 0}
+    changed = program.changed("CDP", clipping)
+    expected = changed.run(changed.writes)
+    device = changed.run(changed.changed("CDP", {"LUT_EN": 0}).writes)
+    found = {
+        name: device.read("CDP", f"D_PERF_LUT_{name}")
+        for name in ("UFLOW", "OFLOW", "HYBRID", "LE_HIT", "LO_HIT")
+    }
+    record = device.records[0]
+    (output,) = record.writes
+    assert isinstance(output, MemoryCube)
+    atom = device.configuration.memory_atom
+    lanes = -(-output.channels // atom) * atom * output.height * output.width
+    # They count lanes of whole atoms, each in one class.
+    assert sum(found.values()) == lanes
+    assert found == {name: expected.read("CDP", f"D_PERF_LUT_{name}") for name in found}
+    assert record.saturated["CDP"] > 0
+    counted = record.saturated["CDP"] if target == "nv_full" else 0
+    assert device.read("CDP", "D_OUT_SATURATION") == counted
 
 
 def test_a_clipped_accumulator_is_counted() -> None:
