@@ -16,6 +16,7 @@ from nvdla_ir.files import is_directory
 from nvdla_ir.ir.attributes import (
     ArrayAttr,
     Attribute,
+    Blob,
     DenseElementsAttr,
     DenseResourceAttr,
     DictAttr,
@@ -60,6 +61,11 @@ _SAFETENSORS_DTYPES = {
 }
 
 
+LARGEST_SPLAT = 1 << 26
+"""How many elements a constant of one repeated element may have where a pass computes with it: no
+text, however short, fills the memory."""
+
+
 def dtype_name(element: Type) -> str | None:
     """The numpy name of an element type, or None where numpy has none."""
     return _DTYPES.get(str(element)) if isinstance(element, FloatType | IntegerType) else None
@@ -81,7 +87,7 @@ class ResourceStore:
         self._file: Path | None = None
         self._opened: Any = None
         self._keys: frozenset[str] = frozenset()
-        self._blobs: dict[str, bytes] = {}
+        self._blobs: dict[str, Blob] = {}
         self._arrays: dict[str, NDArray[Any]] = {}
         # The module that refers to the file, until it is opened.
         self._waiting: Operation | None = None
@@ -149,8 +155,8 @@ class ResourceStore:
         self._waiting = None
         self.check(module)
 
-    def add_blobs(self, blobs: Mapping[str, bytes]) -> None:
-        """Make tensors known that stood in the text as bytes."""
+    def add_blobs(self, blobs: Mapping[str, Blob]) -> None:
+        """Make tensors known that stood in the text."""
         self._blobs.update(blobs)
 
     def add(self, key: str, array: NDArray[Any]) -> str:
@@ -216,6 +222,26 @@ class ResourceStore:
             raise DiagnosticError.at(location, fault)
         return found
 
+    def elements(
+        self, attribute: DenseResourceAttr | DenseElementsAttr, location: Location = UNKNOWN
+    ) -> NDArray[Any]:
+        """Like ``array``, for passes, which make another array of as many elements.
+
+        Raises: DiagnosticError as ``array``, and for an element that is repeated too often.
+        """
+        array = self.array(attribute, location)
+        if (
+            isinstance(attribute, DenseElementsAttr)
+            and len(attribute.values) == 1
+            and array.size > LARGEST_SPLAT
+        ):
+            raise DiagnosticError.at(
+                location,
+                f"'{attribute.type}' repeats one element {array.size} times, but passes compute "
+                f"with at most {LARGEST_SPLAT} elements that the text does not list",
+            )
+        return array
+
     def _mismatch(
         self, attribute: DenseResourceAttr, shape: tuple[int, ...], dtype: str, wanted: str
     ) -> str | None:
@@ -269,12 +295,13 @@ class ResourceStore:
             return array
         blob = self._blobs.get(key)
         if blob is not None:
-            if len(blob) != np.dtype(dtype).itemsize * int(np.prod(shape)):
+            if len(blob.data) != np.dtype(dtype).itemsize * int(np.prod(shape)):
                 raise DiagnosticError.at(
                     location,
-                    f"resource '{key}' has {len(blob)} bytes, which do not fit '{attribute.type}'",
+                    f"resource '{key}' has {len(blob.data)} bytes, which do not fit "
+                    f"'{attribute.type}'",
                 )
-            return np.frombuffer(blob, dtype).reshape(shape)
+            return np.frombuffer(blob.data, dtype).reshape(shape)
         if key in self._keys:
             return self._opened.get_tensor(key)
         if self._file is None:
@@ -299,16 +326,16 @@ class ResourceStore:
     def size_bytes(self, attribute: DenseResourceAttr) -> int:
         """How many bytes a resource in memory takes."""
         blob = self._blobs.get(attribute.key)
-        return len(blob) if blob is not None else self._arrays[attribute.key].nbytes
+        return len(blob.data) if blob is not None else self._arrays[attribute.key].nbytes
 
     def blob_text(self, attribute: DenseResourceAttr) -> str:
         """The elements of a resource in memory as they stand in text: hexadecimal,
         after four bytes that state the alignment."""
-        data = self._blobs.get(attribute.key)
-        if data is None:
+        blob = self._blobs.get(attribute.key)
+        if blob is None:
             data = self._arrays[attribute.key].tobytes()
-        alignment = _alignment(attribute.type.element)
-        return "0x" + (alignment.to_bytes(4, "little") + data).hex().upper()
+            blob = Blob(_alignment(attribute.type.element), data)
+        return "0x" + (blob.alignment.to_bytes(4, "little") + blob.data).hex().upper()
 
     def collect(self, module: Operation) -> dict[str, NDArray[Any]]:
         """The arrays that ``module`` refers to, by key.

@@ -77,6 +77,8 @@ class FuncOp(Op):
 
     def verify(self) -> Iterable[str]:
         function_type = self.function_type
+        if isinstance(self.parent_op, FuncOp):
+            yield f"stands in '@{self.parent_op.sym_name}': functions stand in modules"
         blocks = len(self.regions[0].blocks)
         if blocks > 1:
             yield f"must have one block, but has {blocks}"

@@ -175,9 +175,10 @@ ANY_ATTRIBUTE = AttributeKind[Attribute]("any attribute", lambda attr: True, _sa
 def enumeration(*values: str) -> AttributeKind[str]:
     """A string out of ``values``."""
     quoted = ", ".join(f'"{value}"' for value in values)
+    known = [StringAttr(value) for value in values]
     return AttributeKind(
         f"one of {quoted}",
-        lambda attr: isinstance(attr, StringAttr) and attr.value in values,
+        lambda attr: isinstance(attr, StringAttr) and attr in known,
         _string,
         StringAttr,
     )

@@ -64,12 +64,13 @@ class BoolAttr(Attribute):
 
 @frozen(cache_hash=True)
 class StringAttr(Attribute):
-    """``"text"``"""
+    """``"text"``, or ``"text" : type``"""
 
     value: str
+    type: Type | None = None
 
     def __str__(self) -> str:
-        return quote(self.value)
+        return quote(self.value) + ("" if self.type is None else f" : {self.type}")
 
 
 @frozen(cache_hash=True)
@@ -152,6 +153,14 @@ class DenseElementsAttr(Attribute):
                 for start in range(0, len(parts), extent)
             ]
         return f"dense<{parts[0]}> : {self.type}"
+
+
+@frozen
+class Blob:
+    """The bytes of a resource that stands in the text, and how they are aligned in memory."""
+
+    alignment: int
+    data: bytes
 
 
 @frozen(cache_hash=True)

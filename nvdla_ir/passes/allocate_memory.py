@@ -164,7 +164,7 @@ class _Allocation:
             yield copy, layout
 
     def _digest(self, constant: ConstantOp) -> bytes:
-        array = self.session.resources.array(constant.value, constant.location)
+        array = self.session.resources.elements(constant.value, constant.location)
         return hashlib.blake2b(array.tobytes(), digest_size=16).digest()
 
     # -------------------------------------------------------------- activations

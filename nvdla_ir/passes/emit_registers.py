@@ -156,7 +156,7 @@ class _Emission:
                 "'address': 'allocate-memory' makes a copy for each",
             )
         (layout,) = layouts
-        array = resources.array(constant.value, constant.location)
+        array = resources.elements(constant.value, constant.location)
         data = packed_constant(constant, layout, array, self.hw)
         value = constant.value
         key = value.key if isinstance(value, DenseResourceAttr) else _key(constant)

@@ -180,7 +180,8 @@ class _Folder:
             raise DiagnosticError.at(
                 op.location, f"{describe(op)} needs parameters that are constants of floats"
             )
-        return self._session.resources.array(constant.value, constant.location).astype(np.float64)
+        array = self._session.resources.elements(constant.value, constant.location)
+        return array.astype(np.float64)
 
 
 class _Constants:

@@ -121,7 +121,7 @@ class QuantizeWeights(Pass):
     ) -> ConstantOp:
         import numpy as np
 
-        weights = session.resources.array(constant.value, constant.location)
+        weights = session.resources.elements(constant.value, constant.location)
         element = tensor_type(constant.output).element
         if isinstance(element, QuantizedType):
             stored, symmetric = self._requantized(op, weights, element, session)

@@ -12,6 +12,7 @@ from attrs import frozen
 from nvdla_ir.ir.attributes import (
     ArrayAttr,
     Attribute,
+    Blob,
     BoolAttr,
     DenseArrayAttr,
     DenseElementsAttr,
@@ -66,17 +67,22 @@ _ResourceOwner: TypeAlias = "tuple[lark.Token, list[tuple[lark.Token, lark.Token
 
 @frozen
 class ResourceSection:
-    """What ``{-# … #-}`` holds: the bytes of resources by key, and the pass pipeline of a
-    reproducer."""
+    """What ``{-# … #-}`` holds: resources by key, and the pass pipeline of a reproducer.
 
-    blobs: dict[str, bytes]
+    ignored: what else it has, with its place in the text of the section
+    """
+
+    blobs: dict[str, Blob]
     pipeline: str | None = None
+    ignored: tuple[tuple[str, int], ...] = ()
 
 
 # As in MLIR.
 _WIDEST_INTEGER = (1 << 24) - 1
 # The first bytes of a resource state how it is aligned in memory.
 _ALIGNMENT_BYTES = 4
+# What mlir-opt states of a run besides the pipeline: it changes no result.
+_OF_THE_RUN = ("disable_threading", "verify_each")
 
 
 def _extent(text: str) -> int | None:
@@ -346,12 +352,14 @@ class LeafCallbacks:
         for section in children:
             if section is not None:
                 merged = ResourceSection(
-                    {**merged.blobs, **section.blobs}, section.pipeline or merged.pipeline
+                    {**merged.blobs, **section.blobs},
+                    section.pipeline or merged.pipeline,
+                    (*merged.ignored, *section.ignored),
                 )
         return merged
 
     def dialect_resources(self, children: list[list[_ResourceOwner]]) -> ResourceSection:
-        blobs: dict[str, bytes] = {}
+        blobs: dict[str, Blob] = {}
         for owner, entries in children[0]:
             if owner != "builtin":
                 raise LeafError(f"resources belong to 'builtin', not '{owner}'", _offset(owner))
@@ -360,11 +368,20 @@ class LeafCallbacks:
         return ResourceSection(blobs)
 
     def external_resources(self, children: list[list[_ResourceOwner]]) -> ResourceSection:
+        pipeline: str | None = None
+        ignored: list[tuple[str, int]] = []
         for owner, entries in children[0]:
+            if owner != "mlir_reproducer":
+                message = f"resources of '{owner}' mean nothing here and are left out"
+                ignored.append((message, _offset(owner)))
+                continue
             for key, value in entries:
-                if owner == "mlir_reproducer" and key == "pipeline":
-                    return ResourceSection({}, unquote(value))
-        return ResourceSection({})
+                if key == "pipeline":
+                    pipeline = unquote(value)
+                elif key not in _OF_THE_RUN:
+                    message = f"'{key}' of a reproducer means nothing here and is left out"
+                    ignored.append((message, _offset(key)))
+        return ResourceSection({}, pipeline, tuple(ignored))
 
     def resource_owners(self, children: list[_ResourceOwner | None]) -> list[_ResourceOwner]:
         return [child for child in children if child is not None]
@@ -376,7 +393,7 @@ class LeafCallbacks:
         return children[0], children[1]
 
 
-def _blob(key: lark.Token, value: lark.Token) -> bytes:
+def _blob(key: lark.Token, value: lark.Token) -> Blob:
     try:
         data = parse_bytes(value)
     except LeafError as error:
@@ -388,7 +405,7 @@ def _blob(key: lark.Token, value: lark.Token) -> bytes:
             f"{_ALIGNMENT_BYTES} bytes",
             _offset(value),
         )
-    return data[_ALIGNMENT_BYTES:]
+    return Blob(alignment, data[_ALIGNMENT_BYTES:])
 
 
 def _parse_element(literal: lark.Token) -> Number:

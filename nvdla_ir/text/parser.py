@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 from lark.exceptions import UnexpectedInput, VisitError
 
+from nvdla_ir.ir.attributes import Blob
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.dialect import Context, Dialect
 from nvdla_ir.ir.location import FileLineCol
@@ -27,7 +28,7 @@ class ParsedText:
     the pass pipeline that a reproducer is to be run with."""
 
     operations: list[Operation]
-    resources: dict[str, bytes]
+    resources: dict[str, Blob]
     reproducer: str | None = None
 
 

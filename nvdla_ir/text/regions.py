@@ -17,6 +17,7 @@ from nvdla_ir.ir.location import UNKNOWN, Location
 from nvdla_ir.ir.operation import Block, Operation, Region
 from nvdla_ir.ir.types import Type
 from nvdla_ir.text.leaves import ResourceSection
+from nvdla_ir.text.locations import token_location
 from nvdla_ir.text.scope import Scope
 from nvdla_ir.text.values import MAXIMUM_DEPTH, ValueCallbacks
 
@@ -70,6 +71,9 @@ class RegionCallbacks(ValueCallbacks):
         token = children[-1]
         if token is not None:
             self.resources = self.parse_leaf("leaf_resources", token)
+            for what, offset in self.resources.ignored:
+                place = token_location(token, self.file, offset)
+                self.diagnostics.emit(Diagnostic.warning(place, what))
             # Large, and never met again.
             del self._leaves["leaf_resources", str(token)]
         if self._deferred:

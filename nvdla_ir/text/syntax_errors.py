@@ -89,7 +89,7 @@ def syntax_error(error: UnexpectedInput, parser: lark.Lark, text: str, file: str
             return Diagnostic.error(place, "unterminated string: it must end on its line")
         if token.startswith("<") and token.type != "STRING":
             expected = _UNBALANCED
-        return Diagnostic.error(place, f"unexpected '{_shortened(token)}'{expected}")
+        return Diagnostic.error(place, f"unexpected '{_shortened(token.rstrip())}'{expected}")
     assert isinstance(error, UnexpectedEOF)
     return Diagnostic.error(FileLineCol(file, 1, 1), "unexpected end of the text")
 

@@ -21,7 +21,7 @@ from nvdla_ir.ir.attributes import (
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import Context
 from nvdla_ir.ir.location import FileLineCol, LocationAttr
-from nvdla_ir.ir.types import I64, FloatType, IndexType, IntegerType, Type
+from nvdla_ir.ir.types import I64, FloatType, IndexType, IntegerType, NoneType, Type
 from nvdla_ir.text.elements import LeafError, element_of, parse_number
 from nvdla_ir.text.grammar import STRING_PATTERN
 from nvdla_ir.text.leaves import LeafCallbacks, unquote
@@ -93,8 +93,12 @@ class ValueCallbacks(LeafCallbacks):
             return FloatAttr(value, type)
         return IntegerAttr(value, type)
 
-    def string(self, children: list[lark.Token]) -> Attribute:
-        return StringAttr(self.unquote_token(children[0]))
+    def string(self, children: list[lark.Token | None]) -> Attribute:
+        literal, type_token = children
+        assert literal is not None
+        type = None if type_token is None else self.type_of(type_token)
+        # As in MLIR, where every string has a type.
+        return StringAttr(self.unquote_token(literal), None if type == NoneType() else type)
 
     def flat(self, children: list[lark.Token]) -> Attribute:
         return self.parse_leaf("leaf_attribute", children[0])

@@ -145,7 +145,7 @@ class FunctionConversion:
         constant = value.defining_operation
         if not isinstance(constant, nn.ConstantOp):
             raise DiagnosticError.at(op.location, f"the {what} of {describe(op)} is not constant")
-        array = self.session.resources.array(constant.value, constant.location)
+        array = self.session.resources.elements(constant.value, constant.location)
         if not np.isfinite(array).all():
             raise DiagnosticError.at(
                 constant.location,

@@ -68,7 +68,7 @@ def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyCon
             op.location,
             f"the weights of {describe(op)} have zero points; run 'quantize-weights' first",
         )
-    weights = conversion.session.resources.array(constant.value, constant.location)
+    weights = conversion.session.resources.elements(constant.value, constant.location)
     integers: NDArray[np.int64] = weights.astype(np.int64)
     scales = tuple(input_type.scale * scale for scale in scales_of(weight_type))
     chain = grow_chain(op, conversion.in_memory, may_add=True)

@@ -32,7 +32,7 @@ class Constants:
             raise DiagnosticError.at(
                 user.location, f"{describe(user)} needs constant weights and parameters"
             )
-        return self._resources.array(constant.value, constant.location)
+        return self._resources.elements(constant.value, constant.location)
 
     def make(self, array: NDArray[Any], key: str, builder: Builder) -> Value:
         """The value of an int8 or int16 array; ``key`` names it where it is new."""

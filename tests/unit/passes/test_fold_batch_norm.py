@@ -13,7 +13,7 @@ from running import PROJECT, module_of, named, new_session, read_module, run
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.nn import BatchNormOp, ConstantOp, ConvOp, ScaleOp
 from nvdla_ir.ir.attributes import DenseResourceAttr
-from nvdla_ir.ir.diagnostics import render
+from nvdla_ir.ir.diagnostics import DiagnosticError, render
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.fold_batch_norm import FoldBatchNorm
@@ -343,3 +343,16 @@ def test_keys_are_identifiers_whatever_the_layer_is_called() -> None:
         "_1_conv_0__.bias.folded",
     ]
     assert '"1/conv:0 é"' in print_operation(module)
+
+
+def test_an_element_that_is_repeated_too_often_is_told() -> None:
+    module = module_of(
+        "func.func @main(%x: tensor<1x1xf32>) -> tensor<1x1000000000xf32> {\n"
+        "  %w = nn.constant value=dense<0.5> : tensor<1000000000x1xf32>\n"
+        "  %b = nn.constant value=dense<0.5> : tensor<1000000000xf32>\n"
+        "  %z = nn.fully_connected %x, %w -> tensor<1x1000000000xf32>\n"
+        "  %y = nn.bias_add %z, %b -> tensor<1x1000000000xf32>\n"
+        "  func.return %y\n}"
+    )
+    with pytest.raises(DiagnosticError, match="repeats one element 1000000000 times"):
+        FoldBatchNorm().run(module, new_session())

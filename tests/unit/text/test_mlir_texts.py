@@ -14,7 +14,7 @@ import pytest
 from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.ir.attributes import Attribute, DenseElementsAttr, FloatAttr, SymbolRefAttr
-from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError, Severity
 from nvdla_ir.ir.operation import Operation, UnregisteredOp
 from nvdla_ir.ir.verifier import verify
 from nvdla_ir.text.parser import parse
@@ -54,6 +54,10 @@ VALUES = [
     'dense<"0x0000803F"> : tensor<f32>',
     'dense<"0x000000000000F0FF010000000000F87F"> : tensor<2xf64>',
     'dense<"0x"> : tensor<0xi8>',
+    # strings with a type
+    '"typed" : i8',
+    '["typed" : tensor<2xi8>, "x" : none]',
+    '"typed" : (i8) -> ()',
     # floats by their bits
     "0x4CEB79A3 : f32",
     "0x7F800000 : f32",
@@ -139,6 +143,10 @@ TEXTS = [
     '#a = [1, 2.0, "x"]\n#b = {x = #a}\n"u.a"() {a = #b, b = [#a, #a]} : () -> ()',
     '#a = dense<1> : tensor<2xi8>\n"u.a"() {a = #a} : () -> ()',
     '#d = #u.x<"y">\n"u.a"() {a = #d} : () -> ()',
+    # functions as values
+    "func.func @f(%x: (i8) -> (), %y: i1) -> ((i8) -> ()) {\n  return %x : (i8) -> ()\n}",
+    "func.func private @f((i8) -> (), i1) -> ((i8) -> ())",
+    '"u.a"() ({\n^bb0(%x: (i8) -> (i8, i1)):\n  "u.b"() : () -> ()\n}) : () -> ()',
     # resources
     '"u.a"() {a = dense_resource<k> : tensor<1xi8>} : () -> ()\n'
     '{-# dialect_resources: {builtin: {k: "0x0100000001"}} #-}',
@@ -206,6 +214,7 @@ REFUSED = [
     "!t = i32\n!t = i64",
     '"u.a"() {a = !t} : () -> ()\n!t = i32',
     '"u.a"() {a = #a} : () -> ()\n#a = 1',
+    "func.func @f() {\n  func.func private @g()\n  return\n}",
     "!a.b = i32",
     "#a.b = 1",
     "!t = 1",
@@ -227,6 +236,40 @@ def read(text: str) -> list[Operation]:
 
 def value_of(value: str) -> Attribute:
     return read(with_attribute(value))[0].attributes["v"]
+
+
+def test_a_resource_keeps_its_alignment() -> None:
+    text = (
+        '"u.a"() {a = dense_resource<k> : tensor<1xi8>} : () -> ()\n'
+        '{-# dialect_resources: {builtin: {k: "0x4000000001"}} #-}'
+    )
+    loaded = load_module(text, "f.mlir", Path(), default_context(allow_unregistered=True))
+    printed = text_with_resources(loaded.module, loaded.resources, PrintOptions())
+    assert 'k: "0x4000000001"' in printed
+
+
+def test_what_a_section_has_besides_is_told() -> None:
+    text = (
+        '"u.a"() : () -> ()\n{-# external_resources: {\n'
+        '  other: {a: "0x01000000FF", b: true},\n'
+        '  mlir_reproducer: {pipeline: "builtin.module(p)", verify_each: true, more: "x"}} #-}'
+    )
+    diagnostics = DiagnosticCollector()
+    context = default_context(allow_unregistered=True)
+    parsed = parse(text, context, "f.mlir", diagnostics)
+    assert parsed.reproducer == "builtin.module(p)"
+    assert [(d.severity, str(d.location), d.message) for d in diagnostics.diagnostics] == [
+        (
+            Severity.WARNING,
+            '"f.mlir":3:3',
+            "resources of 'other' mean nothing here and are left out",
+        ),
+        (
+            Severity.WARNING,
+            '"f.mlir":4:71',
+            "'more' of a reproducer means nothing here and is left out",
+        ),
+    ]
 
 
 @pytest.mark.parametrize("text", TEXTS)
