@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
@@ -16,6 +16,7 @@ def buffers(draw: st.DrawFn) -> Buffer:
     return Buffer(draw(st.integers(1, 1000)), first, first + draw(st.integers(0, 8)))
 
 
+@settings(deadline=None)
 @given(st.lists(buffers(), max_size=25), st.sampled_from([1, 32, 64]))
 def test_plans(found: list[Buffer], alignment: int) -> None:
     offsets = plan_offsets(found, alignment)
