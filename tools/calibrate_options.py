@@ -236,8 +236,8 @@ def checked_options(arguments: Arguments) -> Options:
         arguments.has("skip-bad"),
         engine,
         arguments.value("scheduler"),
-        _positive(arguments, "jobs") or _processors(),
-        _positive(arguments, "batch"),
+        arguments.count("jobs", 1) or _processors(),
+        arguments.count("batch", 1),
         arguments.value("resume"),
     )
 
@@ -272,13 +272,6 @@ def _number(text: str, name: str) -> float:
     if not math.isfinite(value):
         raise UsageError(f"'--{name}' takes numbers, not '{text}'")
     return value
-
-
-def _positive(arguments: Arguments, name: str) -> int | None:
-    number = arguments.count(name)
-    if number == 0:
-        raise UsageError(f"'--{name}' takes a number from 1 on, not '0'")
-    return number
 
 
 def _resize(arguments: Arguments) -> str | int | None:

@@ -92,13 +92,13 @@ class Arguments:
         values = self.values(name)
         return values[-1] if values else None
 
-    def count(self, name: str) -> int | None:
-        """The value of a flag that takes a number from 0 on. Raises: UsageError"""
+    def count(self, name: str, least: int = 0) -> int | None:
+        """The value of a flag that takes a number from ``least`` on. Raises: UsageError"""
         text = self.value(name)
         if text is None:
             return None
-        if not text.isdecimal():
-            raise UsageError(f"'--{name}' takes a number from 0 on, not '{text}'")
+        if not text.isdecimal() or int(text) < least:
+            raise UsageError(f"'--{name}' takes a number from {least} on, not '{text}'")
         return int(text)
 
     def switch(self, name: str, default: bool = False) -> bool:
@@ -249,11 +249,17 @@ _IMPORTED = {".onnx": "onnx", ".caffemodel": "caffe", ".prototxt": "caffe"}
 
 
 def refuse_foreign(path: str) -> None:
-    """Raises: DiagnosticError for a file that is a network, but none in IR."""
+    """Raises: DiagnosticError for a file that is no IR: a network of another format, arrays."""
     format = _IMPORTED.get(Path(path).suffix)
     if format is not None:
         raise DiagnosticError.at(
             UNKNOWN, f"'{path}' is no IR: 'nvdla-translate --import-{format}' makes IR of it"
+        )
+    if path.endswith((".npy", ".npz")):
+        raise DiagnosticError.at(
+            UNKNOWN,
+            f"'{path}' holds arrays, but stands where the program does; arrays are given with "
+            f"'--input NAME={path}' to nvdla-run, with '--data {path}' to nvdla-calibrate",
         )
 
 

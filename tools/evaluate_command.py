@@ -118,9 +118,6 @@ def evaluate_options(arguments: Arguments) -> EvaluateOptions:
     granularity = arguments.value("granularity") or _GRANULARITIES[0]
     if granularity not in _GRANULARITIES:
         raise UsageError(f"'--granularity' takes {' or '.join(_GRANULARITIES)}")
-    for flag in ("jobs", "batch"):
-        if arguments.count(flag) == 0:
-            raise UsageError(f"'--{flag}' takes a number from 1 on, not '0'")
     files = [arguments.positionals[0], *(file for _, file in data), arguments.value("labels")]
     if files.count(STANDARD_STREAM) > 1:
         raise UsageError("standard input can be read once only")
@@ -136,8 +133,8 @@ def evaluate_options(arguments: Arguments) -> EvaluateOptions:
         granularity,
         json_file,
         report,
-        arguments.count("jobs") or 1,
-        arguments.count("batch"),
+        arguments.count("jobs", 1) or 1,
+        arguments.count("batch", 1),
         DEFAULT_SENSITIVITY_IMAGES if limit is None else limit,
     )
 

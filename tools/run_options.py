@@ -192,7 +192,7 @@ def checked_options(arguments: Arguments) -> Options:
         arguments.value("labels"),
         arguments.value("mode"),
         arguments.value("compare"),
-        _job_count(arguments),
+        arguments.count("jobs", 1) or 1,
         arguments.value("target"),
         arguments.has("lenient"),
         arguments.has("hardware-only"),
@@ -269,10 +269,3 @@ def _memory_files(arguments: Arguments, flag: str, form: str) -> tuple[MemoryFil
         size_given = size[0] if size else None
         found.append(MemoryFile(_MEMORIES[memory], address, size_given, parts[-1]))
     return tuple(found)
-
-
-def _job_count(arguments: Arguments) -> int:
-    jobs = arguments.count("jobs")
-    if jobs == 0:
-        raise UsageError("'--jobs' takes a number from 1 on, not '0'")
-    return 1 if jobs is None else jobs

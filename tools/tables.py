@@ -25,7 +25,13 @@ def format_table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], stream
     table = Table(box=SIMPLE if terminal else None, pad_edge=terminal)
     for index, heading in enumerate(headings):
         numeric = all(not row[index] or str(row[index])[0].isdigit() for row in cells)
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=not terminal)
+        # Long names differ at their ends as often as not: they are folded, and nothing is cut.
+        table.add_column(
+            heading,
+            justify="right" if numeric else "left",
+            no_wrap=numeric or not terminal,
+            overflow="fold",
+        )
     for row in cells:
         table.add_row(*map(_rendered, row))
     width = None if terminal else _LONGEST_LINE

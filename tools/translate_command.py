@@ -163,7 +163,13 @@ def run(argv: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> i
 def _chosen(arguments: Arguments) -> tuple[GivenFlag, _Translation]:
     """The one translation that is asked for. Raises: UsageError"""
     chosen = [given for given in arguments.flags if given.flag.name in _TRANSLATIONS]
-    if len(chosen) != 1:
+    names = {given.flag.name for given in chosen}
+    if len(chosen) > 1:
+        what = f"'--{chosen[0].flag.name}' is given {len(chosen)} times"
+        if len(names) > 1:
+            what = " and ".join(f"'--{name}'" for name in sorted(names)) + " are given together"
+        raise UsageError(f"{what}: one file is translated a call")
+    if not chosen:
         raise UsageError(f"give one of {', '.join(f'--{name}' for name in _TRANSLATIONS)}")
     translation = _TRANSLATIONS[chosen[0].flag.name]
     if len(arguments.positionals) > translation.more_files:

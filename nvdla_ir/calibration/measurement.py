@@ -121,8 +121,9 @@ def calibrated_tensors(func: FuncOp) -> dict[Value, str]:
     if not names and not diagnostics.errors:
         diagnostics.error(
             func.location,
-            f"'@{func.sym_name}' has no tensors that need a range: it has no float tensors, or "
-            "quantizes all of them itself",
+            f"'@{func.sym_name}' has no tensors that need a range: a network is calibrated before "
+            "it is quantized or compiled, and this one has no float tensors, or quantizes all of "
+            "them itself",
         )
     diagnostics.raise_if_errors()
     return names

@@ -93,7 +93,9 @@ def read_state(file: Path, identity: Identity, groups: int) -> State:
             raise ValueError
     except (DiagnosticError, KeyError, TypeError, ValueError, RecursionError):
         raise DiagnosticError.at(
-            UNKNOWN, f"'{file}' is no state of a calibration, or is damaged; remove it to start"
+            UNKNOWN,
+            f"'{file}' is no state of a calibration, or a damaged one: it is left as it is; "
+            "give '--resume' the name of a new file to start afresh",
         ) from None
     different = [
         what
@@ -105,7 +107,9 @@ def read_state(file: Path, identity: Identity, groups: int) -> State:
     ]
     if different:
         raise DiagnosticError.at(
-            UNKNOWN, f"the state in '{file}' is of {' and '.join(different)}; remove it to start"
+            UNKNOWN,
+            f"the state in '{file}' is of {' and '.join(different)}; give '--resume' the name of "
+            "a new file to start afresh",
         )
     return State(identity, Measurement(histograms), frozenset(done))
 

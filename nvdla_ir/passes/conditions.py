@@ -16,6 +16,11 @@ from nvdla_ir.ir.types import FloatType, TensorType
 from nvdla_ir.passes.base import Condition
 from nvdla_ir.passes.conversion.arrangement import computed_inside
 
+_NO_RANGE = (
+    "no calibrated range; run 'import-calibration' first ('--import-calib=TABLE' before "
+    "'--quantize')"
+)
+
 
 def no_operation(*classes: type[Op], hint: str = "") -> Condition:
     """No operation of these classes is left; ``hint`` says which pass removes them."""
@@ -44,8 +49,7 @@ def _uncalibrated(module: ModuleOp) -> Iterable[tuple[Location, str]]:
             if _is_plain_float(argument) and any(map(_computes_integers, argument.users)):
                 yield (
                     argument.location,
-                    f"argument '{function.argument_name(argument)}' has no calibrated range; run "
-                    "'import-calibration' first",
+                    f"argument '{function.argument_name(argument)}' has {_NO_RANGE}",
                 )
         inside = computed_inside(function)
         for op in function.walk():
@@ -54,7 +58,7 @@ def _uncalibrated(module: ModuleOp) -> Iterable[tuple[Location, str]]:
             if _computes_integers(op) and _is_plain_float(op.results[0]):
                 yield (
                     op.location,
-                    f"{describe(op)} has no calibrated range; run 'import-calibration' first",
+                    f"{describe(op)} has {_NO_RANGE}",
                 )
 
 

@@ -21,6 +21,8 @@ from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.conditions import calibrated
 
+_LISTED = 10
+
 
 @frozen
 class ImportCalibration(Pass):
@@ -151,7 +153,7 @@ class _Import:
         )
 
     def _missing_notes(self) -> Iterator[Diagnostic]:
-        for name, location in self.missing.items():
+        for name, location in list(self.missing.items())[:_LISTED]:
             nearest = self._table.nearest(name)
             hint = "nothing in the table looks like it"
             if nearest is not None:
@@ -186,4 +188,6 @@ class _Import:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
+    given = list(names)
+    shown = ", ".join(f"'{name}'" for name in given[:_LISTED])
+    return f"{shown} and {len(given) - _LISTED} more" if len(given) > _LISTED else shown

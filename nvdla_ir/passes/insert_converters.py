@@ -100,7 +100,11 @@ def _convert_layer(conversion: FunctionConversion, op: Operation) -> None:
     elif isinstance(op, nn.ClipOp) and (grid := calibration_of(op.output)) is not None:
         raise DiagnosticError.at(op.location, clip_fault(op, grid.quantized()))
     elif any(calibration_of(result) is not None for result in op.results):
-        raise DiagnosticError.at(op.location, f"{describe(op)} has no integer form")
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} has no integer form; if it only decodes what the network has found, "
+            "leave it to the host: import with '--outputs=NAME,…' what is before it",
+        )
     else:
         conversion.leave_on_host(op)
 

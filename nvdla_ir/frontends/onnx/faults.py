@@ -9,7 +9,11 @@ from attrs import define, field, frozen
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.location import Location
 
-_LISTED = 12
+_LISTED = 10
+_DECODING = (
+    "nodes that only decode what the network has found can be left to the host: "
+    "'--outputs=NAME,…' imports what is before them, '--list-tensors' lists the names"
+)
 
 
 class UnsupportedError(Exception):
@@ -49,9 +53,11 @@ class Faults:
         for (kind, message), places in self._places.items():
             names = listed([place.name for place in places])
             subject = f"node {names}" if len(places) == 1 else f"{len(places)} nodes ({names})"
-            errors.append(
-                Diagnostic.error(places[0].location, f"{kind}: {message}; found at {subject}")
-            )
+            place = places[0].location
+            # Said once, behind all of them.
+            last = (kind, message) == next(reversed(self._places))
+            notes = [Diagnostic.note(place, _DECODING)] if last else []
+            errors.append(Diagnostic.error(place, f"{kind}: {message}; found at {subject}", notes))
         if errors:
             raise DiagnosticError(*errors)
 

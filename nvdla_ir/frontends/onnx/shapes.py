@@ -24,7 +24,9 @@ def input_shapes(
     names = [port.name for port in model.inputs]
     for name in shapes:
         if name not in names:
-            faults.error(model.location, f"there is no input '{name}'{did_you_mean(name, names)}")
+            known = ", ".join(f"'{other}'" for other in names) or "none"
+            hint = did_you_mean(name, names) or f"; the inputs are {known}"
+            faults.error(model.location, f"there is no input '{name}'{hint}")
     found: dict[str, tuple[int, ...]] = {}
     for port in model.inputs:
         stated = shapes.get(port.name)

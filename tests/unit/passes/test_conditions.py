@@ -25,14 +25,16 @@ def test_floats_that_integers_will_compute_are_found() -> None:
     body = f'  %a = nn.relu %x layers=["conv1", "relu1"] -> {PLAIN}\n  %b = nn.relu %a -> {PLAIN}'
     assert violations(body) == [
         "\"test.ir\":2:8: layer 'conv1+relu1' has no calibrated range; run 'import-calibration' "
-        "first",
-        "\"test.ir\":3:8: 'nn.relu' has no calibrated range; run 'import-calibration' first",
+        "first ('--import-calib=TABLE' before '--quantize')",
+        "\"test.ir\":3:8: 'nn.relu' has no calibrated range; run 'import-calibration' first ("
+        "'--import-calib=TABLE' before '--quantize')",
     ]
 
 
 def test_so_are_arguments() -> None:
     assert violations(f"  %a = nn.relu %x -> {RANGED}", PLAIN) == [
-        "\"test.ir\":1:17: argument 'x' has no calibrated range; run 'import-calibration' first"
+        "\"test.ir\":1:17: argument 'x' has no calibrated range; run 'import-calibration' first ("
+        "'--import-calib=TABLE' before '--quantize')"
     ]
 
 

@@ -13,7 +13,7 @@ from running import PROJECT, module_of, named, new_session, read_module, run
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.nn import BatchNormOp, ConstantOp, ConvOp, ScaleOp
 from nvdla_ir.ir.attributes import DenseResourceAttr
-from nvdla_ir.ir.diagnostics import DiagnosticError, render
+from nvdla_ir.ir.diagnostics import render
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.fold_batch_norm import FoldBatchNorm
@@ -354,5 +354,7 @@ def test_an_element_that_is_repeated_too_often_is_told() -> None:
         "  %y = nn.bias_add %z, %b -> tensor<1x1000000000xf32>\n"
         "  func.return %y\n}"
     )
-    with pytest.raises(DiagnosticError, match="repeats one element 1000000000 times"):
-        FoldBatchNorm().run(module, new_session())
+    session = new_session()
+    FoldBatchNorm().run(module, session)
+    (fault,) = session.diagnostics.errors
+    assert "repeats one element 1000000000 times" in fault.message

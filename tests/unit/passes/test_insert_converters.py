@@ -442,8 +442,10 @@ def test_missing_passes_are_named() -> None:
     with pytest.raises(DiagnosticError) as raised:
         Pipeline([InsertConverters()]).run(module_of(text), new_session())
     assert [d.message.partition(": ")[2] for d in raised.value.diagnostics] == [
-        "argument 'x' has no calibrated range; run 'import-calibration' first",
-        "layer 'relu' has no calibrated range; run 'import-calibration' first",
+        "argument 'x' has no calibrated range; run 'import-calibration' first ("
+        "'--import-calib=TABLE' before '--quantize')",
+        "layer 'relu' has no calibrated range; run 'import-calibration' first ("
+        "'--import-calib=TABLE' before '--quantize')",
     ]
     assert faults(module_of(text)) == [
         "layer 'relu' reads 'tensor<1x2xf32>', which is not calibrated; run 'import-calibration' "

@@ -316,7 +316,10 @@ def test_each_group_counts_once_wherever_the_interruption_is(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("other.ir", "images.npy"), "is of another network; remove it to start"),
+        (
+            ("other.ir", "images.npy"),
+            "is of another network; give '--resume' the name of a new file to start afresh",
+        ),
         (("double.ir", "other.npy"), "is of other images, or the same ones prepared otherwise"),
         (("double.ir", "images.npy", "--mean=1"), "the same ones prepared otherwise"),
         (("other.ir", "other.npy"), "is of another network and other images"),
@@ -364,7 +367,10 @@ def test_a_state_with_impossible_numbers(run: Run, name: str, change: Any) -> No
     arrays[name] = change(arrays[name])
     np.savez("state.npz", **arrays)
     result = run(*arguments)
-    message = "error: 'state.npz' is no state of a calibration, or is damaged; remove it to start\n"
+    message = (
+        "error: 'state.npz' is no state of a calibration, or a damaged one: it is left as it is; "
+        "give '--resume' the name of a new file to start afresh\n"
+    )
     assert (result.status, result.errors) == (1, message)
 
 
@@ -373,7 +379,7 @@ def test_what_is_no_state_is_refused_and_kept(run: Run, content: bytes) -> None:
     Path("state.npz").write_bytes(content)
     result = run("double.ir", "--data", "images.npy", "--resume=state.npz", "-o", "c.json")
     assert result.status == 1
-    assert "'state.npz' is no state of a calibration, or is damaged" in result.errors
+    assert "'state.npz' is no state of a calibration, or a damaged one" in result.errors
     assert Path("state.npz").read_bytes() == content
 
 

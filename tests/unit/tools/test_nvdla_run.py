@@ -422,7 +422,7 @@ def test_faults_of_the_model(run: Run) -> None:
         (["double.ir", "--input", "x.npy"], "'--input' takes NAME=FILE, not 'x.npy'"),
         (["double.ir", "--inptu", "a=x"], "unknown flag '--inptu'; did you mean '--input'?"),
         (["double.ir", "--jobs", "0"], "'--jobs' takes a number from 1 on, not '0'"),
-        (["double.ir", "--jobs=two"], "'--jobs' takes a number from 0 on, not 'two'"),
+        (["double.ir", "--jobs=two"], "'--jobs' takes a number from 1 on, not 'two'"),
         (
             ["double.ir", "--mode", "int"],
             "'--mode' takes 'float' or 'fake-quantized' or 'integer', not 'int'",

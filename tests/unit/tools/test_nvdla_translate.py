@@ -131,7 +131,11 @@ def test_onnx_runtimes_table_is_one_of_tensors() -> None:
         (("--import-trace=a", "x.ir"), "'--import-trace' has no use for 'x.ir'"),
         (("--import-caffe=a", "b", "c"), "'--import-caffe' has no use for 'c'"),
         (("--import-onnx=a", "--shape=data=1x3xwide"), "'--shape' takes NAME=SHAPE"),
-        (("--import-trace=a", "--export-trace=b"), "give one of"),
+        (
+            ("--import-trace=a", "--export-trace=b"),
+            "'--export-trace' and '--import-trace' are given",
+        ),
+        (("--import-onnx=a", "--import-onnx=b"), "'--import-onnx' is given 2 times"),
         (("--import-trace=conv_trace",), "'--target=T' must say which hardware it is for"),
         (("--export-trace=conv.ir",), "'-o DIRECTORY' must say where they go"),
         (("--export-trace=conv.ir", "-o", "d", "--target=nv_small"), "'--target' means nothing to"),

@@ -33,3 +33,13 @@ def test_elsewhere_there_are_no_colours() -> None:
     assert format_table(("layer", "SQNR"), rows, io.StringIO()) == (
         "layer  SQNR\na       12.5\nb      exact\n"
     )
+
+
+def test_a_long_name_is_folded_and_numbers_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    name = "features/block_1/" * 6 + "conv_3"
+    table = format_table(("layer", "SQNR"), [(name, "123456789.5")], Terminal())
+    assert "…" not in table
+    assert name in "".join(line.strip().split("  ")[0] for line in table.splitlines())
+    assert "123456789.5" in table

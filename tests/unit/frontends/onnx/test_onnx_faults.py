@@ -160,6 +160,8 @@ def test_stated_shapes_that_do_not_fit(tmp_path: Path) -> None:
     proto = model([node("Relu", ["data"], ["y"])], {"data": (1, 3, 4, 5)})
     (message,) = messages(proto, tmp_path, shapes={"dato": (1, 3, 4, 5)})
     assert message == "there is no input 'dato'; did you mean 'data'?"
+    (message,) = messages(proto, tmp_path, shapes={"x_1": (1, 3, 4, 5)})
+    assert message == "there is no input 'x_1'; the inputs are 'data'"
     (message,) = messages(proto, tmp_path, shapes={"data": (1, 3)})
     assert "has 4 dimensions" in message
     (message,) = messages(proto, tmp_path, shapes={"data": (1, 3, 0, 5)})
