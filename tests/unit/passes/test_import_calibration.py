@@ -24,6 +24,7 @@ from nvdla_ir.passes.fold_batch_norm import FoldBatchNorm
 from nvdla_ir.passes.import_calibration import ImportCalibration
 from nvdla_ir.text.printer import print_operation
 
+CUBE = "tensor<1x2x4x4xf32>"
 NETWORK = """
 func.func @main(%data: tensor<1x2x4x4xf32> {nvdla_ir.name = "input"}) -> tensor<1x32xf32> {
   %w = nn.constant value=dense<0.5> : tensor<2x2x1x1xf32>
@@ -105,6 +106,18 @@ def test_all_missing_layers_are_named_at_once(tmp_path: Path) -> None:
         "test.ir:4:11: note: 'conv' is computed here; nothing in the table looks like it",
         "test.ir:5:11: note: 'relu' is computed here; the table's nearest name is 'Relu'",
     ]
+
+
+def test_of_many_missing_layers_ten_are_named(tmp_path: Path) -> None:
+    layers = "".join(
+        f'  %v{i} = nn.relu %{"x" if i == 0 else f"v{i - 1}"} layers=["l{i}"] -> {CUBE}\n'
+        for i in range(40)
+    )
+    text = f"func.func @main(%x: {CUBE}) -> {CUBE} {{\n{layers}  func.return %v39\n}}"
+    (message,) = import_table(module_of(text), table_file(tmp_path, {"other": scale(1.0)}))
+    first, *notes = message.splitlines()
+    assert first.endswith("'l7', 'l8' and 31 more")
+    assert len(notes) == 10
 
 
 def test_one_warning_lists_the_names_that_are_no_layers(tmp_path: Path) -> None:

@@ -191,6 +191,14 @@ def test_a_network_that_is_not_ir_is_told_how_it_becomes_ir(
     assert result.errors == expected
 
 
+@pytest.mark.parametrize("command", [opt, run])
+def test_arrays_are_no_program(command: Command) -> None:
+    np.save("x.npy", np.zeros(3, np.float32))
+    result = command("x.npy")
+    assert result.status == 1
+    assert result.errors.startswith("error: 'x.npy' holds arrays, but stands where the program")
+
+
 def test_names_may_have_equals_signs_and_files_too() -> None:
     """They are divided where the network has the name."""
     Path("net.ir").write_text(
