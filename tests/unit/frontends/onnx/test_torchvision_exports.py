@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 from onnx_models import check_against_runtime, onnx
 
-torch: Any = pytest.importorskip("torch", reason="'torch' is not installed")
-torchvision: Any = pytest.importorskip(
-    "torchvision",
-    reason="torchvision is not installed: what PyTorch exports of its families is not compared here",
-)
+_REASON = "torch and torchvision are not installed: what PyTorch exports is not compared here"
+torch: Any = pytest.importorskip("torch", reason=_REASON)
+torchvision: Any = pytest.importorskip("torchvision", reason=_REASON)
 
 FAMILIES = (
     "alexnet",
