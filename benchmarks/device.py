@@ -19,7 +19,8 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.interp.csb import checks_of, executed_layers
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.passes.base import Session
-from nvdla_ir.passes.emit_registers import EmitRegisters
+from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.resources import ResourceStore
 from nvdla_ir.text.parser import parse
 
@@ -63,7 +64,7 @@ def _convolution(name: str) -> Row:
     session = Session(ResourceStore())
     rng = np.random.default_rng(5)
     session.resources.add("w", rng.integers(-128, 128, (256, 256, 3, 3), np.int8))
-    EmitRegisters().run(module, session)
+    Pipeline(layers_to_registers()).run(module, session)
     function = module.body.first_op
     assert isinstance(function, FuncOp)
     machine = Machine(session.resources, Mode.INTEGER)

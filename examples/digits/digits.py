@@ -59,7 +59,10 @@ def passes_for(network: str, target: str, granularity: str) -> list[tuple[str, s
             "fold-batch-norm,canonicalize,"
             f"quantize-weights{{granularity={granularity}}},insert-converters",
         ),
-        ("hardware layers", "legalize-to-nvdla,allocate-memory"),
+        (
+            "hardware layers",
+            "legalize-to-nvdla,fit-convolution-buffer,stream-to-pooling,allocate-memory",
+        ),
         ("register program", "emit-registers"),
     ]
 

@@ -122,13 +122,14 @@ def pdp(op: nvdla.PdpOp, values: Values) -> Array:
 
 
 @kernel(nvdla.SliceOp, numbers=Numbers.STORED, any_batch=True)
-def slice_channels(op: nvdla.SliceOp, values: Values) -> Array:
-    return values[op.input][:, op.begin : op.begin + op.size]
+def slice_axis(op: nvdla.SliceOp, values: Values) -> Array:
+    before = (slice(None),) * op.axis
+    return values[op.input][(*before, slice(op.begin, op.begin + op.size))]
 
 
 @kernel(nvdla.ConcatOp, numbers=Numbers.STORED, any_batch=True)
 def concat(op: nvdla.ConcatOp, values: Values) -> Array:
-    return np.concatenate([values[value] for value in op.inputs], axis=1)
+    return np.concatenate([values[value] for value in op.inputs], axis=op.axis)
 
 
 def _pair(numbers: Sequence[int]) -> tuple[int, int]:

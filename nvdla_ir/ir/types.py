@@ -83,6 +83,9 @@ class TensorType(Type):
     def with_element(self, element: Type) -> TensorType:
         return TensorType(self.shape, element)
 
+    def with_shape(self, shape: tuple[int, ...]) -> TensorType:
+        return TensorType(shape, self.element)
+
 
 @frozen(cache_hash=True)
 class FunctionType(Type):

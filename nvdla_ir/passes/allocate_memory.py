@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -11,9 +12,11 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import MEMORY_BASE_ATTRIBUTE, MEMORY_BYTES_ATTRIBUTE
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
+from nvdla_ir.dialects.nn.shapes import shape_of
 from nvdla_ir.dialects.nvdla import (
     ConstantOp,
     MemoryOp,
+    SliceOp,
     StreamType,
     UploadOp,
     configuration_of,
@@ -27,17 +30,18 @@ from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
-from nvdla_ir.passes.registers.layers import device_functions, hardware_layers
-from nvdla_ir.passes.registers.memory import (
+from nvdla_ir.passes.settings.layers import device_functions, hardware_layers
+from nvdla_ir.passes.settings.memory import (
     FEATURE,
     TableLayout,
     WeightLayout,
     constant_layout,
+    constant_of,
     packed_cube,
     packed_image,
     plane_stride,
 )
-from nvdla_ir.passes.registers.views import Views, is_view
+from nvdla_ir.passes.settings.views import Views, is_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -192,7 +196,7 @@ class _Allocation:
             operation.results[0]
             for operation in self.function.body.operations
             if isinstance(operation, MemoryOp)
-            and not isinstance(operation, ConstantOp)
+            and constant_of(operation.results[0]) is None
             and not isinstance(operation.results[0].type, StreamType)
         ]
 
@@ -217,7 +221,8 @@ class _Allocation:
         _set_strides(operation, packed_cube(root, self.hw))
 
     def _place_views(self) -> None:
-        """Place what lies inside other cubes, which have their places by now."""
+        """Place what lies inside other cubes, images and weights, which have their places by
+        now."""
         views = Views.of_block(self.function.body, self.hw)
         for value in self._activations():
             view = views.place(value)
@@ -225,11 +230,37 @@ class _Allocation:
             if value is view.buffer or operation is None or buffer is None:
                 continue
             assert isinstance(operation, MemoryOp) and isinstance(buffer, MemoryOp)
-            layout = packed_cube(view.buffer, self.hw)
             assert buffer.address is not None
-            surface = view.channel // self.hw.memory_atom
-            operation.address = buffer.address + surface * layout.surface_stride
+            if isinstance(buffer, UploadOp) and buffer.format != FEATURE:
+                self._place_rows(operation, buffer, view.begin.row)
+                continue
+            layout = packed_cube(view.buffer, self.hw)
+            operation.address = buffer.address + (
+                view.begin.channel // self.hw.memory_atom * layout.surface_stride
+                + view.begin.row * layout.line_stride
+                + view.begin.column * self.hw.memory_atom
+            )
             _set_strides(operation, layout)
+        for operation in self.function.body.operations:
+            if isinstance(operation, SliceOp):
+                self._place_kernels(operation)
+
+    def _place_rows(self, operation: MemoryOp, image: UploadOp, row: int) -> None:
+        """Place rows of an image from ``row`` on."""
+        strides = packed_image(image, self.hw).line_strides
+        assert image.address is not None
+        operation.address = image.address + row * strides[0]
+        operation.line_stride = strides[0]
+        if len(strides) > 1:
+            assert image.surface_stride is not None
+            operation.surface_stride = image.surface_stride + row * (strides[1] - strides[0])
+
+    def _place_kernels(self, operation: SliceOp) -> None:
+        """Place kernels inside weights; one kernel's bytes follow the other's."""
+        constant = operation.input.defining_operation
+        if isinstance(constant, ConstantOp) and constant.address is not None:
+            kernel_bytes = math.prod(shape_of(operation.output)[1:])
+            operation.address = constant.address + operation.begin * kernel_bytes
 
     def _too_large(self, end: int, buffers: dict[Value, Buffer]) -> DiagnosticError:
         notes: list[Diagnostic] = []

@@ -26,6 +26,8 @@ PASSES = {
     "quantize-weights": "nvdla_ir.passes.quantize_weights:QuantizeWeights",
     "insert-converters": "nvdla_ir.passes.insert_converters:InsertConverters",
     "legalize-to-nvdla": "nvdla_ir.passes.legalize_to_nvdla:LegalizeToNvdla",
+    "fit-convolution-buffer": "nvdla_ir.passes.fit_convolution_buffer:FitConvolutionBuffer",
+    "stream-to-pooling": "nvdla_ir.passes.stream_to_pooling:StreamToPooling",
     "allocate-memory": "nvdla_ir.passes.allocate_memory:AllocateMemory",
     "emit-registers": "nvdla_ir.passes.emit_registers:EmitRegisters",
 }
@@ -104,6 +106,14 @@ def _step(name: str, option: str | None = None) -> PassSpecification:
     return PassSpecification(name, options)
 
 
+LAYERS_TO_REGISTERS = (
+    "fit-convolution-buffer",
+    "stream-to-pooling",
+    "allocate-memory",
+    "emit-registers",
+)
+"""The passes from hardware layers to the register program that runs them."""
+
 ALIASES = {
     alias.name: alias
     for alias in (
@@ -140,8 +150,7 @@ ALIASES = {
             "--target, or by the module",
             (
                 _step("legalize-to-nvdla"),
-                _step("allocate-memory"),
-                _step("emit-registers"),
+                *(_step(name) for name in LAYERS_TO_REGISTERS),
             ),
             "TARGET",
             default="",
@@ -149,6 +158,12 @@ ALIASES = {
         ),
     )
 }
+
+
+def layers_to_registers() -> list[Pass]:
+    """The passes from hardware layers to the register program, with their default options."""
+    registry = PassRegistry()
+    return [registry.create(_step(name)) for name in LAYERS_TO_REGISTERS]
 
 
 @define(eq=False)

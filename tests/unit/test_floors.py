@@ -39,6 +39,7 @@ FLOORS: dict[str, float] = {
     # Tensors in files, for dialects and those above.
     "resources": 2.5,
     "dialects": 3,
+    "hardware": 4,
     "interp": 4,
     "passes": 5,
     "calibration": 5,

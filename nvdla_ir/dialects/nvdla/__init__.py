@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from nvdla_ir.dialects.nvdla.operations import (
+    CHANNELS,
+    COLUMNS,
+    ROWS,
     ConcatOp,
     ConstantOp,
     ConvOp,
@@ -24,7 +27,10 @@ from nvdla_ir.dialects.nvdla.types import StreamType, cube_shape, parse_stream
 from nvdla_ir.ir.dialect import Dialect
 
 __all__ = [
+    "CHANNELS",
+    "COLUMNS",
     "NVDLA",
+    "ROWS",
     "TARGET_ATTRIBUTE",
     "ConcatOp",
     "ConstantOp",

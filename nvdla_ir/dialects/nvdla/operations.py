@@ -19,7 +19,7 @@ from nvdla_ir.dialects.nvdla.types import (
     StreamType,
     cube_shape,
 )
-from nvdla_ir.ir.attribute_kinds import DICT, ELEMENTS, INT, INTS, STRING, enumeration
+from nvdla_ir.ir.attribute_kinds import BOOL, DICT, ELEMENTS, INT, INTS, STRING, enumeration
 from nvdla_ir.ir.definition import (
     attribute,
     operand,
@@ -30,7 +30,10 @@ from nvdla_ir.ir.definition import (
 )
 from nvdla_ir.ir.operation import Trait, Value
 from nvdla_ir.ir.traits import Pure, SingleUseResults
-from nvdla_ir.ir.types import I32, Type
+from nvdla_ir.ir.types import I32, TensorType, Type
+
+CHANNELS, ROWS, COLUMNS = 1, 2, 3
+"""The axes of a cube."""
 
 
 class StreamsUsedOnce(Trait):
@@ -115,6 +118,8 @@ class ConvOp(LayerOp):
     means:           replaces cvt_offset by one number for each component of a pixel
     clip_truncate:   right shift of the accumulators
     data_banks, weight_banks: how the convolution buffer is shared out
+    reuse_data, reuse_weights: read what the convolution before kept there, instead of fetching it
+    keep_data, keep_weights: leave it there for the next one
     """
 
     name = "nvdla.conv"
@@ -134,6 +139,10 @@ class ConvOp(LayerOp):
     clip_truncate = attribute(INT, default=0)
     data_banks = optional_attribute(INT)
     weight_banks = optional_attribute(INT)
+    reuse_data = attribute(BOOL, default=False)
+    reuse_weights = attribute(BOOL, default=False)
+    keep_data = attribute(BOOL, default=False)
+    keep_weights = attribute(BOOL, default=False)
     output = result(ACCUMULATOR_STREAM)
 
     def _output_shape(self) -> tuple[int, ...]:
@@ -264,46 +273,70 @@ class PdpOp(MemoryOp):
 
 
 class SliceOp(MemoryOp):
-    """Channels ``begin`` to ``begin + size`` of a cube: a view, no work."""
+    """Elements ``begin`` to ``begin + size`` of an axis of a cube, or some kernels (axis 0) of
+    weights: a view, no work."""
 
     name = "nvdla.slice"
     traits = (Pure(),)
 
     input = operand(CUBE)
+    axis = attribute(INT, default=CHANNELS)
     begin = attribute(INT)
     size = attribute(INT)
     output = result(CUBE)
 
+    def infer_result_types(self) -> Sequence[Type] | None:
+        type = self.input.type
+        assert isinstance(type, TensorType)
+        shape = list(type.static_shape)
+        if not 0 <= self.axis < len(shape):
+            return None
+        shape[self.axis] = self.size
+        return [TensorType(tuple(shape), type.element)]
+
     def verify(self) -> Iterable[str]:
         shape = shape_of(self.input)
-        if not (self.begin >= 0 and self.size > 0 and self.begin + self.size <= shape[1]):
+        if not 0 <= self.axis < len(shape):
+            yield f"slices axis {self.axis}, but its input has axes 0 to {len(shape) - 1}"
+            return
+        extent = shape[self.axis]
+        if not (self.begin >= 0 and self.size > 0 and self.begin + self.size <= extent):
             yield (
-                f"takes channels {self.begin} to {self.begin + self.size - 1}, but the input has "
-                f"{shape[1]}"
+                f"takes {self.begin} to {self.begin + self.size - 1} of axis {self.axis}, but the "
+                f"input has {extent}"
             )
-        elif shape_of(self.output) != (shape[0], self.size, *shape[2:]):
+        elif shape_of(self.output) != _with_extent(shape, self.axis, self.size):
             yield f"has a result of shape {text_of(shape_of(self.output))}"
 
 
 class ConcatOp(MemoryOp):
-    """Cubes one after another along the channels: a view; its inputs are written in place.
+    """Cubes one after another along an axis: a view; its inputs are written in place.
 
-    Each input but the last has a multiple of the memory atom's channels.
+    Along the channels, each input but the last has a multiple of the memory atom's.
     """
 
     name = "nvdla.concat"
     traits = (Pure(),)
 
     inputs = variadic_operand(CUBE, minimum=1)
+    axis = attribute(INT, default=CHANNELS)
     output = result(CUBE)
 
     def verify(self) -> Iterable[str]:
         shapes = [shape_of(value) for value in self.inputs]
-        expected = (shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:])
-        if any((s[0], *s[2:]) != (expected[0], *expected[2:]) for s in shapes):
-            yield "joins cubes of different height, width or batch"
+        if not 0 < self.axis < len(shapes[0]):
+            yield f"joins along axis {self.axis}, but cubes have axes 1 to {len(shapes[0]) - 1}"
+            return
+        total = sum(shape[self.axis] for shape in shapes)
+        expected = _with_extent(shapes[0], self.axis, total)
+        if any(_with_extent(shape, self.axis, total) != expected for shape in shapes):
+            yield "joins cubes that differ along another axis, too"
         elif shape_of(self.output) != expected:
             yield (
                 f"has a result of shape {text_of(shape_of(self.output))}, but its operands make "
                 f"{text_of(expected)}"
             )
+
+
+def _with_extent(shape: tuple[int, ...], axis: int, extent: int) -> tuple[int, ...]:
+    return (*shape[:axis], extent, *shape[axis + 1 :])

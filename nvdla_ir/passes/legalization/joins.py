@@ -13,9 +13,9 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.legalization.boundary import Cubes
-from nvdla_ir.passes.legalization.buffers import place_in_buffer
 from nvdla_ir.passes.legalization.chains import unit_names
 from nvdla_ir.passes.legalization.context import Context
+from nvdla_ir.passes.legalization.limits import check_convolution
 
 
 def join(op: nn.ConcatOp, parts: Sequence[Value], context: Context, builder: Builder) -> Value:
@@ -116,7 +116,7 @@ def _join_by_convolution(
             weight=context.constants.make(weights, f"channels.{offset}.of.{total}", builder),
             layers=op.layers,
         )
-        place_in_buffer(convolution, context.hw)
+        check_convolution(convolution, context.hw)
         fields: dict[str, Any] = {}
         if joined is not None:
             fields = {unit: nvdla.SdpUnit(alu="sum").to_attribute(), f"{unit}_operand": joined}

@@ -9,13 +9,11 @@ from nvdla_ir.dialects import nn, nvdla
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.quant import QuantizedType, UniformType
-from nvdla_ir.hw.formats.pooling import max_output_width
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType
-from nvdla_ir.passes.legalization.buffers import place_in_buffer
 from nvdla_ir.passes.legalization.chains import (
     Chain,
     Weighted,
@@ -29,7 +27,11 @@ from nvdla_ir.passes.legalization.context import Context
 from nvdla_ir.passes.legalization.groups import ChannelSlice, block_diagonal, channel_slices
 from nvdla_ir.passes.legalization.images import converter_fields, only_read_by_convolutions
 from nvdla_ir.passes.legalization.joins import join
-from nvdla_ir.passes.legalization.limits import check_pooling, check_processor
+from nvdla_ir.passes.legalization.limits import (
+    check_convolution,
+    check_pooling,
+    check_processor,
+)
 from nvdla_ir.passes.legalization.operands import Operands, slice_channels
 
 _NO_WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
@@ -70,7 +72,7 @@ def legalize_relu(op: nn.ReluOp, context: Context) -> None:
         result_types=[cube.type],
         **{names[0]: rectifying(nvdla.SdpUnit(), op).to_attribute()},
     )
-    check_processor(sdp)
+    check_processor(sdp, context.hw)
     context.cubes.settle(op.output, sdp.output)
 
 
@@ -108,7 +110,7 @@ def _stream(
         layers=op.layers,
         **fields,
     )
-    place_in_buffer(convolution, context.hw)
+    check_convolution(convolution, context.hw)
     return convolution.output
 
 
@@ -158,7 +160,7 @@ def _processor(
         result_types=[TensorType(shape, nn.storage_of(converter.output))],
         **fields,
     )
-    check_processor(sdp)
+    check_processor(sdp, context.hw)
     return sdp.output
 
 
@@ -202,7 +204,7 @@ def _grouped(chain: Chain, op: nn.ConvOp, context: Context, builder: Builder) ->
 
 
 def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: Context) -> None:
-    """By the PDP: of what the SDP hands on, or of a cube in memory."""
+    """By the PDP, of a cube in memory."""
     builder = Builder(InsertionPoint.before(op), op.location)
     source = context.cubes.cube_of(op.input, op, builder)
     pdp = builder.create(
@@ -215,7 +217,6 @@ def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: Context) -> None
         **_method_fields(op),
     )
     check_pooling(pdp, context.hw)
-    _stream_if_possible(pdp, op.input, context)
     context.cubes.settle(op.output, pdp.output)
 
 
@@ -244,26 +245,6 @@ def _method_fields(op: nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
         "reciprocals": op.reciprocals,
         "pad_value": pad_value or None,
     }
-
-
-def _stream_if_possible(pdp: nvdla.PdpOp, value: Value, context: Context) -> None:
-    """Let the SDP hand ``value`` to the PDP where nobody else reads it, the line buffer holds a
-    row of the output, and the convolution before it runs in one piece."""
-    cube = pdp.input
-    sdp = cube.defining_operation
-    width = nvdla.cube_shape(pdp.output.type)[3]
-    if (
-        not isinstance(sdp, nvdla.SdpOp)
-        or not context.cubes.is_read_once(value)
-        or width > max_output_width(pdp.kernel[0], pdp.strides[0])
-    ):
-        return
-    convolution = sdp.input.defining_operation
-    if isinstance(convolution, nvdla.ConvOp) and place_in_buffer(convolution, context.hw) > 1:
-        return
-    type = cube.type
-    assert isinstance(type, TensorType)
-    cube.type = nvdla.StreamType(type.static_shape, type.element)
 
 
 # -------------------------------------------------------------- joins and views

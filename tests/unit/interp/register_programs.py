@@ -17,9 +17,8 @@ from nvdla_ir.interp.quantization import dtype_of, element_of
 from nvdla_ir.ir.attributes import DenseResourceAttr
 from nvdla_ir.ir.types import TensorType
 from nvdla_ir.ir.verifier import verify
-from nvdla_ir.passes.allocate_memory import AllocateMemory
 from nvdla_ir.passes.base import Session
-from nvdla_ir.passes.emit_registers import EmitRegisters
+from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.resources import ResourceStore
 from nvdla_ir.text.parser import parse
 
@@ -122,7 +121,7 @@ def random_inputs(module: ModuleOp, seed: int = 0) -> dict[str, Array]:
 
 def compile_registers(module: ModuleOp, session: Session) -> None:
     """Turn hardware layers into a register program."""
-    for pass_ in (AllocateMemory(), EmitRegisters()):
+    for pass_ in layers_to_registers():
         pass_.run(module, session)
         verify(module)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from running import module_of, new_session, run
+from running import module_of, new_session
 
 from nvdla_ir.dialects import csb
 from nvdla_ir.dialects.builtin import ModuleOp
@@ -15,8 +15,8 @@ from nvdla_ir.hw.formats.buffer import entries_per_slice
 from nvdla_ir.ir.attributes import DenseResourceAttr
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
 from nvdla_ir.passes.allocate_memory import AllocateMemory
-from nvdla_ir.passes.emit_registers import EmitRegisters
-from nvdla_ir.text.printer import print_operation
+from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.registry import layers_to_registers
 
 CONSUMERS_FIRST = ("PDP", "SDP", "SDP_RDMA", "CACC", "CMAC_B", "CMAC_A", "CSC", "CDMA")
 
@@ -27,9 +27,14 @@ def module_for(target: str, function: str) -> ModuleOp:
 
 def emitted(target: str, function: str) -> ModuleOp:
     module = module_for(target, function)
-    session = run(AllocateMemory(), module)
-    run(EmitRegisters(), module, session)
+    lowered(module)
     return module
+
+
+def lowered(module: ModuleOp) -> Session:
+    session = new_session()
+    Pipeline(layers_to_registers()).run(module, session)
+    return session
 
 
 def steps_of(module: ModuleOp) -> list[str]:
@@ -103,12 +108,6 @@ def test_layers_keep_their_names() -> None:
     assert configured[1:] == [("one",)] * 7 + [("two", "pool")] * 7 + [("three",)] * 2
 
 
-def test_memory_is_allocated_where_it_was_not() -> None:
-    module = module_for("nv_small", TWO_LAYERS)
-    run(EmitRegisters(), module)
-    assert print_operation(module) == print_operation(emitted("nv_small", TWO_LAYERS))
-
-
 def test_the_last_layer_is_waited_for_without_a_download() -> None:
     module = emitted(
         "nv_small",
@@ -124,7 +123,7 @@ func.func @main(%x: {CUBE}) {{
 
 def test_constants_become_packed_bytes_once() -> None:
     module = module_for("nv_small", TWO_LAYERS)
-    session = run(EmitRegisters(), module)
+    session = lowered(module)
     loads = [op for op in module.walk() if isinstance(op, csb.LoadOp)]
     arrays = [session.resources.array(op.value) for op in loads]
     assert [array.shape for array in arrays] == [(128,), (16,)]
@@ -183,8 +182,8 @@ def test_windows_end_where_the_padded_input_ends(
 
 def test_v1_writes_both_halves_of_an_address() -> None:
     module = module_for("nv_full", TWO_LAYERS)
-    session = run(AllocateMemory(base=0x12_8000_0000), module)
-    run(EmitRegisters(), module, session)
+    fit, stream, _, emit = layers_to_registers()
+    Pipeline([fit, stream, AllocateMemory(base=0x12_8000_0000), emit]).run(module, new_session())
     cdma, sdp = fields_of(module, "CDMA"), fields_of(module, "SDP")
     assert (cdma["WEIGHT_ADDR_HIGH"], cdma["WEIGHT_ADDR_LOW"]) == (0x12, 0x8000_0000)
     assert sdp["DST_BASE_ADDR_HIGH"] == 0x12
@@ -195,7 +194,7 @@ def test_v1_writes_both_halves_of_an_address() -> None:
 
 def fault(function: str, target: str = "nv_small") -> str:
     with pytest.raises(DiagnosticError) as caught:
-        EmitRegisters().run(module_for(target, function), new_session())
+        lowered(module_for(target, function))
     return "\n".join(render(diagnostic) for diagnostic in caught.value.diagnostics)
 
 

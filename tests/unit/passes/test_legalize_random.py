@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from test_legalize_to_nvdla import assert_equal, inputs_of, loaded, runs
 
 from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.passes.emit_registers import EmitRegisters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
 from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.passes.set_target import SetTarget
 
 ACCUMULATORS = "!quant.uniform<i32:f32, 0.25>"
@@ -166,7 +166,7 @@ def test_random_layers(text: str, configuration: str, kind: str, tmp_path: Path)
         assert all("does not fit the convolution" in d.message for d in error.diagnostics), error
         return
     assert_equal(runs(func, session, inputs), expected, "hardware layers")
-    Pipeline([EmitRegisters()]).run(module, session)
+    Pipeline(layers_to_registers()).run(module, session)
     assert_equal(runs(func, session, inputs), expected, "registers")
 
 

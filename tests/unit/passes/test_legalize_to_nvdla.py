@@ -19,9 +19,9 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.passes.base import Session
-from nvdla_ir.passes.emit_registers import EmitRegisters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
 from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.passes.set_target import SetTarget
 
 TARGETS = ("nv_small", "nv_large", "nv_full", "custom")
@@ -367,7 +367,7 @@ def test_every_level_gives_the_same_bytes(name: str, target: str, tmp_path: Path
                 assert len(np.unique([run[output] for run in expected])) > 4, output
         Pipeline([SetTarget(target_path(target, tmp_path)), LegalizeToNvdla()]).run(module, session)
         assert_equal(runs(func, session, inputs), expected, f"hardware layers, {kind}")
-        Pipeline([EmitRegisters()]).run(module, session)
+        Pipeline(layers_to_registers()).run(module, session)
         assert_equal(runs(func, session, inputs), expected, f"registers, {kind}")
 
 
@@ -395,7 +395,7 @@ def test_what_runs_in_pieces_is_pooled_from_memory() -> None:
         pools = [op for op in func.walk() if isinstance(op, nvdla.PdpOp)]
         assert [isinstance(op.input.type, nvdla.StreamType) for op in pools] == [flies]
         assert_equal(runs(func, session, inputs), expected, target)
-        Pipeline([EmitRegisters()]).run(module, session)
+        Pipeline(layers_to_registers()).run(module, session)
         assert_equal(runs(func, session, inputs), expected, target)
 
 

@@ -16,12 +16,11 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.hw import configuration
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.ir.types import FloatType, TensorType
-from nvdla_ir.passes.allocate_memory import AllocateMemory
-from nvdla_ir.passes.emit_registers import EmitRegisters
 from nvdla_ir.passes.insert_converters import InsertConverters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
 from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.quantize_weights import QuantizeWeights
+from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.passes.set_target import SetTarget
 
 
@@ -145,7 +144,7 @@ def test_every_level_gives_the_same_bytes(name: str, granularity: str) -> None:
         inputs = inputs_of(func, rng)
         expected = outputs(func, session.resources, inputs)
         assert all(len(np.unique(output)) > 3 for output in expected)
-        for passes in ([SetTarget(target), LegalizeToNvdla()], [AllocateMemory(), EmitRegisters()]):
+        for passes in ([SetTarget(target), LegalizeToNvdla()], layers_to_registers()):
             Pipeline(passes).run(module, session)
             for actual, wanted in zip(
                 outputs(func, session.resources, inputs), expected, strict=True

@@ -22,7 +22,8 @@ from nvdla_ir.interp.csb.run import executed_layers
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.base import Session
-from nvdla_ir.passes.emit_registers import EmitRegisters
+from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.resources import ResourceStore
 from nvdla_ir.text.parser import parse
 from nvdla_ir.text.printer import print_operation
@@ -70,7 +71,7 @@ def residual(target: str) -> tuple[ModuleOp, ResourceStore, dict[str, NDArray[An
     resources.add("w1", rng.integers(-128, 128, (13, 13, 3, 3), np.int8))
     resources.add("t1", rng.integers(-3000, 3000, (13, 2), np.int16))
     resources.add("w3", rng.integers(-128, 128, (21, 13, 1, 1), np.int8))
-    EmitRegisters().run(module, Session(resources))
+    Pipeline(layers_to_registers()).run(module, Session(resources))
     return module, resources, {"x": rng.integers(-128, 128, (1, 13, 8, 6), np.int8)}
 
 

@@ -10,15 +10,14 @@ import numpy as np
 from onnx_models import Arrays, Imported, model, node, runtime_outputs
 
 from nvdla_ir.interp.machine import Machine, Mode, default_mode
-from nvdla_ir.passes.allocate_memory import AllocateMemory
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.canonicalize import Canonicalize
-from nvdla_ir.passes.emit_registers import EmitRegisters
 from nvdla_ir.passes.fold_batch_norm import FoldBatchNorm
 from nvdla_ir.passes.insert_converters import InsertConverters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
 from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.quantize_weights import QuantizeWeights
+from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.passes.set_target import SetTarget
 
 TARGET = "nv_small"
@@ -34,7 +33,7 @@ def outputs_of_levels(
         yield mode.value, list(imported.run(inputs, mode).values())
     levels = {
         "integers": [FoldBatchNorm(), Canonicalize(), QuantizeWeights(), InsertConverters()],
-        "registers": [SetTarget(TARGET), LegalizeToNvdla(), AllocateMemory(), EmitRegisters()],
+        "registers": [SetTarget(TARGET), LegalizeToNvdla(), *layers_to_registers()],
     }
     for name, passes in levels.items():
         Pipeline(passes).run(imported.module, session)

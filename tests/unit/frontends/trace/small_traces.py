@@ -13,7 +13,8 @@ from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.hw.registers import register_map
 from nvdla_ir.passes.base import Session
-from nvdla_ir.passes.emit_registers import EmitRegisters
+from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.resources import ResourceStore
 from nvdla_ir.text.parser import parse
 
@@ -190,7 +191,7 @@ module attributes {{nvdla.target = "nv_small"}} {{
     assert isinstance(module, ModuleOp)
     resources = ResourceStore()
     resources.add("w", rng.integers(-128, 128, (9, 3, 3, 3), np.int8))
-    EmitRegisters().run(module, Session(resources))
+    Pipeline(layers_to_registers()).run(module, Session(resources))
     image = rng.integers(-128, 128, (1, 3, 6, 5), np.int8)
     files = export_trace(module, resources, {"x": image}, "conv")
     return {name: data.decode() for name, data in files.items()}

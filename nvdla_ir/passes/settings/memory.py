@@ -20,11 +20,13 @@ from nvdla_ir.dialects.nvdla import (
     MemoryOp,
     SdpOp,
     SdpUnit,
+    SliceOp,
     StreamType,
     UploadOp,
     cube_shape,
 )
 from nvdla_ir.dialects.quant import QuantizedType
+from nvdla_ir.hardware.place import BytesPlace, CubePlace, ImagePlace
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.feature import FeatureLayout
 from nvdla_ir.hw.formats.image import ImageLayout
@@ -63,18 +65,6 @@ def packed_cube(value: Value, hw: HardwareConfiguration) -> FeatureLayout:
     return FeatureLayout.packed(*channels_height_width(value), hw.memory_atom)
 
 
-@frozen
-class PlacedCube:
-    """A feature cube with its place in memory."""
-
-    address: int
-    layout: FeatureLayout
-
-    def row(self, row: int) -> int:
-        """The address of the first atom of a row."""
-        return self.address + row * self.layout.line_stride
-
-
 def memory_source(value: Value, reader: Operation) -> MemoryOp:
     """The operation that puts ``value`` into memory.
 
@@ -100,17 +90,18 @@ def address_of(source: MemoryOp) -> int:
     return source.address
 
 
-def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> PlacedCube:
+def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> CubePlace:
     """Where the cube ``value`` lies, for ``reader``.
 
     Raises: DiagnosticError where it is no feature cube in memory.
     """
     source = memory_source(value, reader)
-    if isinstance(source, UploadOp) and source.format != FEATURE:
+    format = image_format(value)
+    if format is not None:
         raise DiagnosticError.at(
             reader.location,
             f"{describe(reader)} reads a feature cube, but its input was uploaded as an image of "
-            f"format '{source.format}'",
+            f"format '{format}'",
         )
     address = address_of(source)
     if source.line_stride is None or source.surface_stride is None:
@@ -128,7 +119,7 @@ def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> P
         )
     except LayoutError as error:
         raise DiagnosticError.at(source.location, f"{describe(source)}: {error}") from error
-    return PlacedCube(address, layout)
+    return CubePlace(address, layout)
 
 
 # -------------------------------------------------------------- images
@@ -171,38 +162,57 @@ def packed_image(upload: UploadOp, hw: HardwareConfiguration) -> ImageLayout:
     return ImageLayout.packed(pixel_format, height, width, hw.memory_atom)
 
 
-@frozen(eq=False)
-class PlacedImage:
-    """An image with the address of each of its planes."""
-
-    addresses: tuple[int, ...]
-    layout: ImageLayout
-
-    def row(self, row: int, plane: int) -> int:
-        """The address of a row of a plane."""
-        return self.addresses[plane] + row * self.layout.line_strides[plane]
+def image_format(value: Value) -> str | None:
+    """The pixel format of what is an uploaded image, or rows of one; None for feature cubes."""
+    source = value.defining_operation
+    while isinstance(source, SliceOp):
+        source = source.input.defining_operation
+    if isinstance(source, UploadOp) and source.format != FEATURE:
+        return source.format
+    return None
 
 
-def placed_image(upload: UploadOp, hw: HardwareConfiguration) -> PlacedImage:
-    """Where an uploaded image lies; rows of the second plane are as short as possible.
+def placed_image(value: Value, reader: ConvOp, hw: HardwareConfiguration) -> ImagePlace:
+    """Where the image ``value``, or rows of one, lie; those of the second plane are as short as
+    possible.
 
     Raises: DiagnosticError where it has no place, or one that the hardware cannot read.
     """
-    packed = packed_image(upload, hw)
-    addresses = [address_of(upload)]
-    if upload.line_stride is None or (len(packed.line_strides) > 1 and not upload.surface_stride):
+    assert reader.pixel_format is not None
+    pixel_format = pixel_format_of(reader, reader.pixel_format, hw)
+    return _placed_image(memory_source(value, reader), pixel_format, hw)
+
+
+def placed_upload(upload: UploadOp, hw: HardwareConfiguration) -> None:
+    """See that what is uploaded has a place that the hardware can read.
+
+    Raises: DiagnosticError where it has not.
+    """
+    if upload.format == FEATURE:
+        placed_cube(upload.output, upload, hw)
+    else:
+        _placed_image(upload, packed_image(upload, hw).pixel_format, hw)
+
+
+def _placed_image(
+    source: MemoryOp, pixel_format: PixelFormat, hw: HardwareConfiguration
+) -> ImagePlace:
+    _, height, width = channels_height_width(source.results[0])
+    packed = ImageLayout.packed(pixel_format, height, width, hw.memory_atom)
+    addresses = [address_of(source)]
+    if source.line_stride is None or (len(packed.line_strides) > 1 and not source.surface_stride):
         raise DiagnosticError.at(
-            upload.location,
-            f"{describe(upload)} has an 'address', but not all strides: 'allocate-memory' sets "
+            source.location,
+            f"{describe(source)} has an 'address', but not all strides: 'allocate-memory' sets "
             "them",
         )
     if len(packed.line_strides) > 1:
-        addresses.append(addresses[0] + (upload.surface_stride or 0))
+        addresses.append(addresses[0] + (source.surface_stride or 0))
     try:
-        layout = evolve(packed, line_strides=(upload.line_stride, *packed.line_strides[1:]))
+        layout = evolve(packed, line_strides=(source.line_stride, *packed.line_strides[1:]))
     except LayoutError as error:
-        raise DiagnosticError.at(upload.location, f"{describe(upload)}: {error}") from error
-    return PlacedImage(tuple(addresses), layout)
+        raise DiagnosticError.at(source.location, f"{describe(source)}: {error}") from error
+    return ImagePlace(tuple(addresses), layout)
 
 
 def plane_stride(image: ImageLayout, alignment: int) -> int:
@@ -215,9 +225,11 @@ def plane_stride(image: ImageLayout, alignment: int) -> int:
 
 @frozen
 class WeightLayout:
-    """Weights KxCxRxS as the convolution reads them; ``image``: for image input."""
+    """Weights KxCxRxS as convolutions read them, in groups of ``group`` kernels; ``image``: for
+    image input."""
 
     shape: tuple[int, ...]
+    group: int
     image: bool
 
     def size_bytes(self, hw: HardwareConfiguration) -> int:
@@ -228,10 +240,8 @@ class WeightLayout:
     def pack(self, array: NDArray[Any], hw: HardwareConfiguration) -> NDArray[np.int8]:
         """The bytes of weights of this shape."""
         if self.image:
-            return pack_image_weights(
-                array, hw.atomic_k, hw.atomic_c, alignment=hw.weight_alignment
-            )
-        return pack_weights(array, hw.atomic_k, hw.atomic_c, hw.weight_alignment)
+            return pack_image_weights(array, self.group, hw.atomic_c, alignment=hw.weight_alignment)
+        return pack_weights(array, self.group, hw.atomic_c, hw.weight_alignment)
 
 
 @frozen
@@ -255,6 +265,41 @@ class TableLayout:
         return self.operands.pack(mul=array)
 
 
+def constant_of(value: Value) -> ConstantOp | None:
+    """The constant that ``value`` is, or is some kernels of."""
+    source = value.defining_operation
+    while isinstance(source, SliceOp):
+        source = source.input.defining_operation
+    return source if isinstance(source, ConstantOp) else None
+
+
+def kernels_a_group(value: Value, hw: HardwareConfiguration) -> int:
+    """How many kernels of a constant lie interleaved: as many as the hardware computes at once,
+    or the fewer that each of its slices has."""
+    constant = constant_of(value)
+    assert constant is not None
+    slices = [user.size for user in constant.output.users if isinstance(user, SliceOp)]
+    return min([hw.atomic_k, *([max(slices)] if slices else [])])
+
+
+def placed_weights(op: ConvOp, hw: HardwareConfiguration) -> BytesPlace:
+    """Where the weights of ``op`` lie.
+
+    Raises: DiagnosticError where that is nowhere, or where they are kernels out of the middle of a
+    group.
+    """
+    source = memory_source(op.weight, op)
+    if isinstance(source, SliceOp):
+        group = kernels_a_group(op.weight, hw)
+        if source.axis != 0 or source.begin % group:
+            raise DiagnosticError.at(
+                op.location,
+                f"{describe(op)} reads a slice of weights that begins at {source.begin} of axis "
+                f"{source.axis}, but kernels (axis 0) lie in groups of {group}",
+            )
+    return BytesPlace(address_of(source))
+
+
 def constant_layout(use: Use, hw: HardwareConfiguration) -> WeightLayout | TableLayout:
     """How a constant lies in memory for one of its uses.
 
@@ -262,6 +307,10 @@ def constant_layout(use: Use, hw: HardwareConfiguration) -> WeightLayout | Table
     """
     operation, index = use
     value = operation.operands[index]
+    if isinstance(operation, SliceOp) and operation.output.uses:
+        layout = constant_layout(next(iter(operation.output.uses)), hw)
+        if isinstance(layout, WeightLayout):
+            return evolve(layout, shape=shape_of(value))
     if isinstance(operation, ConvOp) and index == 1:
         shape = shape_of(value)
         if len(shape) != 4 or tensor_type(value).element != IntegerType(8):
@@ -270,7 +319,8 @@ def constant_layout(use: Use, hw: HardwareConfiguration) -> WeightLayout | Table
                 f"{describe(operation)} has weights of type '{value.type}', but they must be "
                 "KxCxRxS of i8",
             )
-        return WeightLayout(shape, operation.pixel_format is not None)
+        group = kernels_a_group(value, hw)
+        return WeightLayout(shape, group, operation.pixel_format is not None)
     if isinstance(operation, SdpOp) and index > 0:
         first = index == 1 and operation.bs_operand is not None
         unit = operation.bs_unit if first else operation.bn_unit

@@ -1,0 +1,559 @@
+"""The convolution pipeline CDMA, CSC, CMAC, CACC: its setting, limits and registers.
+
+Sources: convolution.md sections 0 and 3 to 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from attrs import define, field, frozen
+
+from nvdla_ir.hardware.faults import (
+    SMALLER_TENSOR,
+    SMALLER_WINDOW,
+    Fault,
+    above,
+    extent_faults,
+    lacks,
+    outside,
+)
+from nvdla_ir.hardware.fields import (
+    Fields,
+    UnitFields,
+    address_fields,
+    enabled,
+    given,
+    truth,
+)
+from nvdla_ir.hardware.place import BytesPlace, CubePlace, ImagePlace
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.formats.buffer import (
+    entries_per_slice,
+    fetched_weight_bytes,
+    image_entries_per_slice,
+    streamed_group_bytes,
+    winograd_entries_per_slice,
+)
+from nvdla_ir.hw.formats.sizes import align_up
+from nvdla_ir.hw.pixels import PixelFormat
+
+LARGEST_KERNEL = 32
+LARGEST_STRIDE = 8
+LARGEST_DILATION = 32
+LARGEST_PADS = (31, 31, 63, 63)
+"""Top, left, bottom, right."""
+LARGEST_KERNEL_BYTES = 1 << 18
+LARGEST_PLANE = 1 << 21
+"""Elements of one channel of the output."""
+LARGEST_TRUNCATE = 16
+
+MEANS = ("MEAN_RY", "MEAN_GU", "MEAN_BV", "MEAN_AX")
+"""The registers that hold a number for each component of a pixel."""
+
+_WINOGRAD_TAPS = 4
+_CACC_STRIDE_BITS = 24
+"""Of CACC's strides, which only pair up the cubes of a batch (section 4.3)."""
+_LOW_WORD = 0xFFFF_FFFF
+
+
+@frozen
+class Window:
+    """One axis of a convolution.
+
+    ``size`` elements of the input are read, with ``before`` and ``after`` of padding around them;
+    ``taps`` of the kernel lie ``dilation`` apart, and it moves by ``stride``.
+    """
+
+    size: int
+    taps: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+    outputs: int
+
+    @property
+    def extent(self) -> int:
+        """Elements from a kernel's first tap to its last."""
+        return (self.taps - 1) * self.dilation + 1
+
+    @staticmethod
+    def exact(
+        *, taps: int, stride: int, dilation: int, before: int, size: int, outputs: int
+    ) -> Window:
+        """Pad after the input just as far as the last window goes, or read less of the input:
+        windows and padded input end at the same element (section 4.1)."""
+        after = (outputs - 1) * stride + (taps - 1) * dilation + 1 - before - size
+        size += min(after, 0)
+        return Window(size, taps, stride, dilation, before, max(after, 0), outputs)
+
+
+@frozen
+class InputConverter:
+    """``sat8(round_half_away((x - offset) * scale / 2^truncate))`` (section 3.2)."""
+
+    offset: int
+    scale: int
+    truncate: int
+
+
+@frozen
+class ImageInput:
+    """How the pixels of an image are read. ``means`` replace the converter's offset."""
+
+    pixel_format: PixelFormat
+    signed: bool
+    means: tuple[int, ...] | None = None
+
+
+@frozen
+class Banks:
+    """How a convolution shares out the banks of the convolution buffer."""
+
+    data: int
+    weights: int
+
+
+@frozen
+class CompressedWeights:
+    """Weights without their zeros, a bit mask that tells where these are, and the bytes of each
+    kernel group (section 2.6). Only nv_full reads them."""
+
+    data_bytes: int
+    mask_bytes: int
+
+
+@frozen
+class Reuse:
+    """What is taken over from the layer before and left for the next (section 3.6).
+
+    ``data`` and ``weights``: what the buffer holds is used; ``keep_data`` and ``keep_weights``: it
+    stays there. ``released`` input lines are freed at the end; None: all.
+    """
+
+    data: bool = False
+    weights: bool = False
+    keep_data: bool = False
+    keep_weights: bool = False
+    released: int | None = None
+
+
+@frozen
+class ConvolutionPlaces:
+    """Where input, weights and the SDP's destination lie; None where that is no memory.
+
+    ``mask`` and ``group_sizes`` are those of compressed weights.
+    """
+
+    input: CubePlace | ImagePlace
+    weights: BytesPlace
+    destination: CubePlace | None
+    mask: BytesPlace | None = None
+    group_sizes: BytesPlace | None = None
+    batch_stride: int = 0
+
+
+@define(frozen=True, slots=False)
+class ConvolutionSetting:
+    """One run of the pipeline, without addresses. Without ``banks`` it is not fitted into the
+    convolution buffer yet."""
+
+    channels: int
+    kernels: int
+    rows: Window
+    columns: Window
+    banks: Banks | None = None
+    image: ImageInput | None = None
+    converter: InputConverter | None = None
+    pad_value: int = 0
+    clip_truncate: int = 0
+    reuse: Reuse = field(factory=Reuse)
+    winograd: bool = False
+    winograd_truncate: int = 0
+    batch: int = 1
+    post_extension: int = 0
+    fetch_grain: int = 1
+    compressed: CompressedWeights | None = None
+    stated_weight_bytes: int | None = None
+    """WEIGHT_BYTES of who packed the weights otherwise; None: whole entries of the buffer."""
+
+    units = ("CDMA", "CSC", "CMAC_A", "CMAC_B", "CACC")
+    interrupt = None
+    """The SDP's tells the end."""
+
+    # -------------------------------------------------------------- sizes
+
+    @property
+    def taps(self) -> tuple[int, int, int]:
+        """Rows, columns and channels of a kernel as CSC counts them (sections 2.5 and 2.8)."""
+        if self.winograd:
+            return _WINOGRAD_TAPS, _WINOGRAD_TAPS, 0
+        if self.image is not None:
+            return self.rows.taps, 1, self.channels * self.columns.taps
+        return self.rows.taps, self.columns.taps, self.channels
+
+    def extended(self, hw: HardwareConfiguration) -> tuple[int, int, int]:
+        """Channels, rows and columns of the input as CSC counts them (section 4.7)."""
+        if not self.winograd:
+            return self.channels, self.rows.size, self.columns.size
+        channels = align_up(self.channels, hw.memory_atom) * self.rows.stride * self.columns.stride
+        rows, columns = (
+            (axis.before + axis.size + axis.after) // axis.stride
+            for axis in (self.rows, self.columns)
+        )
+        return channels, rows, columns
+
+    def kernel_bytes(self, hw: HardwareConfiguration) -> int:
+        """BYTE_PER_KERNEL + 1, in bytes."""
+        rows, columns, channels = self.taps
+        return rows * columns * (self.extended(hw)[0] if self.winograd else channels)
+
+    def entries(self, hw: HardwareConfiguration) -> int:
+        """Entries of the buffer that one line of the input takes (section 3.4)."""
+        channels, _, width = self.extended(hw)
+        if self.winograd:
+            return winograd_entries_per_slice(hw, width, channels)
+        if self.image is None:
+            return entries_per_slice(hw, width, channels)
+        return image_entries_per_slice(hw, width, channels, self.columns.before, self.columns.after)
+
+    def weight_bytes(self, hw: HardwareConfiguration) -> int:
+        """What CDMA fetches, in bytes (section 8.3)."""
+        if self.compressed is not None:
+            return self.compressed.data_bytes
+        if self.stated_weight_bytes is not None:
+            return self.stated_weight_bytes
+        return fetched_weight_bytes(hw, self.kernels, self.kernel_bytes(hw))
+
+    @cached_property
+    def is_single(self) -> bool:
+        """Whether the output is one pixel."""
+        return self.rows.outputs == self.columns.outputs == 1
+
+    # -------------------------------------------------------------- limits
+
+    def faults(self, hw: HardwareConfiguration) -> list[Fault]:
+        """Every limit of the hardware that the setting breaks."""
+        return [
+            *self._geometry_faults(hw),
+            *self._mode_faults(hw),
+            *self._buffer_faults(hw),
+        ]
+
+    def _geometry_faults(self, hw: HardwareConfiguration) -> Iterator[Fault]:
+        rows, columns = self.rows, self.columns
+        yield from extent_faults(
+            "input",
+            self.channels,
+            rows.size,
+            columns.size,
+            ("CDMA.DATAIN_CHANNEL", "CDMA.DATAIN_HEIGHT", "CDMA.DATAIN_WIDTH"),
+        )
+        yield from extent_faults(
+            "output",
+            self.kernels,
+            rows.outputs,
+            columns.outputs,
+            ("CSC.DATAOUT_CHANNEL", "CSC.DATAOUT_HEIGHT", "CSC.DATAOUT_WIDTH"),
+        )
+        plane = rows.outputs * columns.outputs
+        yield from above("an output plane", plane, LARGEST_PLANE, "CSC.ATOMICS", SMALLER_TENSOR)
+        yield from above(
+            "kernels of a size in bytes",
+            self.kernel_bytes(hw),
+            LARGEST_KERNEL_BYTES,
+            "CDMA.BYTE_PER_KERNEL",
+            SMALLER_WINDOW,
+        )
+        sides = (("top", "PAD_TOP"), ("left", "PAD_LEFT"), ("bottom", "PAD_BOTTOM"))
+        sides = (*sides, ("right", "PAD_RIGHT"))
+        for axis, (name, window, size, step) in enumerate(
+            (
+                ("height", rows, "HEIGHT", "Y"),
+                ("width", columns, "WIDTH", "X"),
+            )
+        ):
+            yield from above(
+                f"a kernel {name}",
+                window.taps,
+                LARGEST_KERNEL,
+                f"CSC.WEIGHT_{size}_EXT",
+                SMALLER_WINDOW,
+            )
+            yield from above(
+                f"a stride along its {name}",
+                window.stride,
+                LARGEST_STRIDE,
+                f"CSC.CONV_{step}_STRIDE_EXT",
+                "use several layers",
+            )
+            yield from above(
+                f"a dilation along its {name}",
+                window.dilation,
+                LARGEST_DILATION,
+                f"CSC.{step}_DILATION_EXT",
+                "use a smaller one",
+            )
+            for side, pad in ((axis, window.before), (axis + 2, window.after)):
+                yield from above(
+                    f"padding at the {sides[side][0]}",
+                    pad,
+                    LARGEST_PADS[side],
+                    f"CDMA.{sides[side][1]}",
+                    "pad by less",
+                )
+
+    def _mode_faults(self, hw: HardwareConfiguration) -> Iterator[Fault]:
+        yield from outside("a batch", self.batch, 1, hw.max_batch, "CDMA.BATCHES")
+        yield from above(
+            "a shift of the sums",
+            self.clip_truncate,
+            LARGEST_TRUNCATE,
+            "CACC.CLIP_TRUNCATE",
+            "shift in the SDP",
+        )
+        if self.winograd and not hw.has_winograd:
+            yield lacks(hw, "Winograd mode", "Winograd mode", "CDMA.CONV_MODE")
+        if self.compressed is not None and not hw.has_weight_compression:
+            yield lacks(hw, "compressed weights", "decompression of weights", "CDMA.WEIGHT_FORMAT")
+        if self.image is None:
+            return
+        if self.rows.dilation != 1 or self.columns.dilation != 1:
+            yield Fault("a dilated window on an image, which only cubes take", "CSC.X_DILATION_EXT")
+        if not hw.supports_pixel_format(self.image.pixel_format):
+            yield Fault(
+                f"the pixel format '{self.image.pixel_format.name}', which {hw.name} does not "
+                f"read; it reads {', '.join(hw.pixel_formats)}",
+                "CDMA.PIXEL_FORMAT",
+            )
+        if self.image.means is not None and len(self.image.means) > len(MEANS):
+            yield Fault(
+                f"{len(self.image.means)} means, but pixels have at most {len(MEANS)} components",
+                "CDMA.MEAN_AX",
+            )
+
+    def _buffer_faults(self, hw: HardwareConfiguration) -> Iterator[Fault]:
+        usable = hw.usable_banks(compressed=self.compressed is not None)
+        if self.banks is None:
+            return
+        data, weights = self.banks.data, self.banks.weights
+        if min(data, weights) < 1 or data + weights > usable:
+            yield Fault(
+                f"{data} banks for data and {weights} for weights, but {hw.name} has {usable}",
+                "CDMA.WEIGHT_BANK",
+            )
+            return
+        needed = self.entries(hw) * self.extended(hw)[1] * self.batch
+        room = data * hw.cbuf.entries_per_bank
+        if needed > room:
+            yield Fault(
+                f"an input of {needed} entries of the convolution buffer, but {data} banks of "
+                f"{hw.name} hold {room}",
+                "CDMA.DATA_BANK",
+            )
+        if self.compressed is None:
+            least = least_weight_bytes(hw, self.kernels, self.kernel_bytes(hw))
+            if least > weights * hw.cbuf.bank_bytes:
+                yield Fault(
+                    f"a group of kernels that needs {least} bytes, but {weights} banks for weights "
+                    f"hold {weights * hw.cbuf.bank_bytes}",
+                    "CDMA.WEIGHT_BANK",
+                )
+
+    # -------------------------------------------------------------- registers
+
+    def fields(self, hw: HardwareConfiguration, places: ConvolutionPlaces) -> UnitFields:
+        """The fields of all units, with addresses."""
+        mode: Fields = {"CONV_MODE": self._mode, "PROC_PRECISION": "INT8"}
+        return {
+            "CDMA": self._cdma(hw, places),
+            "CSC": self._csc(hw),
+            "CMAC_A": mode,
+            "CMAC_B": dict(mode),
+            "CACC": self._cacc(places),
+        }
+
+    @property
+    def _mode(self) -> str:
+        return "WINOGRAD" if self.winograd else "DIRECT"
+
+    def _shared(self, hw: HardwareConfiguration) -> Fields:
+        """What CDMA and CSC must both be told."""
+        _, rows, columns = self.extended(hw)
+        reuse, banks = self.reuse, self.banks
+        assert banks is not None, "the setting is fitted into the buffer"
+        return {
+            "CONV_MODE": self._mode,
+            "IN_PRECISION": "INT8",
+            "PROC_PRECISION": "INT8",
+            "DATA_REUSE": enabled(reuse.data),
+            "WEIGHT_REUSE": enabled(reuse.weights),
+            "SKIP_DATA_RLS": enabled(reuse.keep_data),
+            "SKIP_WEIGHT_RLS": enabled(reuse.keep_weights),
+            "DATAIN_FORMAT": "FEATURE" if self.image is None else "PIXEL",
+            "DATAIN_WIDTH_EXT": columns - 1,
+            "DATAIN_HEIGHT_EXT": rows - 1,
+            "BATCHES": self.batch - 1,
+            "ENTRIES": self.entries(hw) - 1,
+            "WEIGHT_FORMAT": "UNCOMPRESSED" if self.compressed is None else "COMPRESSED",
+            "WEIGHT_KERNEL": self.kernels - 1,
+            "WEIGHT_BYTES": self.weight_bytes(hw),
+            "PAD_VALUE": self.pad_value,
+            "DATA_BANK": banks.data - 1,
+            "WEIGHT_BANK": banks.weights - 1,
+        }
+
+    def _cdma(self, hw: HardwareConfiguration, places: ConvolutionPlaces) -> Fields:
+        return {
+            **self._shared(hw),
+            **self._input(hw, places),
+            "DATAIN_WIDTH": self.columns.size - 1,
+            "DATAIN_HEIGHT": self.rows.size - 1,
+            "DATAIN_CHANNEL": self.channels - 1,
+            "DATAIN_RAM_TYPE": places.input.memory.interface,
+            "PIXEL_X_OFFSET": 0,
+            "PIXEL_Y_OFFSET": 0,
+            "RSV_PER_LINE": 0,
+            "RSV_PER_UV_LINE": 0,
+            "RSV_HEIGHT": 0,
+            "RSV_Y_INDEX": 0,
+            "GRAINS": self.fetch_grain - 1,
+            "BYTE_PER_KERNEL": self.kernel_bytes(hw) - 1,
+            **self._weights(hw, places),
+            **self._converter(),
+            "CONV_X_STRIDE": self.columns.stride - 1,
+            "CONV_Y_STRIDE": self.rows.stride - 1,
+            "PAD_LEFT": self.columns.before,
+            "PAD_RIGHT": self.columns.after,
+            "PAD_TOP": self.rows.before,
+            "PAD_BOTTOM": self.rows.after,
+            "NAN_TO_ZERO": "DISABLE",
+            "DMA_EN": 0,
+        }
+
+    def _input(self, hw: HardwareConfiguration, places: ConvolutionPlaces) -> Fields:
+        """Where the input lies (section 2)."""
+        place = places.input
+        if isinstance(place, ImagePlace):
+            assert self.image is not None
+            fields: Fields = {
+                "PIXEL_FORMAT": self.image.pixel_format.name,
+                "PIXEL_MAPPING": "PITCH_LINEAR",
+                "PIXEL_SIGN_OVERRIDE": "SIGNED_INT" if self.image.signed else "UNSIGNED_INT",
+            }
+            strides = ("LINE_STRIDE", "UV_LINE_STRIDE")
+            for plane, address in enumerate(place.addresses):
+                low, high = f"DATAIN_ADDR_LOW_{plane}", f"DATAIN_ADDR_HIGH_{plane}"
+                fields |= address_fields(low, high, address, hw)
+                fields[strides[plane]] = place.layout.line_strides[plane]
+            return {**fields, "LINE_PACKED": "FALSE", "SURF_PACKED": "FALSE"}
+        line, surface = place.layout.line_stride, place.layout.surface_stride
+        line_packed = line == self.columns.size * hw.memory_atom
+        return {
+            **address_fields("DATAIN_ADDR_LOW_0", "DATAIN_ADDR_HIGH_0", place.address, hw),
+            "LINE_STRIDE": line,
+            "SURF_STRIDE": surface,
+            "LINE_PACKED": truth(line_packed),
+            "SURF_PACKED": truth(line_packed and surface == self.rows.size * line),
+            **({"BATCH_STRIDE": places.batch_stride} if self.batch > 1 else {}),
+        }
+
+    def _weights(self, hw: HardwareConfiguration, places: ConvolutionPlaces) -> Fields:
+        fields: Fields = {
+            "WEIGHT_RAM_TYPE": places.weights.memory.interface,
+            **address_fields("WEIGHT_ADDR_LOW", "WEIGHT_ADDR_HIGH", places.weights.address, hw),
+        }
+        if self.compressed is not None:
+            assert places.mask is not None and places.group_sizes is not None
+            for prefix, place in (("WMB", places.mask), ("WGS", places.group_sizes)):
+                low, high = f"{prefix}_ADDR_LOW", f"{prefix}_ADDR_HIGH"
+                fields |= address_fields(low, high, place.address, hw)
+            fields["WMB_BYTES"] = self.compressed.mask_bytes
+        return fields
+
+    def _converter(self) -> Fields:
+        """The input converter (section 3.2)."""
+        means = None if self.image is None else self.image.means
+        fields: Fields = {"MEAN_FORMAT": enabled(means is not None)}
+        if means is not None:
+            padded = (*means, *[0] * len(MEANS))[: len(MEANS)]
+            fields |= dict(zip(MEANS, padded, strict=True))
+        converter = self.converter
+        if converter is None:
+            return {**fields, "CVT_EN": "DISABLE", "CVT_TRUNCATE": 0}
+        return {
+            **fields,
+            "CVT_EN": "ENABLE",
+            "CVT_TRUNCATE": converter.truncate,
+            "CVT_OFFSET": converter.offset,
+            "CVT_SCALE": converter.scale,
+        }
+
+    def _csc(self, hw: HardwareConfiguration) -> Fields:
+        channels, rows, _ = self.extended(hw)
+        taps = self.taps
+        released = self.reuse.released
+        # CDMA applies strides and padding of a Winograd convolution (section 4.7)
+        steps = (1, 1) if self.winograd else (self.rows.stride, self.columns.stride)
+        pads = (0, 0) if self.winograd else (self.rows.before, self.columns.before)
+        return given(
+            {
+                **self._shared(hw),
+                "DATAIN_CHANNEL_EXT": channels - 1,
+                "Y_EXTENSION": self.post_extension,
+                "WEIGHT_HEIGHT_EXT": taps[0] - 1,
+                "WEIGHT_WIDTH_EXT": taps[1] - 1,
+                "WEIGHT_CHANNEL_EXT": (channels if self.winograd else taps[2]) - 1,
+                "WMB_BYTES": None if self.compressed is None else self.compressed.mask_bytes,
+                **self._output(),
+                "ATOMICS": self.rows.outputs * self.columns.outputs - 1,
+                "RLS_SLICES": (rows if released is None else released) - 1,
+                "CONV_Y_STRIDE_EXT": steps[0] - 1,
+                "CONV_X_STRIDE_EXT": steps[1] - 1,
+                "Y_DILATION_EXT": self.rows.dilation - 1,
+                "X_DILATION_EXT": self.columns.dilation - 1,
+                "PAD_TOP": pads[0],
+                "PAD_LEFT": pads[1],
+                "PRA_TRUNCATE": self.winograd_truncate,
+            }
+        )
+
+    def _output(self) -> Fields:
+        return {
+            "DATAOUT_WIDTH": self.columns.outputs - 1,
+            "DATAOUT_HEIGHT": self.rows.outputs - 1,
+            "DATAOUT_CHANNEL": self.kernels - 1,
+        }
+
+    def _cacc(self, places: ConvolutionPlaces) -> Fields:
+        """CACC is told where the SDP writes, but uses it only to pair up batches."""
+        address = line = surface = 0
+        if places.destination is not None:
+            limit = 1 << _CACC_STRIDE_BITS
+            address = places.destination.address & _LOW_WORD
+            line = places.destination.layout.line_stride % limit
+            surface = places.destination.layout.surface_stride % limit
+        return {
+            "CONV_MODE": self._mode,
+            "PROC_PRECISION": "INT8",
+            **self._output(),
+            "DATAOUT_ADDR": address,
+            "BATCHES": self.batch - 1,
+            "LINE_STRIDE": line,
+            "SURF_STRIDE": surface,
+            "LINE_PACKED": truth(self.is_single),
+            "SURF_PACKED": truth(self.is_single),
+            "CLIP_TRUNCATE": self.clip_truncate,
+        }
+
+
+def least_weight_bytes(hw: HardwareConfiguration, kernels: int, kernel_bytes: int) -> int:
+    """Room that the weights need at least: one kernel group, with what must stay free beside it
+    (section 3.5, rule 2)."""
+    group = min(kernels, hw.atomic_k) * kernel_bytes
+    return max(
+        align_up(group, hw.cbuf.entry_bytes) + hw.weight_alignment,
+        streamed_group_bytes(hw, group),
+    )

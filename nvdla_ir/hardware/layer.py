@@ -1,0 +1,38 @@
+"""A hardware layer: units that run as one, because each hands its results to the next."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from nvdla_ir.hardware.convolution import ConvolutionSetting
+from nvdla_ir.hardware.faults import Fault
+from nvdla_ir.hardware.pdp import PdpSetting
+from nvdla_ir.hardware.sdp import SdpSetting
+from nvdla_ir.hw.configuration import HardwareConfiguration
+
+
+@frozen
+class Layer:
+    """The settings of a layer's units: a chain convolution, SDP, PDP, or a part of it."""
+
+    convolution: ConvolutionSetting | None
+    processor: SdpSetting | None
+    pooling: PdpSetting | None
+
+    @property
+    def settings(self) -> tuple[ConvolutionSetting | SdpSetting | PdpSetting, ...]:
+        """Those that there are, in the order of the data flow."""
+        chain = (self.convolution, self.processor, self.pooling)
+        return tuple(setting for setting in chain if setting is not None)
+
+    @property
+    def interrupts(self) -> tuple[str, ...]:
+        """The units whose interrupts say that the layer is done, in the order in which they
+        come."""
+        return tuple(
+            setting.interrupt for setting in self.settings if setting.interrupt is not None
+        )
+
+    def faults(self, hw: HardwareConfiguration) -> list[Fault]:
+        """Every limit of the hardware that the layer breaks."""
+        return [fault for setting in self.settings for fault in setting.faults(hw)]

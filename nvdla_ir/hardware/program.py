@@ -1,0 +1,174 @@
+"""Register programs: hardware layers one after another, as csb operations.
+
+Sources: rubik-bdma-glb.md sections 5 to 7, sdp.md section 11, convolution.md section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from attrs import define, field, frozen
+
+from nvdla_ir.dialects.csb import (
+    INTERRUPT_CONTROL,
+    ConfigureOp,
+    EnableOp,
+    PollOp,
+    WaitOp,
+    WriteTableOp,
+)
+from nvdla_ir.hardware.fields import Fields, UnitFields
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.registers import Block, register_map
+from nvdla_ir.ir.attributes import DictAttr, IntegerAttr, StringAttr
+from nvdla_ir.ir.builder import Builder
+from nvdla_ir.ir.location import Location
+
+_REGISTER_BLOCKS = {"RUBIK": "RBK"}
+"""Units whose interrupts have another name than their registers."""
+
+
+@frozen(eq=False)
+class Tables:
+    """The contents of a unit's two look-up tables, and the registers beside them.
+
+    Tables of the same ``identity`` are equal: they are written once.
+    """
+
+    unit: str
+    identity: object
+    entries: Mapping[str, tuple[int, ...]]
+    fields: Fields
+
+
+@frozen(eq=False)
+class LayerProgram:
+    """What one hardware layer needs.
+
+    units:      the fields of each unit, from the first in the data flow to the last
+    interrupts: the units whose interrupts say that it is done, in the order in which they come
+    transfers:  the fields of BDMA for each of its transfers
+    tables:     look-up tables that must be there
+    """
+
+    units: UnitFields
+    interrupts: tuple[str, ...]
+    names: tuple[str, ...] | None
+    location: Location
+    transfers: tuple[Fields, ...] = ()
+    tables: tuple[Tables, ...] = ()
+
+
+@define(eq=False)
+class ProgramBuilder:
+    """Writes layers behind each other.
+
+    Each unit's layers alternate between its two register groups, so that a layer is programmed
+    while the one before it runs; it is enabled when that one is done. Units are enabled from the
+    last in the data flow to the first.
+    """
+
+    hw: HardwareConfiguration
+    writes: int = 0
+    """Single register writes so far."""
+    # The register group of each unit's next layer, and what its tables hold.
+    _groups: dict[str, int] = field(factory=dict[str, int])
+    _tables: dict[str, object] = field(factory=dict[str, object])
+    # The waits for the layer that runs.
+    _pending: list[WaitOp] = field(factory=list[WaitOp])
+
+    def start(self, builder: Builder, awaited: Iterable[str], *, convolves: bool) -> None:
+        """Mask all interrupts but those of the ``awaited`` units. Silicon clears the convolution
+        buffer after reset; where it is used, CDMA must not start before that."""
+        names = self._block(INTERRUPT_CONTROL).register("S_INTR_MASK").fields
+        kept = frozenset(awaited)
+        masks: Fields = {name: int(name.partition("_DONE_")[0] not in kept) for name in names}
+        self._configure(builder, INTERRUPT_CONTROL, None, masks, None)
+        if convolves:
+            builder.create(PollOp, unit="CDMA", register="S_CBUF_FLUSH_STATUS", value=1)
+
+    def add(self, layer: LayerProgram, builder: Builder) -> None:
+        """Program and enable a layer; it runs when this returns.
+
+        Raises: RegisterError for values that the registers cannot hold.
+        """
+        builder.location = layer.location
+        self._write_tables(layer, builder)
+        groups = {unit: self._next_group(unit) for unit in layer.units}
+        for unit, fields in layer.units.items():
+            self._configure(builder, unit, groups[unit], fields, layer.names)
+        # this layer may read what the one before it writes
+        self.wait(builder)
+        for transfer in layer.transfers:
+            self._configure(builder, "BDMA", None, transfer, layer.names)
+        if layer.transfers:
+            groups["BDMA"] = self._next_group("BDMA")
+            launch: Fields = {f"GRP{groups['BDMA']}_LAUNCH": "YES"}
+            self._configure(builder, "BDMA", None, launch, layer.names)
+        for unit in reversed(layer.units):
+            builder.create(EnableOp, unit=unit, group=groups[unit])
+            self.writes += 2
+        self._pending = [
+            WaitOp.create(
+                unit=unit,
+                group=groups[_REGISTER_BLOCKS.get(unit, unit)],
+                layers=layer.names,
+                location=layer.location,
+            )
+            for unit in layer.interrupts
+        ]
+
+    def wait(self, builder: Builder) -> None:
+        """Wait for the layer that runs."""
+        for wait in self._pending:
+            builder.insert(wait)
+            self.writes += 1
+        self._pending = []
+
+    def _write_tables(self, layer: LayerProgram, builder: Builder) -> None:
+        """Write the look-up tables that are not there; they are locked while a layer runs."""
+        for tables in layer.tables:
+            if self._tables.get(tables.unit) == tables.identity:
+                continue
+            self.wait(builder)
+            self._tables[tables.unit] = tables.identity
+            for name, entries in tables.entries.items():
+                builder.create(
+                    WriteTableOp, unit=tables.unit, table=name, values=entries, layers=layer.names
+                )
+                self.writes += 1 + len(entries)
+            self._configure(builder, tables.unit, None, tables.fields, layer.names)
+
+    def _next_group(self, unit: str) -> int:
+        group = self._groups.get(unit, 0)
+        self._groups[unit] = 1 - group
+        return group
+
+    def _configure(
+        self,
+        builder: Builder,
+        unit: str,
+        group: int | None,
+        fields: Fields,
+        names: tuple[str, ...] | None,
+    ) -> None:
+        block = self._block(unit)
+        words = block.encode(fields, alignment=self.hw.memory_atom)
+        builder.create(
+            ConfigureOp, unit=unit, group=group, layers=names, fields=_dictionary(block, fields)
+        )
+        self.writes += len(words) + (group is not None)
+
+    def _block(self, unit: str) -> Block:
+        return register_map(self.hw.register_map).block(unit)
+
+
+def _dictionary(block: Block, fields: Fields) -> DictAttr:
+    """``fields`` in the order of their registers."""
+    return DictAttr(
+        tuple(
+            (name, StringAttr(value) if isinstance(value, str) else IntegerAttr(value))
+            for name in block.fields
+            if (value := fields.get(name)) is not None
+        )
+    )

@@ -1,0 +1,127 @@
+"""The pass fit-convolution-buffer."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.nvdla import configuration_of
+from nvdla_ir.hardware.cost import MemoryTiming
+from nvdla_ir.hardware.fitting import Division, Shortage, divide
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.fitting.pieces import Pieces
+from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
+from nvdla_ir.passes.settings.programs import checked_setting
+
+
+@frozen
+class FitConvolutionBuffer(Pass):
+    """Shares out the convolution buffer, and divides convolutions that do not fit it.
+
+    Before::
+
+        %c = nvdla.conv %x, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x16x112x112xi32>
+        %y = nvdla.sdp %c -> tensor<1x16x112x112xi8>
+
+    After, in pieces of rows whose inputs overlap::
+
+        %0 = nvdla.slice %x axis=2 begin=0 size=60 -> …
+        %c0 = nvdla.conv %0, %w pads=[1, 1, 0, 1] data_banks=30 weight_banks=2 keep_weights=true
+        %y0 = nvdla.sdp %c0 -> tensor<1x16x59x112xi8>
+        %1 = nvdla.slice %x axis=2 begin=58 size=54 -> …
+        %c1 = nvdla.conv %1, %w pads=[0, 1, 1, 1] data_banks=30 weight_banks=2 reuse_weights=true
+        %y1 = nvdla.sdp %c1 -> tensor<1x16x53x112xi8>
+        %y = nvdla.concat %y0, %y1 axis=2 -> tensor<1x16x112x112xi8>
+
+    Pieces are of rows, of columns where one row is too much, and of kernels. Of all ways the
+    cheapest by estimate is taken. What has its banks already stays as it is.
+    """
+
+    name = "fit-convolution-buffer"
+
+    def run(self, module: ModuleOp, session: Session) -> None:
+        hw = configuration_of(module)
+        for function in device_functions(module):
+            pending = _convolutions(function)
+            while pending:
+                for layer in pending:
+                    self._fit(layer, hw, session)
+                # what puts pieces together must be fitted, too
+                pending = [layer for layer in _convolutions(function) if not _is_fitted(layer)]
+                if session.diagnostics.errors:
+                    break
+
+    def _fit(self, layer: HardwareLayer, hw: HardwareConfiguration, session: Session) -> None:
+        try:
+            self._divide(layer, hw, session)
+        except DiagnosticError as error:
+            for diagnostic in error.diagnostics:
+                session.diagnostics.emit(diagnostic)
+
+    def _divide(self, layer: HardwareLayer, hw: HardwareConfiguration, session: Session) -> None:
+        op = layer.convolution
+        setting = checked_setting(layer, hw).convolution
+        assert op is not None and setting is not None
+        if setting.banks is not None:
+            return
+        division = divide(setting, hw, MemoryTiming())
+        if isinstance(division, Shortage):
+            raise _does_not_fit(layer, division, hw)
+        session.count(self.name, "pieces", len(division.pieces))
+        first = division.pieces[0]
+        if len(division.pieces) == 1:
+            banks = first.setting.banks
+            assert banks is not None
+            op.data_banks, op.weight_banks = banks.data, banks.weights
+            return
+        if layer.pooling is not None:
+            raise DiagnosticError.at(
+                layer.location,
+                f"{layer.describe()} takes {len(division.pieces)} pieces to fit the convolution "
+                f"buffer of {hw.name}, so that the PDP cannot pool them on the fly",
+            )
+        session.diagnostics.remark(
+            layer.location,
+            f"{layer.describe()} runs in {_count(division)}: it does not fit the convolution "
+            f"buffer of {hw.name} at once",
+        )
+        Pieces(layer, division, hw, session.resources).write()
+
+
+def _convolutions(function: FuncOp) -> list[HardwareLayer]:
+    layers = hardware_layers(function.body)
+    return [layer for layer in layers if layer.convolution is not None]
+
+
+def _is_fitted(layer: HardwareLayer) -> bool:
+    assert layer.convolution is not None
+    return layer.convolution.data_banks is not None
+
+
+def _count(division: Division) -> str:
+    """How many pieces along which axes."""
+    pieces = division.pieces
+    axes = (
+        (len({piece.rows.outputs.begin for piece in pieces}), "rows"),
+        (len({piece.columns.outputs.begin for piece in pieces}), "columns"),
+        (len({piece.kernels.begin for piece in pieces}), "kernels"),
+    )
+    cut = [(number, name) for number, name in axes if number > 1]
+    if len(cut) == 1:
+        return f"{cut[0][0]} pieces of {cut[0][1]}"
+    return f"{len(pieces)} pieces ({' times '.join(f'{number} of {name}' for number, name in cut)})"
+
+
+def _does_not_fit(
+    layer: HardwareLayer, shortage: Shortage, hw: HardwareConfiguration
+) -> DiagnosticError:
+    return DiagnosticError.at(
+        layer.location,
+        f"{layer.describe()} does not fit the convolution buffer of {hw.name} in any way: its "
+        f"smallest piece takes {shortage.data_bytes} bytes of input and {shortage.weight_bytes} of "
+        f"weights, but the buffer has {shortage.buffer_bytes}, in {hw.cbuf.banks} banks. Choose a "
+        "target with a larger buffer, or a layer with fewer input channels or a smaller kernel",
+    )

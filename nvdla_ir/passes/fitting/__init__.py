@@ -1,0 +1,1 @@
+"""How the pieces of a divided layer are written as operations."""

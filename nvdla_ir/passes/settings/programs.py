@@ -1,0 +1,75 @@
+"""From hardware layers to what the hardware is told of them."""
+
+from __future__ import annotations
+
+from nvdla_ir.hardware.faults import Fault
+from nvdla_ir.hardware.fields import UnitFields
+from nvdla_ir.hardware.layer import Layer
+from nvdla_ir.hardware.program import LayerProgram
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
+from nvdla_ir.passes.settings.convolution import convolution_places, convolution_setting
+from nvdla_ir.passes.settings.layers import HardwareLayer
+from nvdla_ir.passes.settings.pdp import pdp_places, pdp_setting
+from nvdla_ir.passes.settings.sdp import sdp_places, sdp_setting
+
+
+def layer_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
+    """What the units of a layer are told, without addresses.
+
+    Raises: DiagnosticError for what no register can say.
+    """
+    return Layer(
+        None if layer.convolution is None else convolution_setting(layer.convolution, hw),
+        None if layer.processor is None else sdp_setting(layer.processor, hw),
+        None if layer.pooling is None else pdp_setting(layer.pooling),
+    )
+
+
+def checked_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
+    """As ``layer_setting``.
+
+    Raises: DiagnosticError also with every limit of the hardware that the layer breaks.
+    """
+    setting = layer_setting(layer, hw)
+    _raise(layer, hw, setting.faults(hw))
+    return setting
+
+
+def layer_program(layer: HardwareLayer, hw: HardwareConfiguration) -> LayerProgram:
+    """The registers of a layer whose tensors have their places.
+
+    Raises: DiagnosticError with every limit of the hardware that it breaks, and for tensors that
+    have no place in memory.
+    """
+    setting = checked_setting(layer, hw)
+    if setting.convolution is not None and setting.convolution.banks is None:
+        raise DiagnosticError.at(
+            layer.location,
+            f"{layer.describe()} has no share of the convolution buffer: run "
+            "'fit-convolution-buffer' first",
+        )
+    units: UnitFields = {}
+    places = None if layer.processor is None else sdp_places(layer.processor, hw)
+    if setting.convolution is not None and layer.convolution is not None:
+        destination = None if places is None else places.destination
+        inputs = convolution_places(layer.convolution, destination, hw)
+        units |= setting.convolution.fields(hw, inputs)
+    if setting.processor is not None and places is not None:
+        _raise(layer, hw, setting.processor.place_faults(places))
+        units |= setting.processor.fields(hw, places)
+    if setting.pooling is not None and layer.pooling is not None:
+        units |= setting.pooling.fields(hw, pdp_places(layer.pooling, hw))
+    return LayerProgram(units, setting.interrupts, layer.names, layer.location)
+
+
+def _raise(layer: HardwareLayer, hw: HardwareConfiguration, faults: list[Fault]) -> None:
+    if faults:
+        raise DiagnosticError(
+            *(
+                Diagnostic.error(
+                    layer.location, f"{layer.describe()} cannot run on {hw.name}: it has {fault}"
+                )
+                for fault in faults
+            )
+        )

@@ -1,0 +1,102 @@
+"""The SDP's setting, from ``nvdla.sdp``."""
+
+from __future__ import annotations
+
+from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nn.shapes import shape_of
+from nvdla_ir.dialects.nvdla import SdpOp, SdpUnit, StreamType
+from nvdla_ir.hardware.place import OperandPlace
+from nvdla_ir.hardware.sdp import (
+    OperandStream,
+    OutputConverter,
+    SdpPlaces,
+    SdpSetting,
+    StageName,
+    XStage,
+)
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.operation import Value
+from nvdla_ir.passes.settings.memory import (
+    address_of,
+    channels_height_width,
+    constant_of,
+    memory_source,
+    operand_layout,
+    placed_cube,
+)
+
+
+def _operands(op: SdpOp) -> list[tuple[StageName, SdpUnit, Value]]:
+    """The stages that read memory, with what they read."""
+    found: list[tuple[StageName, SdpUnit, Value]] = []
+    if op.bs_operand is not None:
+        found.append(("BS", op.bs_unit, op.bs_operand))
+    if op.bn_operand is not None:
+        found.append(("BN", op.bn_unit, op.bn_operand))
+    return found
+
+
+def sdp_setting(op: SdpOp, hw: HardwareConfiguration) -> SdpSetting:
+    """What ``op`` tells the SDP. Raises: DiagnosticError for batches of several cubes."""
+    channels, height, width = channels_height_width(op.output)
+    streams: dict[StageName, OperandStream] = {}
+    for name, unit, value in _operands(op):
+        layout = operand_layout(value, unit, op, hw)
+        streams[name] = OperandStream(layout.use, layout.size, layout.mode)
+    return SdpSetting(
+        channels=channels,
+        height=height,
+        width=width,
+        flying=isinstance(op.input.type, StreamType),
+        to_pdp=isinstance(op.output.type, StreamType),
+        bs=_stage(op.bs_unit),
+        bn=_stage(op.bn_unit),
+        streams=streams,
+        converter=OutputConverter(op.cvt_offset, op.cvt_scale, op.cvt_shift),
+    )
+
+
+def _stage(unit: SdpUnit) -> XStage:
+    if unit.is_bypassed:
+        return XStage()
+    return XStage(
+        bypass=False,
+        alu=None if unit.alu is None else unit.alu.upper(),
+        alu_from_memory=unit.alu_from_memory,
+        alu_operand=unit.alu_value if unit.alu is not None else None,
+        alu_shift=unit.alu_shift,
+        mul=unit.mul,
+        mul_from_memory=unit.mul_from_memory,
+        mul_operand=unit.mul_value,
+        mul_shift=unit.mul_shift,
+        prelu=unit.prelu,
+        relu=unit.relu,
+    )
+
+
+def sdp_places(op: SdpOp, hw: HardwareConfiguration) -> SdpPlaces:
+    """Where everything lies. Raises: DiagnosticError where an operand is not in memory."""
+    return SdpPlaces(
+        None if isinstance(op.input.type, StreamType) else placed_cube(op.input, op, hw),
+        None if isinstance(op.output.type, StreamType) else placed_cube(op.output, op, hw),
+        {name: _operand_place(op, unit, value, hw) for name, unit, value in _operands(op)},
+    )
+
+
+def _operand_place(
+    op: SdpOp, unit: SdpUnit, value: Value, hw: HardwareConfiguration
+) -> OperandPlace:
+    if constant_of(value) is not None:
+        layout = operand_layout(value, unit, op, hw)
+        # One operand of a group follows the other.
+        surface = layout.group_bytes if layout.mode == "PER_KERNEL" else layout.surface_stride
+        address = address_of(memory_source(value, op))
+        return OperandPlace(address, layout.line_stride, surface)
+    if len(shape_of(value)) != 4:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} reads a table that is no constant: only cubes are computed",
+        )
+    cube = placed_cube(value, op, hw)
+    return OperandPlace(cube.address, cube.layout.line_stride, cube.layout.surface_stride)
