@@ -9,17 +9,12 @@ weights for several pieces. What each way costs decides.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from attrs import evolve, frozen
 
-from nvdla_ir.hardware.convolution import (
-    LARGEST_DILATION,
-    Banks,
-    ConvolutionSetting,
-    Reuse,
-    Window,
-    least_weight_bytes,
-)
+from nvdla_ir.hardware.convolution import Banks, ConvolutionSetting, Reuse, Window
+from nvdla_ir.hardware.convolution_limits import LARGEST_DILATION, least_weight_bytes
 from nvdla_ir.hardware.cost import MemoryTiming, convolution_cost
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import LayoutError, ceil_div
@@ -139,10 +134,22 @@ def _candidates(
             chunks = tuple(_spans(whole.kernels, kernels))
             if stacked > 1:
                 chunks = _stacked_spans(whole.kernels, hw.atomic_k, kernels)
+            if any(_is_refused(whole, place, chunk, hw) for place in grid for chunk in chunks):
+                continue
             is_resident = weights == everything
             yield _by_kernels(whole, grid, chunks, banks, is_resident), stacked
             if len(grid) > 1 and len(chunks) > 1:
                 yield _by_place(whole, grid, chunks, banks), stacked
+
+
+def _is_refused(
+    whole: ConvolutionSetting, place: tuple[Part, Part], kernels: Span, hw: HardwareConfiguration
+) -> bool:
+    """Whether a piece is one pixel of several memory atoms, which the SDP cannot write into a
+    larger cube (sdp.md section 2.1)."""
+    rows, columns = place
+    is_single = rows.outputs.size == columns.outputs.size == 1
+    return is_single and not whole.is_single and kernels.size > hw.memory_atom
 
 
 def _kernel_counts(
@@ -194,7 +201,7 @@ def _grid(
     room = data_banks * hw.cbuf.entries_per_bank // whole.batch
     limit = 1 if whole.image is not None else whole.columns.outputs
     for count in range(1, limit + 1):
-        columns = [part_of(whole.columns, span) for span in _even_spans(limit, whole, count)]
+        columns = [part_of(whole.columns, span) for span in _even_spans(whole.columns, count)]
         entries = max(evolve(whole, columns=part.window).entries(hw) for part in columns)
         lines = room // entries
         if lines < min(whole.rows.extent, whole.rows.size):
@@ -203,15 +210,15 @@ def _grid(
             rows = split_rows(whole.rows, lines)
         except LayoutError:
             continue
-        if whole.rows.outputs > 1 and _has_single(rows, columns):
-            rows = _evened(whole.rows, rows)
         return tuple((row, column) for row in rows for column in columns)
     return None
 
 
-def _even_spans(limit: int, whole: ConvolutionSetting, count: int) -> Iterator[Span]:
-    extent = whole.columns.outputs
-    yield from _spans(extent, ceil_div(extent, count if limit > 1 else 1))
+def _even_spans(window: Window, count: int) -> Iterator[Span]:
+    """``count`` spans of the outputs whose sizes differ by one at most."""
+    ends = [window.outputs * index // count for index in range(count + 1)]
+    for begin, end in pairwise(ends):
+        yield Span(begin, end - begin)
 
 
 def part_of(window: Window, outputs: Span) -> Part:
@@ -259,20 +266,15 @@ def split_rows(window: Window, lines: int) -> list[Part]:
             part, size = taller, size + 1
         parts.append(part)
         begin += size
+    if len(parts) > 1 and parts[-1].outputs.size == 1 < parts[-2].outputs.size - 1:
+        # a last piece of one row is a worse one to write, and takes no fewer runs
+        begin = parts[-2].outputs.begin
+        size = parts[-2].outputs.size - 1
+        parts[-2:] = [
+            part_of(window, Span(begin, size)),
+            part_of(window, Span(begin + size, 2)),
+        ]
     return parts
-
-
-def _has_single(rows: Sequence[Part], columns: Sequence[Part]) -> bool:
-    """Whether a piece is one pixel, which the SDP cannot write into a larger cube."""
-    return min(row.outputs.size for row in rows) == 1 == min(c.outputs.size for c in columns)
-
-
-def _evened(window: Window, rows: Sequence[Part]) -> list[Part]:
-    """As many pieces, of about the same height."""
-    return [
-        part_of(window, span)
-        for span in _spans(window.outputs, ceil_div(window.outputs, len(rows)))
-    ]
 
 
 # -------------------------------------------------------------- orders

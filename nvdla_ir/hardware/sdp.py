@@ -225,7 +225,7 @@ class SdpSetting:
             fields |= {
                 **address_fields("DST_BASE_ADDR_LOW", "DST_BASE_ADDR_HIGH", place.address, hw),
                 "DST_LINE_STRIDE": place.layout.line_stride,
-                "DST_SURFACE_STRIDE": place.layout.surface_stride,
+                "DST_SURFACE_STRIDE": self._surface_stride(place),
                 "DST_RAM_TYPE": place.memory.ram_type,
             }
         if self.batch > 1:
@@ -251,12 +251,17 @@ class SdpSetting:
             fields |= {
                 **address_fields("SRC_BASE_ADDR_LOW", "SRC_BASE_ADDR_HIGH", place.address, hw),
                 "SRC_LINE_STRIDE": place.layout.line_stride,
-                "SRC_SURFACE_STRIDE": place.layout.surface_stride,
+                "SRC_SURFACE_STRIDE": self._surface_stride(place),
                 "SRC_RAM_TYPE": place.memory.ram_type,
             }
         for name in STREAMS:
             fields |= self._stream(name, hw, places.operands.get(name))
         return fields
+
+    def _surface_stride(self, place: CubePlace) -> int:
+        """Of one pixel it must be an atom even where there is one surface only (section 2.1)."""
+        layout = place.layout
+        return layout.atom if self.is_single else layout.surface_stride
 
     def _stream(
         self, name: StageName, hw: HardwareConfiguration, place: OperandPlace | None

@@ -23,6 +23,7 @@ from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
 from nvdla_ir.passes.settings.memory import (
     FEATURE,
+    address_of,
     constant_layout,
     packed_constant,
     placed_cube,
@@ -133,7 +134,7 @@ class _Emission:
         builder.create(
             LoadOp,
             location=constant.location,
-            address=constant.address,
+            address=address_of(constant),
             value=resources.attribute_for(f"{key}.packed", data, I8),
             layers=constant.layers,
         )

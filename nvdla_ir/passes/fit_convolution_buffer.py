@@ -80,8 +80,8 @@ class FitConvolutionBuffer(Pass):
         if layer.pooling is not None:
             raise DiagnosticError.at(
                 layer.location,
-                f"{layer.describe()} takes {len(division.pieces)} pieces to fit the convolution "
-                f"buffer of {hw.name}, so that the PDP cannot pool them on the fly",
+                f"{layer.describe()} takes {_count(division)} to fit the "
+                f"convolution buffer of {hw.name}, so that the PDP cannot pool them on the fly",
             )
         session.diagnostics.remark(
             layer.location,

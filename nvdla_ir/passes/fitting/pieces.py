@@ -16,7 +16,7 @@ from nvdla_ir.ir.attributes import DenseResourceAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import I32
-from nvdla_ir.passes.fitting.stacking import unstack
+from nvdla_ir.passes.fitting.stacking import Mover
 from nvdla_ir.passes.settings.layers import HardwareLayer
 from nvdla_ir.passes.settings.memory import constant_of
 from nvdla_ir.resources import ResourceStore
@@ -37,12 +37,14 @@ class Pieces:
     hw: HardwareConfiguration
     resources: ResourceStore
     _builder: Builder = field(init=False)
+    _mover: Mover = field(init=False)
     _slices: dict[tuple[Value, int, Span], Value] = field(
         factory=dict["tuple[Value, int, Span]", Value]
     )
 
     def __attrs_post_init__(self) -> None:
         self._builder = Builder(InsertionPoint.before(self.layer.last), self.layer.location)
+        self._mover = Mover(self.layer, self.hw, self.resources, self._builder)
 
     def write(self) -> None:
         """Replace the layer."""
@@ -69,10 +71,19 @@ class Pieces:
         assert isinstance(convolution, nvdla.ConvOp) and isinstance(processor, nvdla.SdpOp)
         convolution.set_operand(0, source)
         convolution.set_operand(1, weight)
-        convolution.pads = (rows.before, columns.before, rows.after, columns.after)
+        convolution.attributes.pop("pads", None)
+        pads = (rows.before, columns.before, rows.after, columns.after)
+        if any(pads):
+            convolution.pads = pads
         convolution.data_banks, convolution.weight_banks = banks.data, banks.weights
-        convolution.reuse_data, convolution.keep_data = reuse.data, reuse.keep_data
-        convolution.reuse_weights, convolution.keep_weights = reuse.weights, reuse.keep_weights
+        for name, holds in (
+            ("reuse_data", reuse.data),
+            ("reuse_weights", reuse.weights),
+            ("keep_data", reuse.keep_data),
+            ("keep_weights", reuse.keep_weights),
+        ):
+            if holds:
+                setattr(convolution, name, True)
         shape = (1, piece.kernels.size, rows.outputs, columns.outputs)
         convolution.output.type = nvdla.StreamType(shape, I32)
         processor.set_operand(0, convolution.output)
@@ -106,9 +117,11 @@ class Pieces:
         )
         if constant_of(value) is not None:
             return self._constant_part(value, spans)
-        for axis, span in spans.items():
-            value = self._slice(value, axis, span)
-        return value
+        for axis in (ROWS, COLUMNS):
+            value = self._slice(value, axis, spans[axis])
+        if self.division.stacked > 1:
+            return self._mover.take(value, piece.kernels)
+        return self._slice(value, nvdla.CHANNELS, piece.kernels)
 
     def _constant_part(self, value: Value, spans: Mapping[int, Span]) -> Value:
         """A constant of its own for some elements of a table, which pads the last atom."""
@@ -149,7 +162,7 @@ class Pieces:
             for _, rows in sorted(chunks.items(), key=lambda item: item[0].begin)
         ]
         if self.division.stacked > 1:
-            planes = unstack(planes, self.layer, self.hw, self.resources, self._builder)
+            planes = self._mover.unstack(planes)
         return self._concat(planes, nvdla.CHANNELS)
 
     def _concat(self, parts: list[Value], axis: int) -> Value:
@@ -160,7 +173,7 @@ class Pieces:
         return self._builder.create(
             nvdla.ConcatOp,
             inputs=parts,
-            axis=axis,
+            axis=axis if axis != nvdla.CHANNELS else None,
             layers=self.layer.names,
             result_types=[tensor_type(parts[0]).with_shape(tuple(shape))],
         ).output

@@ -21,7 +21,6 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.settings.memory import (
     channels_height_width,
     image_format,
-    memory_source,
     pixel_format_of,
     placed_cube,
     placed_image,
@@ -119,7 +118,7 @@ def _source(op: ConvOp, hw: HardwareConfiguration) -> CubePlace | ImagePlace:
         return placed_cube(op.input, op, hw)
     format = image_format(op.input)
     if format != op.pixel_format:
-        found = f"'{format}'" if format is not None else describe(memory_source(op.input, op))
+        found = "a feature cube" if format is None else f"'{format}'"
         raise DiagnosticError.at(
             op.location,
             f"{describe(op)} reads an image of format '{op.pixel_format}', but its input is "

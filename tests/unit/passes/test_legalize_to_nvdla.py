@@ -371,80 +371,10 @@ def test_every_level_gives_the_same_bytes(name: str, target: str, tmp_path: Path
         assert_equal(runs(func, session, inputs), expected, f"registers, {kind}")
 
 
-LARGE = f"""
-  func.func @main(%x: tensor<1x64x56x56x{A}>) -> (tensor<1x16x28x28x{A}>, tensor<1x16x28x28x{A}>) {{
-    %w = nn.constant value=dense_resource<w> : tensor<16x64x3x3xi8> -> tensor<16x64x3x3x{B}>
-    %v = nn.constant value=dense_resource<v> : tensor<16x64x2x2xi8> -> tensor<16x64x2x2x{B}>
-    %0 = nn.conv %x, %w pads=[1, 1, 1, 1] layers=["a"] -> tensor<1x16x56x56x{P}>
-    %1 = nn.output_converter %0 scale=20 shift=16 layers=["a"] -> tensor<1x16x56x56x{A}>
-    %p = nn.max_pool %1 kernel=[2, 2] strides=[2, 2] layers=["p"] -> tensor<1x16x28x28x{A}>
-    %2 = nn.conv %x, %v strides=[2, 2] layers=["b"] -> tensor<1x16x28x28x{P}>
-    %z = nn.output_converter %2 scale=20 shift=16 layers=["b"] -> tensor<1x16x28x28x{A}>
-    func.return %p, %z
-  }}"""
-
-
-def test_what_runs_in_pieces_is_pooled_from_memory() -> None:
-    """196 KiB of input, 128 KiB of buffer on the small hardware, 512 KiB on the large one."""
-    for target, flies in (("nv_small", False), ("nv_large", True)):
-        rng = np.random.default_rng(5)
-        module, func, session = loaded(LARGE, "random", rng)
-        inputs = inputs_of(func, rng)[:1]
-        expected = runs(func, session, inputs)
-        Pipeline([SetTarget(target), LegalizeToNvdla()]).run(module, session)
-        pools = [op for op in func.walk() if isinstance(op, nvdla.PdpOp)]
-        assert [isinstance(op.input.type, nvdla.StreamType) for op in pools] == [flies]
-        assert_equal(runs(func, session, inputs), expected, target)
-        Pipeline(layers_to_registers()).run(module, session)
-        assert_equal(runs(func, session, inputs), expected, target)
-
-
 def legalized(name: str, target: str) -> tuple[FuncOp, Session]:
     module, func, session = loaded(NETWORKS[name], "random", np.random.default_rng(5))
     Pipeline([SetTarget(target), LegalizeToNvdla()]).run(module, session)
     return func, session
-
-
-def test_pools_fly_where_they_can() -> None:
-    """Not where the result is read twice, nor where the line buffer is too narrow: seven rows
-    alive leave it 16 columns."""
-    func, _ = legalized("pools of what flies, of memory, and of what is read twice", "nv_small")
-    flies = {
-        op.layers: isinstance(op.input.type, nvdla.StreamType)
-        for op in func.walk()
-        if isinstance(op, nvdla.PdpOp)
-    }
-    assert flies == {("p",): True, ("s",): False, ("t",): False}
-
-
-def test_banks_hold_data_and_weights() -> None:
-    """Nine channels take two atoms of 8 bytes: 180 entries of a row, 9 rows, banks of 512."""
-    func, _ = legalized("pools of what flies, of memory, and of what is read twice", "nv_small")
-    banks = {(op.data_banks, op.weight_banks) for op in func.walk() if isinstance(op, nvdla.ConvOp)}
-    assert banks == {(1, 1)}
-    module, func, session = loaded(LARGE, "random", np.random.default_rng(5))
-    Pipeline([SetTarget("nv_large"), LegalizeToNvdla()]).run(module, session)
-    first = next(op for op in func.walk() if isinstance(op, nvdla.ConvOp))
-    # 64 channels fill the two atoms of an entry: 56 entries a row, 56 rows, banks of 512.
-    assert (first.data_banks, first.weight_banks) == (7, 1)
-
-
-@pytest.mark.parametrize(
-    ("size", "strides", "result"), [("7x80", "[1, 8]", "7x10"), ("80x7", "[8, 1]", "10x7")]
-)
-def test_what_no_window_reads_takes_no_room(size: str, strides: str, result: str) -> None:
-    """The last of 10 windows, 8 elements apart, ends at the 73rd; 7 times these fill a bank."""
-    text = f"""
-      func.func @main(%x: tensor<1x8x{size}x{A}>) -> tensor<1x8x{result}x{A}> {{
-        %w = nn.constant value=dense_resource<w> : tensor<8x8x1x1xi8> -> tensor<8x8x1x1x{B}>
-        %0 = nn.conv %x, %w strides={strides} layers=["a"] -> tensor<1x8x{result}x{P}>
-        %y = nn.output_converter %0 shift=8 layers=["a"] -> tensor<1x8x{result}x{A}>
-        func.return %y
-      }}"""
-    module, func, session = loaded(text, "random", np.random.default_rng(5))
-    Pipeline([SetTarget("nv_small"), LegalizeToNvdla()]).run(module, session)
-    (convolution,) = (op for op in func.walk() if isinstance(op, nvdla.ConvOp))
-    assert convolution.data_banks == 1
 
 
 def test_the_host_keeps_what_it_has() -> None:

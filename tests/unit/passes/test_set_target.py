@@ -17,11 +17,10 @@ from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE, configuration_of
 from nvdla_ir.hw.configuration import load_configuration, names
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.passes.allocate_memory import AllocateMemory
-from nvdla_ir.passes.emit_registers import EmitRegisters
 from nvdla_ir.passes.insert_converters import InsertConverters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
 from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.passes.set_target import SetTarget
 from nvdla_ir.text.printer import print_operation
 
@@ -86,7 +85,7 @@ def test_a_module_means_the_same_without_the_file(tmp_path: Path) -> None:
     session = new_session()
     Pipeline([SetTarget(file), InsertConverters()]).run(module, session)
     text = print_operation(module)
-    lowering = Pipeline([LegalizeToNvdla(), AllocateMemory(), EmitRegisters()])
+    lowering = Pipeline([LegalizeToNvdla(), *layers_to_registers()])
     lowering.run(module, session)
     Path(file).unlink()
     elsewhere = module_of(text)
@@ -176,7 +175,7 @@ def test_an_average_pool_is_a_convolution_where_there_is_no_pooling_unit(
     means = codes.reshape(8, 2, 2, 2, 2).mean(axis=(2, 4)) / 127
     # The pooling unit rounds along each axis, the convolution once.
     assert abs(expected - means).max() < (0.77 if has_pdp else 0.51) / 127
-    Pipeline([LegalizeToNvdla(), AllocateMemory(), EmitRegisters()]).run(module, session)
+    Pipeline([LegalizeToNvdla(), *layers_to_registers()]).run(module, session)
     np.testing.assert_array_equal(outputs(module, session.resources, x), expected)
 
 
