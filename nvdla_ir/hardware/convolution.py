@@ -111,14 +111,26 @@ class Reuse:
     """What is taken over from the layer before and left for the next (section 3.6).
 
     ``data`` and ``weights``: what the buffer holds is used; ``keep_data`` and ``keep_weights``: it
-    stays there. ``released`` input lines are freed at the end; None: all.
+    stays there. ``leftover`` lines of what is used lie above those that are fetched. ``released``
+    input lines are freed at the end; None: all.
     """
 
     data: bool = False
     weights: bool = False
     keep_data: bool = False
     keep_weights: bool = False
+    leftover: int = 0
     released: int | None = None
+
+
+@frozen
+class UnusedPlane:
+    """What the vendor's firmware writes to registers that the input does not use: those of images
+    where it is a cube, and those of a second plane where it has one."""
+
+    address: int
+    line_stride: int
+    signed: bool
 
 
 @frozen
@@ -134,6 +146,7 @@ class ConvolutionPlaces:
     mask: BytesPlace | None = None
     group_sizes: BytesPlace | None = None
     batch_stride: int = 0
+    unused: UnusedPlane | None = None
 
 
 @define(frozen=True, slots=False)
@@ -178,7 +191,7 @@ class ConvolutionSetting:
     def extended(self, hw: HardwareConfiguration) -> tuple[int, int, int]:
         """Channels, rows and columns of the input as CSC counts them (section 4.7)."""
         if not self.winograd:
-            return self.channels, self.rows.size, self.columns.size
+            return self.channels, self.reuse.leftover + self.rows.size, self.columns.size
         channels = align_up(self.channels, hw.memory_atom) * self.rows.stride * self.columns.stride
         rows, columns = (
             (axis.before + axis.size + axis.after) // axis.stride
@@ -290,23 +303,24 @@ class ConvolutionSetting:
 
     def _input(self, hw: HardwareConfiguration, places: ConvolutionPlaces) -> Fields:
         """Where the input lies (section 2)."""
-        place = places.input
+        place, fields = places.input, _unused(places.unused, hw)
         if isinstance(place, ImagePlace):
             assert self.image is not None
-            fields: Fields = {
+            fields |= {
                 "PIXEL_FORMAT": self.image.pixel_format.name,
                 "PIXEL_MAPPING": "PITCH_LINEAR",
-                "PIXEL_SIGN_OVERRIDE": "SIGNED_INT" if self.image.signed else "UNSIGNED_INT",
+                "PIXEL_SIGN_OVERRIDE": _sign(self.image.signed),
             }
             strides = ("LINE_STRIDE", "UV_LINE_STRIDE")
             for plane, address in enumerate(place.addresses):
                 low, high = f"DATAIN_ADDR_LOW_{plane}", f"DATAIN_ADDR_HIGH_{plane}"
                 fields |= address_fields(low, high, address, hw)
-                fields[strides[plane]] = place.layout.line_strides[plane]
+                fields[strides[plane]] = place.line_strides[plane]
             return {**fields, "LINE_PACKED": "FALSE", "SURF_PACKED": "FALSE"}
         line, surface = place.layout.line_stride, place.layout.surface_stride
         line_packed = line == self.columns.size * hw.memory_atom
         return {
+            **fields,
             **address_fields("DATAIN_ADDR_LOW_0", "DATAIN_ADDR_HIGH_0", place.address, hw),
             "LINE_STRIDE": line,
             "SURF_STRIDE": surface,
@@ -402,3 +416,19 @@ class ConvolutionSetting:
             "SURF_PACKED": truth(self.is_single),
             "CLIP_TRUNCATE": self.clip_truncate,
         }
+
+
+def _unused(plane: UnusedPlane | None, hw: HardwareConfiguration) -> Fields:
+    if plane is None:
+        return {}
+    return {
+        "PIXEL_FORMAT": 0,
+        "PIXEL_MAPPING": "PITCH_LINEAR",
+        "PIXEL_SIGN_OVERRIDE": _sign(plane.signed),
+        **address_fields("DATAIN_ADDR_LOW_1", "DATAIN_ADDR_HIGH_1", plane.address, hw),
+        "UV_LINE_STRIDE": plane.line_stride,
+    }
+
+
+def _sign(signed: bool) -> str:
+    return "SIGNED_INT" if signed else "UNSIGNED_INT"

@@ -17,6 +17,7 @@ from nvdla_ir.hardware.faults import (
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.buffer import streamed_group_bytes
 from nvdla_ir.hw.formats.sizes import align_up
+from nvdla_ir.hw.formats.weights import post_extension_fits
 
 if TYPE_CHECKING:
     from nvdla_ir.hardware.convolution import ConvolutionSetting
@@ -30,6 +31,11 @@ LARGEST_KERNEL_BYTES = 1 << 18
 LARGEST_PLANE = 1 << 21
 """Elements of one channel of the output."""
 LARGEST_TRUNCATE = 16
+LARGEST_POST_EXTENSION = 2
+LARGEST_GRAIN = 1 << 12
+"""Lines that CDMA asks for at once."""
+WINOGRAD_OUTPUTS = 4
+"""Rows and columns of a Winograd convolution's output are multiples of it, at least two."""
 
 MOST_MEANS = 4
 """A number for each component of a pixel."""
@@ -37,12 +43,24 @@ MOST_MEANS = 4
 
 def convolution_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[Fault]:
     """Every limit that the setting breaks."""
-    yield from _geometry_faults(setting, hw)
+    yield from _geometry_faults(setting)
     yield from _mode_faults(setting, hw)
-    yield from _buffer_faults(setting, hw)
+    winograd = list(_winograd_faults(setting)) if setting.winograd else []
+    yield from winograd
+    if not winograd and _has_sizes(setting):
+        yield from _size_faults(setting, hw)
+        yield from _buffer_faults(setting, hw)
 
 
-def _geometry_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[Fault]:
+def _has_sizes(setting: ConvolutionSetting) -> bool:
+    """Whether there is something to compute, so that sizes follow."""
+    extents = (setting.channels, setting.kernels)
+    for window in (setting.rows, setting.columns):
+        extents = (*extents, window.size, window.taps, window.stride, window.outputs)
+    return min(extents) >= 1
+
+
+def _geometry_faults(setting: ConvolutionSetting) -> Iterator[Fault]:
     rows, columns = setting.rows, setting.columns
     yield from extent_faults(
         "input",
@@ -58,15 +76,6 @@ def _geometry_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> 
         columns.outputs,
         ("CSC.DATAOUT_CHANNEL", "CSC.DATAOUT_HEIGHT", "CSC.DATAOUT_WIDTH"),
     )
-    plane = rows.outputs * columns.outputs
-    yield from above("an output plane", plane, LARGEST_PLANE, "CSC.ATOMICS", SMALLER_TENSOR)
-    yield from above(
-        "kernels of a size in bytes",
-        setting.kernel_bytes(hw),
-        LARGEST_KERNEL_BYTES,
-        "CDMA.BYTE_PER_KERNEL",
-        SMALLER_WINDOW,
-    )
     sides = (("top", "PAD_TOP"), ("left", "PAD_LEFT"), ("bottom", "PAD_BOTTOM"))
     sides = (*sides, ("right", "PAD_RIGHT"))
     for axis, (name, window, size, step) in enumerate(
@@ -81,6 +90,7 @@ def _geometry_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> 
             LARGEST_KERNEL,
             f"CSC.WEIGHT_{size}_EXT",
             SMALLER_WINDOW,
+            1,
         )
         yield from above(
             f"a stride along its {name}",
@@ -88,6 +98,7 @@ def _geometry_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> 
             LARGEST_STRIDE,
             f"CSC.CONV_{step}_STRIDE_EXT",
             "use several layers",
+            1,
         )
         yield from above(
             f"a dilation along its {name}",
@@ -95,6 +106,7 @@ def _geometry_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> 
             LARGEST_DILATION,
             f"CSC.{step}_DILATION_EXT",
             "use a smaller one",
+            1,
         )
         for side, pad in ((axis, window.before), (axis + 2, window.after)):
             yield from above(
@@ -106,8 +118,56 @@ def _geometry_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> 
             )
 
 
+def _size_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[Fault]:
+    plane = setting.rows.outputs * setting.columns.outputs
+    yield from above("an output plane", plane, LARGEST_PLANE, "CSC.ATOMICS", SMALLER_TENSOR)
+    yield from above(
+        "kernels of a size in bytes",
+        setting.kernel_bytes(hw),
+        LARGEST_KERNEL_BYTES,
+        "CDMA.BYTE_PER_KERNEL",
+        SMALLER_WINDOW,
+    )
+    if setting.compressed is None and setting.stated_weight_bytes is not None:
+        needed, entry = setting.kernels * setting.kernel_bytes(hw), hw.cbuf.entry_bytes
+        if setting.stated_weight_bytes < needed or setting.stated_weight_bytes % entry:
+            yield Fault(
+                f"weights of {setting.stated_weight_bytes} bytes, but its kernels have {needed}, "
+                f"in whole entries of {entry} bytes",
+                "CDMA.WEIGHT_BYTES",
+            )
+    released, lines = setting.reuse.released, setting.extended(hw)[1]
+    if released is not None:
+        yield from outside("a number of released lines", released, 1, lines, "CSC.RLS_SLICES")
+
+
+def _winograd_faults(setting: ConvolutionSetting) -> Iterator[Fault]:
+    """Section 4.7."""
+    for name, window in (("HEIGHT", setting.rows), ("WIDTH", setting.columns)):
+        if window.outputs % WINOGRAD_OUTPUTS or window.outputs < 2 * WINOGRAD_OUTPUTS:
+            yield Fault(
+                f"an output {name.lower()} of {window.outputs} in Winograd mode, but it must "
+                f"be a multiple of {WINOGRAD_OUTPUTS}, {2 * WINOGRAD_OUTPUTS} at least",
+                f"CSC.DATAOUT_{name}",
+            )
+        padded = window.before + window.size + window.after
+        needed = (window.outputs + WINOGRAD_OUTPUTS) * window.stride
+        if padded != needed:
+            yield Fault(
+                f"an input {name.lower()} of {padded} with padding in Winograd mode, but it must "
+                f"be {needed}, {WINOGRAD_OUTPUTS} more than the output by the stride",
+                f"CDMA.DATAIN_{name}",
+            )
+        if window.dilation != 1:
+            register = f"CSC.{'Y' if name == 'HEIGHT' else 'X'}_DILATION_EXT"
+            yield Fault("a dilated window in Winograd mode", register)
+
+
 def _mode_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[Fault]:
     yield from outside("a batch", setting.batch, 1, hw.max_batch, "CDMA.BATCHES")
+    yield from outside(
+        "a number of lines fetched at once", setting.fetch_grain, 1, LARGEST_GRAIN, "CDMA.GRAINS"
+    )
     yield from above(
         "a shift of the sums",
         setting.clip_truncate,
@@ -119,8 +179,14 @@ def _mode_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iter
         yield lacks(hw, "Winograd mode", "Winograd mode", "CDMA.CONV_MODE")
     if setting.compressed is not None and not hw.has_weight_compression:
         yield lacks(hw, "compressed weights", "decompression of weights", "CDMA.WEIGHT_FORMAT")
+    if setting.batch > 1 and (setting.winograd or setting.image is not None):
+        what = "images" if setting.image is not None else "cubes in Winograd mode"
+        yield Fault(f"a batch of {what}, which is only one of cubes", "CDMA.BATCHES")
+    yield from _post_extension_faults(setting, hw)
     if setting.image is None:
         return
+    if setting.winograd:
+        yield Fault("an image in Winograd mode, which only takes cubes", "CDMA.CONV_MODE")
     if setting.rows.dilation != 1 or setting.columns.dilation != 1:
         yield Fault("a dilated window on an image, which only cubes take", "CSC.X_DILATION_EXT")
     if not hw.supports_pixel_format(setting.image.pixel_format):
@@ -133,6 +199,25 @@ def _mode_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iter
         yield Fault(
             f"{len(setting.image.means)} means, but pixels have at most {MOST_MEANS} components",
             "CDMA.MEAN_AX",
+        )
+
+
+def _post_extension_faults(
+    setting: ConvolutionSetting, hw: HardwareConfiguration
+) -> Iterator[Fault]:
+    """Section 2.5."""
+    register, extension = "CSC.Y_EXTENSION", setting.post_extension
+    if extension and setting.image is None:
+        yield Fault("a post extension of the kernels, which only images have", register)
+    elif not 0 <= extension <= LARGEST_POST_EXTENSION:
+        yield from outside("a post extension", extension, 0, LARGEST_POST_EXTENSION, register)
+    elif extension and not post_extension_fits(
+        setting.channels, setting.columns.taps, setting.columns.stride, 1 << extension, hw.atomic_c
+    ):
+        yield Fault(
+            f"{setting.columns.taps} columns of {setting.channels} channels, which leave no room "
+            f"for a post extension to {1 << extension} lines",
+            register,
         )
 
 

@@ -30,9 +30,13 @@ class Fault:
         return f"{self.problem} ({self.register})"
 
 
-def above(what: str, value: int, limit: int, register: str, advice: str) -> Iterator[Fault]:
-    """A fault where ``value`` is above ``limit``."""
-    if value > limit:
+def above(
+    what: str, value: int, limit: int, register: str, advice: str, least: int = 0
+) -> Iterator[Fault]:
+    """A fault where ``value`` is above ``limit``, or below ``least``."""
+    if value < least:
+        yield Fault(f"{what} of {value}; it must be at least {least}", register)
+    elif value > limit:
         problem = f"{what} of {value}; the hardware takes up to {limit}: {advice}"
         yield Fault(problem, register)
 
@@ -53,7 +57,7 @@ def extent_faults(
     """Faults of a cube's extents; ``registers`` hold channels, height and width."""
     names = ("depth", "height", "width")
     for name, extent, register in zip(names, (channels, height, width), registers, strict=True):
-        yield from above(f"an {what} {name}", extent, LARGEST_EXTENT, register, SMALLER_TENSOR)
+        yield from above(f"an {what} {name}", extent, LARGEST_EXTENT, register, SMALLER_TENSOR, 1)
 
 
 def lacks(hw: HardwareConfiguration, what: str, unit: str, register: str) -> Fault:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import frozen
 
+from nvdla_ir.hardware.bdma import BdmaSetting
+from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.convolution import ConvolutionSetting
 from nvdla_ir.hardware.faults import Fault
 from nvdla_ir.hardware.pdp import PdpSetting
+from nvdla_ir.hardware.rubik import RubikSetting
 from nvdla_ir.hardware.sdp import SdpSetting
 from nvdla_ir.hw.configuration import HardwareConfiguration
+
+Setting = ConvolutionSetting | SdpSetting | PdpSetting | CdpSetting | RubikSetting | BdmaSetting
+"""What one unit is told; CDP, RUBIK and BDMA are layers of their own."""
+
+
+def interrupts_of(settings: Iterable[Setting]) -> tuple[str, ...]:
+    """The units whose interrupts say that a layer is done, in the order in which they come."""
+    found = (setting.interrupt for setting in settings)
+    return tuple(interrupt for interrupt in found if interrupt is not None)
 
 
 @frozen
@@ -29,9 +43,7 @@ class Layer:
     def interrupts(self) -> tuple[str, ...]:
         """The units whose interrupts say that the layer is done, in the order in which they
         come."""
-        return tuple(
-            setting.interrupt for setting in self.settings if setting.interrupt is not None
-        )
+        return interrupts_of(self.settings)
 
     def faults(self, hw: HardwareConfiguration) -> list[Fault]:
         """Every limit of the hardware that the layer breaks."""

@@ -56,10 +56,15 @@ class PoolWindow:
 
 @frozen
 class PdpPlaces:
-    """Where source and destination lie; no source where the SDP hands it on."""
+    """Where source and destination lie; no source where the SDP hands it on.
+
+    ``repeats_strides``: PDP is told the source's strides, which only PDP_RDMA uses, as the vendor's
+    firmware does.
+    """
 
     source: CubePlace | None
     destination: CubePlace
+    repeats_strides: bool = False
 
 
 @frozen
@@ -87,6 +92,20 @@ class PdpSetting:
         """PDP, and PDP_RDMA where memory is read."""
         return ("PDP",) if self.flying else ("PDP_RDMA", "PDP")
 
+    @property
+    def segments(self) -> int:
+        """How many segments of columns the output is made in."""
+        return 1 if self.split is None else self.split.count
+
+    @property
+    def widest_segment(self) -> int:
+        """Columns of the output that are made at once, at most."""
+        split = self.split
+        if split is None or split.count < 2:
+            return self.columns.outputs
+        middle = split.output_mid if split.count > 2 else 0
+        return max(split.output_first, middle, split.output_last)
+
     # -------------------------------------------------------------- limits
 
     def faults(self, hw: HardwareConfiguration) -> list[Fault]:
@@ -99,6 +118,9 @@ class PdpSetting:
         rows, columns = self.rows, self.columns
         registers = ("PDP.CUBE_IN_CHANNEL", "PDP.CUBE_IN_HEIGHT", "PDP.CUBE_IN_WIDTH")
         yield from extent_faults("input", self.channels, rows.size, columns.size, registers)
+        if min(rows.kernel, columns.kernel) < 1:
+            yield Fault(f"a window of {rows.kernel}x{columns.kernel}", "PDP.KERNEL_HEIGHT")
+            return
         if max(rows.kernel, columns.kernel) > LARGEST_POOLING_KERNEL:
             yield Fault(
                 f"a window of {rows.kernel}x{columns.kernel}; the pooling unit takes up to "
@@ -106,6 +128,8 @@ class PdpSetting:
                 "PDP.KERNEL_HEIGHT" if rows.kernel > columns.kernel else "PDP.KERNEL_WIDTH",
             )
             return
+        registers = ("PDP.CUBE_OUT_CHANNEL", "PDP.CUBE_OUT_HEIGHT", "PDP.CUBE_OUT_WIDTH")
+        yield from extent_faults("output", 1, rows.outputs, columns.outputs, registers)
         for name, window in (("HEIGHT", rows), ("WIDTH", columns)):
             yield from above(
                 "a stride",
@@ -113,6 +137,7 @@ class PdpSetting:
                 LARGEST_STRIDE,
                 f"PDP.KERNEL_STRIDE_{name}",
                 "use several layers",
+                1,
             )
         for side, pad in (
             ("TOP", rows.before),
@@ -131,26 +156,31 @@ class PdpSetting:
         for reciprocal, name in zip(self.reciprocals or (), ("HEIGHT", "WIDTH"), strict=False):
             register = f"PDP.RECIP_KERNEL_{name}"
             yield from outside("a reciprocal", reciprocal, 0, LARGEST_RECIPROCAL, register)
-        yield from self._width_faults(hw)
+        if rows.stride > 0:
+            yield from self._width_faults(hw)
 
     def _width_faults(self, hw: HardwareConfiguration) -> Iterator[Fault]:
         limit = max_output_width(self.rows.kernel, self.rows.stride)
-        if self.flying and (self.split is not None or self.columns.outputs > limit):
+        if self.flying and (self.segments > 1 or self.columns.outputs > limit):
             yield Fault(
                 f"{self.columns.outputs} columns of what streams in, but its line buffer holds "
                 f"{limit}: let it read its input from memory",
                 "PDP.SPLIT_NUM",
             )
-        elif self.split is not None and not 1 <= self.split.count <= MAX_SEGMENTS:
+        elif not 1 <= self.segments <= MAX_SEGMENTS:
             yield Fault(
-                f"{self.split.count} segments of columns, but there may be {MAX_SEGMENTS}",
+                f"{self.segments} segments of columns, but there may be {MAX_SEGMENTS}",
                 "PDP.SPLIT_NUM",
             )
-        elif self.split is None and self.columns.outputs > limit:
+        elif self.widest_segment > limit:
             try:
                 width_split(self.rows, self.columns)
+                reason = (
+                    f"it holds {limit} of {self.widest_segment} columns: cut them into segments"
+                )
             except LayoutError as error:
-                yield Fault(f"no place in the line buffer of {hw.name}: {error}", "PDP.SPLIT_NUM")
+                reason = str(error)
+            yield Fault(f"no place in the line buffer of {hw.name}: {reason}", "PDP.SPLIT_NUM")
 
     # -------------------------------------------------------------- registers
 
@@ -166,9 +196,8 @@ class PdpSetting:
             "CUBE_IN_WIDTH": self.columns.size - 1,
             "CUBE_IN_HEIGHT": self.rows.size - 1,
             "CUBE_IN_CHANNEL": self.channels - 1,
-            "FLYING_MODE": "ON_FLYING" if self.flying else "OFF_FLYING",
             "INPUT_DATA": "INT8",
-            "SPLIT_NUM": 0 if self.split is None else self.split.count - 1,
+            "SPLIT_NUM": self.segments - 1,
             "KERNEL_WIDTH": f"KERNEL_WIDTH_{self.columns.kernel}",
             "KERNEL_STRIDE_WIDTH": self.columns.stride - 1,
             **self._partial_widths("IN"),
@@ -192,6 +221,7 @@ class PdpSetting:
         rows, columns, place = self.rows, self.columns, places.destination
         return {
             **self._shared(),
+            "FLYING_MODE": "ON_FLYING" if self.flying else "OFF_FLYING",
             "CUBE_OUT_WIDTH": columns.outputs - 1,
             "CUBE_OUT_HEIGHT": rows.outputs - 1,
             "CUBE_OUT_CHANNEL": self.channels - 1,
@@ -205,6 +235,7 @@ class PdpSetting:
             "PAD_RIGHT": columns.after,
             "PAD_BOTTOM": rows.after,
             **self._average(),
+            **(_source_strides(places.source) if places.repeats_strides else {}),
             **address_fields("DST_BASE_ADDR_LOW", "DST_BASE_ADDR_HIGH", place.address, hw),
             "DST_LINE_STRIDE": place.layout.line_stride,
             "DST_SURFACE_STRIDE": place.layout.surface_stride,
@@ -224,11 +255,19 @@ class PdpSetting:
         return {
             **self._shared(),
             **address_fields("SRC_BASE_ADDR_LOW", "SRC_BASE_ADDR_HIGH", source.address, hw),
-            "SRC_LINE_STRIDE": source.layout.line_stride,
-            "SRC_SURFACE_STRIDE": source.layout.surface_stride,
+            **_source_strides(source),
             "SRC_RAM_TYPE": source.memory.ram_type,
             "PAD_WIDTH": self.columns.before,
         }
+
+
+def _source_strides(source: CubePlace | None) -> Fields:
+    if source is None:
+        return {}
+    return {
+        "SRC_LINE_STRIDE": source.layout.line_stride,
+        "SRC_SURFACE_STRIDE": source.layout.surface_stride,
+    }
 
 
 def fits_line_buffer(setting: PdpSetting) -> bool:

@@ -7,7 +7,6 @@ from enum import Enum
 from attrs import frozen
 
 from nvdla_ir.hw.formats.feature import FeatureLayout
-from nvdla_ir.hw.formats.image import ImageLayout
 
 
 class Memory(Enum):
@@ -43,10 +42,10 @@ class CubePlace:
 
 @frozen
 class ImagePlace:
-    """An image in memory, with the address of each of its planes."""
+    """An image in memory: the address of each of its planes, and the bytes from row to row."""
 
     addresses: tuple[int, ...]
-    layout: ImageLayout
+    line_strides: tuple[int, ...]
     memory: Memory = Memory.PRIMARY
 
 
@@ -59,13 +58,33 @@ class BytesPlace:
 
 
 @frozen
+class PlanesPlace:
+    """Channels in memory as planes, one behind the other."""
+
+    address: int
+    line_stride: int
+    plane_stride: int
+    memory: Memory = Memory.PRIMARY
+
+
+@frozen
+class BlockPlace:
+    """Lines and surfaces of bytes in memory."""
+
+    address: int
+    line_stride: int
+    surface_stride: int
+    memory: Memory = Memory.PRIMARY
+
+
+@frozen
 class OperandPlace:
-    """What an SDP stream reads: a table with one entry a channel, or a cube.
+    """What an SDP stream reads: a cube, or a table with one entry a channel, which has no lines.
 
     Strides are those of the registers: bytes, used as sdp.md section 8 says.
     """
 
     address: int
-    line_stride: int
+    line_stride: int | None
     surface_stride: int
     memory: Memory = Memory.PRIMARY

@@ -5,7 +5,7 @@ Sources: rubik-bdma-glb.md sections 5 to 7, sdp.md section 11, convolution.md se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from attrs import define, field, frozen
 
@@ -18,6 +18,7 @@ from nvdla_ir.dialects.csb import (
     WriteTableOp,
 )
 from nvdla_ir.hardware.fields import Fields, UnitFields
+from nvdla_ir.hardware.look_up_tables import LookUpTables, TableUnit
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import Block, register_map
 from nvdla_ir.ir.attributes import DictAttr, IntegerAttr, StringAttr
@@ -28,17 +29,12 @@ _REGISTER_BLOCKS = {"RUBIK": "RBK"}
 """Units whose interrupts have another name than their registers."""
 
 
-@frozen(eq=False)
+@frozen
 class Tables:
-    """The contents of a unit's two look-up tables, and the registers beside them.
+    """What the look-up tables of ``unit`` must hold for a layer."""
 
-    Tables of the same ``identity`` are equal: they are written once.
-    """
-
-    unit: str
-    identity: object
-    entries: Mapping[str, tuple[int, ...]]
-    fields: Fields
+    unit: TableUnit
+    contents: LookUpTables
 
 
 @frozen(eq=False)
@@ -73,7 +69,7 @@ class ProgramBuilder:
     """Single register writes so far."""
     # The register group of each unit's next layer, and what its tables hold.
     _groups: dict[str, int] = field(factory=dict[str, int])
-    _tables: dict[str, object] = field(factory=dict[str, object])
+    _tables: dict[TableUnit, LookUpTables] = field(factory=dict["TableUnit", "LookUpTables"])
     # The waits for the layer that runs.
     _pending: list[WaitOp] = field(factory=list[WaitOp])
 
@@ -128,16 +124,17 @@ class ProgramBuilder:
     def _write_tables(self, layer: LayerProgram, builder: Builder) -> None:
         """Write the look-up tables that are not there; they are locked while a layer runs."""
         for tables in layer.tables:
-            if self._tables.get(tables.unit) == tables.identity:
+            unit, contents = tables.unit, tables.contents
+            if self._tables.get(unit) == contents:
                 continue
             self.wait(builder)
-            self._tables[tables.unit] = tables.identity
-            for name, entries in tables.entries.items():
+            self._tables[unit] = contents
+            for name, entries in contents.entries.items():
                 builder.create(
-                    WriteTableOp, unit=tables.unit, table=name, values=entries, layers=layer.names
+                    WriteTableOp, unit=unit, table=name, values=entries, layers=layer.names
                 )
                 self.writes += 1 + len(entries)
-            self._configure(builder, tables.unit, None, tables.fields, layer.names)
+            self._configure(builder, unit, None, contents.fields(unit), layer.names)
 
     def _next_group(self, unit: str) -> int:
         group = self._groups.get(unit, 0)
@@ -153,7 +150,7 @@ class ProgramBuilder:
         names: tuple[str, ...] | None,
     ) -> None:
         block = self._block(unit)
-        words = block.encode(fields, alignment=self.hw.memory_atom)
+        words = encoded(unit, fields, self.hw)
         builder.create(
             ConfigureOp, unit=unit, group=group, layers=names, fields=_dictionary(block, fields)
         )
@@ -161,6 +158,12 @@ class ProgramBuilder:
 
     def _block(self, unit: str) -> Block:
         return register_map(self.hw.register_map).block(unit)
+
+
+def encoded(unit: str, fields: Fields, hw: HardwareConfiguration) -> dict[str, int]:
+    """The words of the unit's registers. Raises: RegisterError for values they cannot hold."""
+    block = register_map(hw.register_map).block(unit)
+    return block.encode(fields, alignment=hw.memory_atom)
 
 
 def _dictionary(block: Block, fields: Fields) -> DictAttr:

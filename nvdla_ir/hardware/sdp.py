@@ -22,7 +22,9 @@ StageName = Literal["BS", "BN", "EW"]
 STREAMS: Mapping[StageName, str] = {"BS": "BRDMA", "BN": "NRDMA", "EW": "ERDMA"}
 """The part of SDP_RDMA that brings each stage its operands."""
 
-_LARGEST_SHIFT = 63
+LARGEST_SHIFT = 63
+LARGEST_EW_SHIFT = 1023
+"""Behind the multiplier of EW."""
 _INT16 = (-(1 << 15), (1 << 15) - 1)
 
 
@@ -56,7 +58,6 @@ class OperandConverter:
     offset: int
     scale: int
     truncate: int
-    bypass: bool = False
 
 
 @frozen
@@ -168,11 +169,21 @@ class SdpSetting:
         for name, stage in (("BS", self.bs), ("BN", self.bn)):
             for part, shift in (("ALU", stage.alu_shift), ("MUL", stage.mul_shift)):
                 register = f"SDP.{name}_{part}_SHIFT_VALUE"
-                yield from above("a shift", shift, _LARGEST_SHIFT, register, "shift in two stages")
+                yield from above("a shift", shift, LARGEST_SHIFT, register, "shift in two stages")
             for part, operand in (("ALU", stage.alu_operand), ("MUL", stage.mul_operand)):
                 if operand is not None:
                     register = f"SDP.{name}_{part}_OPERAND"
                     yield from outside("an operand", operand, *_INT16, register)
+        advice = "shift by less"
+        for part, operand in (("ALU", self.ew.alu), ("MUL", self.ew.mul)):
+            if not self.ew.bypass and operand is not None and operand.converter is not None:
+                register = f"SDP.EW_{part}_CVT_TRUNCATE"
+                shift = operand.converter.truncate
+                yield from above("a shift", shift, LARGEST_SHIFT, register, advice)
+        if not self.ew.bypass:
+            shift = self.ew.truncate
+            yield from above("a shift", shift, LARGEST_EW_SHIFT, "SDP.EW_TRUNCATE", advice)
+        yield from above("a shift", self.converter.shift, LARGEST_SHIFT, "SDP.CVT_SHIFT", advice)
 
     def place_faults(self, places: SdpPlaces) -> list[Fault]:
         """Of one pixel the surfaces lie one behind the other, so that it cannot be one of a larger
@@ -280,9 +291,9 @@ class SdpSetting:
         }
         if not stream.enabled:
             return fields
-        if stream.mode == "PER_ELEMENT":
+        if place.line_stride is not None:
             fields[f"{name}_LINE_STRIDE"] = place.line_stride
-        if stream.mode == "PER_ELEMENT" or self.is_single:
+        if place.line_stride is not None or self.is_single:
             fields[f"{name}_SURFACE_STRIDE"] = place.surface_stride
         low, high = f"{name}_BASE_ADDR_LOW", f"{name}_BASE_ADDR_HIGH"
         return fields | address_fields(low, high, place.address, hw)
@@ -331,7 +342,7 @@ def _y_fields(stage: YStage) -> Fields:
         if converter is None:
             fields[f"EW_{part}_CVT_BYPASS"] = "YES"
             continue
-        fields[f"EW_{part}_CVT_BYPASS"] = yes(converter.bypass)
+        fields[f"EW_{part}_CVT_BYPASS"] = "NO"
         fields[f"EW_{part}_CVT_OFFSET"] = converter.offset
         fields[f"EW_{part}_CVT_SCALE"] = converter.scale
         fields[f"EW_{part}_CVT_TRUNCATE"] = converter.truncate

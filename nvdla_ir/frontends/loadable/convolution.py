@@ -1,52 +1,61 @@
-"""Registers of CDMA, CSC, CMAC and CACC from a convolution's descriptors. Sources: loadable.md
-section 4, convolution.md sections 3 to 6."""
+"""What a convolution's descriptors tell the hardware. Sources: loadable.md section 4,
+convolution.md sections 2 to 4."""
 
 from __future__ import annotations
 
-from nvdla_ir.frontends.loadable.cubes import Context, Cube, Fields, cube_of, place_of
+from collections.abc import Mapping
+
+from nvdla_ir.frontends.loadable.cubes import Context, Cube, cube_of, place_of
 from nvdla_ir.frontends.loadable.network import Operation
-from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.hw.formats.buffer import (
-    entries_per_slice,
-    image_entries_per_slice,
-    winograd_entries_per_slice,
+from nvdla_ir.hardware.convolution import (
+    MEANS,
+    Banks,
+    CompressedWeights,
+    ConvolutionPlaces,
+    ConvolutionSetting,
+    ImageInput,
+    InputConverter,
+    Reuse,
+    UnusedPlane,
+    Window,
 )
+from nvdla_ir.hardware.fields import UnitFields
+from nvdla_ir.hardware.place import BytesPlace, CubePlace, ImagePlace
 from nvdla_ir.hw.pixels import PIXEL_FORMATS_BY_CODE, PixelFormat
 
 FEATURE_FORMATS = (36, 37)
 """Codes of feature cubes among the pixel formats: atoms of 32 bytes and of 8."""
 
 _WINOGRAD = 1
-_ADDRESS_LIMIT = 1 << 32
+_WINOGRAD_TAPS = 3
+"""Rows and columns of a kernel whose stride is folded into channels."""
 _CONVERTER_IDENTITY = (
     "has 'out_cvt' with scale = {scale} and offset = {offset}, but must be 1 and 0"
 )
 _SURFACE_ALIGNMENT = 128
 _GROUP_SIZE_BYTES = 4
 
-Units = dict[str, Fields]
 
+def convolution_units(
+    operation: Operation, context: Context
+) -> tuple[ConvolutionSetting, UnitFields]:
+    """What the units of the convolution pipeline are told.
 
-def convolution_units(operation: Operation, context: Context) -> Units:
-    """The fields of every unit of the convolution pipeline, in the order of the data flow.
-
-    Raises: DiagnosticError for what the firmware or the hardware refuses.
+    Raises: DiagnosticError for what the firmware or the hardware refuses, and for sizes that do not
+    follow from the cubes.
     """
     source = cube_of(operation, "src_data", context, may_fly=False)
     destination = cube_of(operation, "dst_data", context, may_fly=True)
-    _check(operation, context, source)
-    mode = _mode(operation)
-    return {
-        "CDMA": _cdma(operation, context, source, destination),
-        "CSC": _csc(operation, destination),
-        "CMAC_A": dict(mode),
-        "CMAC_B": dict(mode),
-        "CACC": _cacc(operation, destination),
-    }
+    _check(operation, context)
+    setting = _setting(operation, context, source, destination)
+    context.require_possible(operation, setting.faults(context.hw))
+    _check_sizes(operation, context, setting)
+    return setting, setting.fields(context.hw, _places(operation, context, source, destination))
 
 
-def _check(operation: Operation, context: Context, source: Cube) -> None:
-    op, hw = operation.descriptor, context.hw
+def _check(operation: Operation, context: Context) -> None:
+    """What the firmware refuses."""
+    op = operation.descriptor
     context.has_known(operation, "conv_mode", op["conv_mode"], 2)
     context.has_known(operation, "weight_format", op["weight_format"], 2)
     context.has_known(operation, "mean_format", op["mean_format"], 2)
@@ -60,49 +69,12 @@ def _check(operation: Operation, context: Context, source: Cube) -> None:
         operation,
         _CONVERTER_IDENTITY.format(scale=converter["scale"], offset=converter["offset"]),
     )
-    context.require(
-        1 <= op["batch"] <= hw.max_batch,
-        operation,
-        f"has batch = {op['batch']}, but {hw.name} takes 1 to {hw.max_batch}",
-    )
-    context.require(
-        op["conv_mode"] != _WINOGRAD or hw.has_winograd,
-        operation,
-        f"is a Winograd convolution, which {hw.name} does not have",
-    )
-    context.require(
-        not op["weight_format"] or hw.has_weight_compression,
-        operation,
-        f"has compressed weights, which {hw.name} does not have",
-    )
-    entries = _entries_per_slice(operation, hw)
-    context.require(
-        op["entry_per_slice"] == entries,
-        operation,
-        f"has entry_per_slice = {op['entry_per_slice']}, but a line takes {entries} entries of the "
-        f"convolution buffer of {hw.name}",
-    )
-    banks, usable = (
-        (op["data_bank"], op["weight_bank"]),
-        hw.usable_banks(compressed=bool(op["weight_format"])),
-    )
-    context.require(
-        min(banks) >= 1 and sum(banks) <= usable,
-        operation,
-        f"has {banks[0]} banks for data and {banks[1]} for weights, but {hw.name} has {usable}",
-    )
-    pixel_format = pixel_format_of(operation, context)
-    if pixel_format is None:
-        source.layout(context)
-        return
-    rows = (source.height - 1) * source.line_stride
-    source.require_room(rows + source.width * pixel_format.bytes_per_pixel[0], context)
 
 
 def pixel_format_of(operation: Operation, context: Context) -> PixelFormat | None:
     """The format of an image input; None for feature cubes.
 
-    Raises: DiagnosticError for codes that do not exist or that the hardware does not fetch.
+    Raises: DiagnosticError for codes that do not exist.
     """
     code = operation.descriptor["data_format"]
     if code in FEATURE_FORMATS:
@@ -110,185 +82,188 @@ def pixel_format_of(operation: Operation, context: Context) -> PixelFormat | Non
     pixel_format = PIXEL_FORMATS_BY_CODE.get(code)
     if pixel_format is None:
         raise context.fault(operation, f"has data_format = {code}, which does not exist")
-    context.require(
-        context.hw.supports_pixel_format(pixel_format),
-        operation,
-        f"reads {pixel_format.name}, which {context.hw.name} does not fetch",
-    )
     return pixel_format
 
 
-def _entries_per_slice(operation: Operation, hw: HardwareConfiguration) -> int:
-    """Entries of the convolution buffer that a line takes (convolution.md section 3.4)."""
-    op = operation.descriptor
-    width, channels = max(op["input_width_csc"], 1), max(op["input_channel_csc"], 1)
-    if op["conv_mode"] == _WINOGRAD:
-        return winograd_entries_per_slice(hw, width, channels)
-    if op["data_format"] in FEATURE_FORMATS:
-        return entries_per_slice(hw, width, channels)
-    return image_entries_per_slice(hw, width, channels, op["pad_x_left"], op["pad_x_right"])
+# ---------------------------------------------------------------- setting
 
 
-def _mode(operation: Operation) -> Fields:
-    return {"CONV_MODE": operation.descriptor["conv_mode"], "PROC_PRECISION": "INT8"}
-
-
-def _shared(operation: Operation) -> Fields:
-    """What CDMA and CSC must both be told."""
-    op = operation.descriptor
-    return {
-        **_mode(operation),
-        "IN_PRECISION": "INT8",
-        "DATA_REUSE": op["data_reuse"],
-        "WEIGHT_REUSE": op["weight_reuse"],
-        "SKIP_DATA_RLS": op["skip_data_rls"],
-        "SKIP_WEIGHT_RLS": op["skip_weight_rls"],
-        "DATAIN_FORMAT": "FEATURE" if op["data_format"] in FEATURE_FORMATS else "PIXEL",
-        "DATAIN_WIDTH_EXT": op["input_width_csc"] - 1,
-        "DATAIN_HEIGHT_EXT": op["input_height_csc"] - 1,
-        "BATCHES": op["batch"] - 1,
-        "ENTRIES": op["entry_per_slice"] - 1,
-        "WEIGHT_FORMAT": op["weight_format"],
-        "WEIGHT_BYTES": operation.surface.part("weight_data")["size"],
-        "PAD_VALUE": op["pad_val"],
-        "DATA_BANK": op["data_bank"] - 1,
-        "WEIGHT_BANK": op["weight_bank"] - 1,
-    }
-
-
-def _cdma(operation: Operation, context: Context, source: Cube, destination: Cube) -> Fields:
-    op, surface, atom = operation.descriptor, operation.surface, context.hw.memory_atom
+def _setting(
+    operation: Operation, context: Context, source: Cube, destination: Cube
+) -> ConvolutionSetting:
+    op, surface = operation.descriptor, operation.surface
     pixel_format = pixel_format_of(operation, context)
-    second_plane = source.address + surface["offset_u"]
+    taps = _taps(operation, context, source, is_image=pixel_format is not None)
+    image = None
+    if pixel_format is not None:
+        means = tuple(op[name.lower()] for name in MEANS) if op["mean_format"] else None
+        image = ImageInput(pixel_format, bool(op["pixel_override"]), means)
+    converter = op.part("in_cvt")
+    weight_bytes = surface.part("weight_data")["size"]
+    is_compressed = bool(op["weight_format"])
+    return ConvolutionSetting(
+        channels=source.channels,
+        kernels=destination.channels,
+        rows=Window(
+            size=source.height,
+            taps=taps[0],
+            stride=op["conv_stride_y"],
+            dilation=op["dilation_y"],
+            before=op["pad_y_top"],
+            after=op["pad_y_bottom"],
+            outputs=destination.height,
+        ),
+        columns=Window(
+            size=source.width,
+            taps=taps[1],
+            stride=op["conv_stride_x"],
+            dilation=op["dilation_x"],
+            before=op["pad_x_left"],
+            after=op["pad_x_right"],
+            outputs=destination.width,
+        ),
+        banks=Banks(op["data_bank"], op["weight_bank"]),
+        image=image,
+        converter=(
+            InputConverter(converter["offset"], converter["scale"], converter["truncate"])
+            if converter["enable"]
+            else None
+        ),
+        pad_value=op["pad_val"],
+        clip_truncate=op.part("out_cvt")["truncate"],
+        reuse=_reuse(operation, source),
+        winograd=op["conv_mode"] == _WINOGRAD,
+        winograd_truncate=op["pra_truncate"],
+        batch=op["batch"],
+        post_extension=op["post_extension"],
+        fetch_grain=op["fetch_grain"],
+        compressed=(
+            CompressedWeights(weight_bytes, surface.part("wmb_data")["size"])
+            if is_compressed
+            else None
+        ),
+        stated_weight_bytes=None if is_compressed else weight_bytes,
+    )
+
+
+def _taps(
+    operation: Operation, context: Context, source: Cube, *, is_image: bool
+) -> tuple[int, int]:
+    """Rows and columns of the kernels, before they are laid out for the mode."""
+    op = operation.descriptor
+    if op["conv_mode"] == _WINOGRAD:
+        return _WINOGRAD_TAPS * op["conv_stride_y"], _WINOGRAD_TAPS * op["conv_stride_x"]
+    if not is_image:
+        return op["kernel_height_csc"], op["kernel_width_csc"]
+    columns, rest = divmod(op["kernel_channel_csc"], source.channels)
     context.require(
-        0 <= second_plane < 1 << context.hw.address_bits,
+        rest == 0,
+        operation,
+        f"has kernel_channel_csc = {op['kernel_channel_csc']}, but with an image of "
+        f"{source.channels} channels it must be a multiple of them",
+    )
+    return op["kernel_height_csc"], columns
+
+
+def _reuse(operation: Operation, source: Cube) -> Reuse:
+    op = operation.descriptor
+    # what is reused lies above the lines that are fetched (convolution.md section 3.6)
+    leftover = max(op["input_height_csc"] - source.height, 0)
+    has_leftover = op["data_reuse"] and op["conv_mode"] != _WINOGRAD
+    return Reuse(
+        data=bool(op["data_reuse"]),
+        weights=bool(op["weight_reuse"]),
+        keep_data=bool(op["skip_data_rls"]),
+        keep_weights=bool(op["skip_weight_rls"]),
+        leftover=leftover if has_leftover else 0,
+        released=op["release"],
+    )
+
+
+def _check_sizes(operation: Operation, context: Context, setting: ConvolutionSetting) -> None:
+    """See that the descriptor says of sizes what follows from cubes and kernels."""
+    op, hw = operation.descriptor, context.hw
+    channels, rows, columns = setting.extended(hw)
+    kernel_rows, kernel_columns, kernel_channels = setting.taps
+    derived: Mapping[str, int] = {
+        "input_channel_csc": channels,
+        "input_height_csc": rows,
+        "input_width_csc": columns,
+        "kernel_channel_csc": channels if setting.winograd else kernel_channels,
+        "kernel_height_csc": kernel_rows,
+        "kernel_width_csc": kernel_columns,
+        "input_height_cmac": setting.rows.outputs,
+        "input_width_cmac": setting.columns.outputs,
+        "entry_per_slice": setting.entries(hw),
+        "bytes_per_kernel": setting.kernel_bytes(hw),
+    }
+    context.raise_faults(
+        operation,
+        [
+            f"has {name} = {op[name]}, but on {hw.name} its cubes and kernels make it {value}"
+            for name, value in derived.items()
+            if op[name] != value
+        ],
+    )
+
+
+# ---------------------------------------------------------------- places
+
+
+def _places(
+    operation: Operation, context: Context, source: Cube, destination: Cube
+) -> ConvolutionPlaces:
+    op, surface = operation.descriptor, operation.surface
+    weights = _weights(operation, "weight_data", context.hw.memory_atom, context)
+    mask = group_sizes = None
+    if op["weight_format"]:
+        mask = _weights(operation, "wmb_data", _SURFACE_ALIGNMENT, context)
+        group_sizes = _weights(operation, "wgs_data", _GROUP_SIZE_BYTES, context)
+    second = source.address + surface["offset_u"]
+    context.require(
+        0 <= second < 1 << context.hw.address_bits,
         operation,
         f"has offset_u = {surface['offset_u']}, which leads out of memory",
     )
-    line_packed = source.line_stride == source.width * atom
-    surface_packed = source.surface_stride == source.width * source.height * atom
-    return {
-        **_shared(operation),
-        "PIXEL_FORMAT": 0 if pixel_format is None else pixel_format.name,
-        "PIXEL_MAPPING": op["pixel_mapping"],
-        "PIXEL_SIGN_OVERRIDE": op["pixel_override"],
-        "DATAIN_WIDTH": source.width - 1,
-        "DATAIN_HEIGHT": source.height - 1,
-        "DATAIN_CHANNEL": source.channels - 1,
-        "DATAIN_RAM_TYPE": source.interface,
-        **context.address_fields("DATAIN_ADDR_LOW_0", "DATAIN_ADDR_HIGH_0", source.address),
-        **context.address_fields("DATAIN_ADDR_LOW_1", "DATAIN_ADDR_HIGH_1", second_plane),
-        "LINE_STRIDE": source.line_stride,
-        "SURF_STRIDE": source.surface_stride,
-        "UV_LINE_STRIDE": surface["in_line_uv_stride"],
-        "LINE_PACKED": int(line_packed),
-        "SURF_PACKED": int(surface_packed),
-        "BATCH_STRIDE": op["batch_stride"],
-        "GRAINS": op["fetch_grain"] - 1,
-        "BYTE_PER_KERNEL": op["bytes_per_kernel"] - 1,
-        "WEIGHT_KERNEL": destination.channels - 1,
-        **_weights(operation, context),
-        **_converter(operation),
-        "CONV_X_STRIDE": op["conv_stride_x"] - 1,
-        "CONV_Y_STRIDE": op["conv_stride_y"] - 1,
-        "PAD_LEFT": op["pad_x_left"],
-        "PAD_RIGHT": op["pad_x_right"],
-        "PAD_TOP": op["pad_y_top"],
-        "PAD_BOTTOM": op["pad_y_bottom"],
-    }
+    return ConvolutionPlaces(
+        input=_input(operation, context, source, second),
+        weights=weights,
+        destination=destination.cube_place(context),
+        mask=mask,
+        group_sizes=group_sizes,
+        batch_stride=op["batch_stride"],
+        unused=UnusedPlane(second, surface["in_line_uv_stride"], bool(op["pixel_override"])),
+    )
 
 
-def _weights(operation: Operation, context: Context) -> Fields:
-    """Where the weights lie; the least is checked that the surface's size promises."""
-    fields: Fields = {}
-    for name, prefix, alignment in (
-        ("weight_data", "WEIGHT", context.hw.memory_atom),
-        ("wmb_data", "WMB", _SURFACE_ALIGNMENT),
-        ("wgs_data", "WGS", _GROUP_SIZE_BYTES),
-    ):
-        record = operation.surface.part(name)
-        if name != "weight_data" and not operation.descriptor["weight_format"]:
-            continue
-        place = place_of(operation, name, record, context)
-        cube = Cube(name, operation, record, place)
-        context.require(
-            record["size"] % alignment == 0,
-            operation,
-            f"has '{name}' of {record['size']} bytes, but it must be a multiple of {alignment}",
-        )
-        context.require(
-            record["type"] == operation.surface.part("weight_data")["type"],
-            operation,
-            f"has '{name}' in another memory than 'weight_data', but one register tells both",
-        )
-        cube.require_room(record["size"], context)
-        fields |= context.address_fields(f"{prefix}_ADDR_LOW", f"{prefix}_ADDR_HIGH", cube.address)
-        if name == "weight_data":
-            fields["WEIGHT_RAM_TYPE"] = cube.interface
-        elif name == "wmb_data":
-            fields["WMB_BYTES"] = record["size"]
-    return fields
+def _input(
+    operation: Operation, context: Context, source: Cube, second: int
+) -> CubePlace | ImagePlace:
+    pixel_format = pixel_format_of(operation, context)
+    if pixel_format is None:
+        return source.cube_place(context)
+    addresses = (source.address, second)
+    strides = (source.line_stride, operation.surface["in_line_uv_stride"])
+    for plane, pixel_bytes in enumerate(pixel_format.bytes_per_pixel):
+        size = (source.height - 1) * strides[plane] + source.width * pixel_bytes
+        source.require_room(size, context, addresses[plane] - source.address)
+    planes = pixel_format.planes
+    return ImagePlace(addresses[:planes], strides[:planes], source.memory)
 
 
-def _converter(operation: Operation) -> Fields:
-    """The input converter and the means (convolution.md section 3.2)."""
-    op = operation.descriptor
-    fields: Fields = {"MEAN_FORMAT": op["mean_format"]}
-    if op["mean_format"]:
-        fields |= {name: op[name.lower()] for name in ("MEAN_RY", "MEAN_GU", "MEAN_BV", "MEAN_AX")}
-    converter = op.part("in_cvt")
-    if not converter["enable"]:
-        return {**fields, "CVT_EN": "DISABLE"}
-    return {
-        **fields,
-        "CVT_EN": "ENABLE",
-        "CVT_TRUNCATE": converter["truncate"],
-        "CVT_OFFSET": converter["offset"],
-        "CVT_SCALE": converter["scale"],
-    }
-
-
-def _csc(operation: Operation, destination: Cube) -> Fields:
-    op = operation.descriptor
-    winograd = op["conv_mode"] == _WINOGRAD
-    return {
-        **_shared(operation),
-        "DATAIN_CHANNEL_EXT": op["input_channel_csc"] - 1,
-        "Y_EXTENSION": op["post_extension"],
-        "WEIGHT_WIDTH_EXT": op["kernel_width_csc"] - 1,
-        "WEIGHT_HEIGHT_EXT": op["kernel_height_csc"] - 1,
-        "WEIGHT_CHANNEL_EXT": op["kernel_channel_csc"] - 1,
-        "WEIGHT_KERNEL": destination.channels - 1,
-        "WMB_BYTES": operation.surface.part("wmb_data")["size"],
-        "DATAOUT_WIDTH": op["input_width_cmac"] - 1,
-        "DATAOUT_HEIGHT": op["input_height_cmac"] - 1,
-        "DATAOUT_CHANNEL": destination.channels - 1,
-        "ATOMICS": destination.width * destination.height - 1,
-        "RLS_SLICES": op["release"] - 1,
-        # CDMA applies strides and padding of a Winograd convolution (convolution.md section 4.7)
-        "CONV_X_STRIDE_EXT": 0 if winograd else op["conv_stride_x"] - 1,
-        "CONV_Y_STRIDE_EXT": 0 if winograd else op["conv_stride_y"] - 1,
-        "X_DILATION_EXT": op["dilation_x"] - 1,
-        "Y_DILATION_EXT": op["dilation_y"] - 1,
-        "PAD_LEFT": 0 if winograd else op["pad_x_left"],
-        "PAD_TOP": 0 if winograd else op["pad_y_top"],
-        "PRA_TRUNCATE": op["pra_truncate"],
-    }
-
-
-def _cacc(operation: Operation, destination: Cube) -> Fields:
-    op = operation.descriptor
-    is_single = int(destination.width == destination.height == 1)
-    return {
-        **_mode(operation),
-        "DATAOUT_WIDTH": destination.width - 1,
-        "DATAOUT_HEIGHT": destination.height - 1,
-        "DATAOUT_CHANNEL": destination.channels - 1,
-        "DATAOUT_ADDR": destination.address % _ADDRESS_LIMIT,
-        "BATCHES": op["batch"] - 1,
-        "LINE_STRIDE": destination.line_stride,
-        "SURF_STRIDE": destination.surface_stride,
-        "LINE_PACKED": is_single,
-        "SURF_PACKED": is_single,
-        "CLIP_TRUNCATE": op.part("out_cvt")["truncate"],
-    }
+def _weights(operation: Operation, name: str, alignment: int, context: Context) -> BytesPlace:
+    """Where weights lie; there is room for as many bytes as their surface says."""
+    record = operation.surface.part(name)
+    cube = Cube(name, operation, record, place_of(operation, name, record, context))
+    context.require(
+        record["size"] % alignment == 0,
+        operation,
+        f"has '{name}' of {record['size']} bytes, but it must be a multiple of {alignment}",
+    )
+    context.require(
+        record["type"] == operation.surface.part("weight_data")["type"],
+        operation,
+        f"has '{name}' in another memory than 'weight_data', but one register tells both",
+    )
+    cube.require_room(record["size"], context)
+    return BytesPlace(cube.address, cube.memory)

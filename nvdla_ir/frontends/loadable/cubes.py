@@ -3,25 +3,26 @@ convolution.md section 2, sdp.md section 2."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from attrs import field, frozen
 
 from nvdla_ir.frontends.loadable.buffers import Buffer, Buffers, Place
 from nvdla_ir.frontends.loadable.network import Operation
 from nvdla_ir.frontends.loadable.structures import Record
+from nvdla_ir.hardware.faults import Fault
+from nvdla_ir.hardware.place import CubePlace, Memory
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.feature import FeatureLayout
 from nvdla_ir.hw.formats.sizes import LayoutError
-from nvdla_ir.ir.diagnostics import DiagnosticError
-
-Fields = dict[str, int | str]
-"""Values of a unit's register fields by name."""
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 
 MAXIMUM_EXTENT = 8192
 """Width, height and channels of a cube, at most."""
 
-_MC, _CV, _FLYING = 0, 1, 2
-_MEMORIES = {_MC: "MC", _CV: "CV"}
-_INTERFACES = {_MC: "MCIF", _CV: "CVIF"}
+_CV, _FLYING = 1, 2
+MEMORIES = (Memory.PRIMARY, Memory.SECONDARY)
+"""By the types of cubes and the ends of transfers."""
 
 
 @frozen(eq=False)
@@ -41,9 +42,20 @@ class Context:
         if not holds:
             raise self.fault(operation, message)
 
-    def address_fields(self, low: str, high: str, address: int) -> Fields:
-        """Both halves of an address, as the firmware writes them."""
-        return {low: address & 0xFFFF_FFFF, high: address >> 32}
+    def raise_faults(self, operation: Operation, messages: Sequence[str]) -> None:
+        """Raises: DiagnosticError with all ``messages``, if there are any."""
+        if messages:
+            raise DiagnosticError(
+                *(
+                    Diagnostic.error(operation.location, f"{operation.name} {message}")
+                    for message in messages
+                )
+            )
+
+    def require_possible(self, operation: Operation, faults: Iterable[Fault]) -> None:
+        """Raises: DiagnosticError with all that the hardware cannot do."""
+        name = self.hw.name
+        self.raise_faults(operation, [f"cannot run on {name}: it has {fault}" for fault in faults])
 
     def has_known(self, operation: Operation, name: str, value: int, allowed: int) -> None:
         """Raises: DiagnosticError where an enumerated field is not below ``allowed``."""
@@ -105,24 +117,25 @@ class Cube:
         return self.record["plane_stride"]
 
     @property
-    def memory(self) -> str:
-        """The value of a RAM_TYPE field of SDP, PDP and CDP."""
-        return _MEMORIES.get(self.record["type"], "CV")
+    def memory(self) -> Memory:
+        """The memory that it is in; firmware tells the secondary one for what is in none."""
+        return Memory.PRIMARY if self.record["type"] == 0 else Memory.SECONDARY
 
-    @property
-    def interface(self) -> str:
-        """The value of a RAM_TYPE field of CDMA and RUBIK."""
-        return _INTERFACES.get(self.record["type"], "CVIF")
-
-    def require_room(self, size: int, context: Context) -> None:
-        """See that ``size`` bytes from its address on lie in its buffer."""
-        place = self.place
-        if place is not None and size > place.room:
+    def require_room(self, size: int, context: Context, offset: int = 0) -> None:
+        """See that ``size`` bytes from ``offset`` behind its address on lie in its buffer."""
+        if self.place is None:
+            return
+        place = Place(self.place.buffer, self.place.offset + offset)
+        if size > place.room or place.offset < 0:
             raise context.fault(
                 self.operation,
                 f"takes {size} bytes for '{self.name}', but memory {place.buffer.index} has "
                 f"{max(place.room, 0)} from {place.offset} on",
             )
+
+    def cube_place(self, context: Context) -> CubePlace:
+        """Where it lies as a feature cube. Raises: as ``layout``."""
+        return CubePlace(self.address, self.layout(context), self.memory)
 
     def layout(self, context: Context) -> FeatureLayout:
         """Its layout as a feature cube, which lies in its buffer.
@@ -135,7 +148,7 @@ class Cube:
         except LayoutError as error:
             raise context.fault(self.operation, f"has '{self.name}': {error}") from error
         line = self.width * atom
-        if layout.overlaps:
+        if layout.overlaps and not self.is_flying:
             raise context.fault(
                 self.operation,
                 f"has '{self.name}' with line_stride = {self.line_stride} and surf_stride = "
@@ -169,7 +182,7 @@ def place_of(operation: Operation, name: str, record: Record, context: Context) 
     are not aligned to the memory atom.
     """
     type = record["type"]
-    if type not in _MEMORIES:
+    if type >= len(MEMORIES):
         raise context.fault(
             operation,
             f"has '{name}' with type = {type}, but it must be 0 (system memory) or 1 (SRAM)",
@@ -191,7 +204,7 @@ def place_at(
     if place.buffer.in_sram != (type == _CV):
         raise context.fault(
             operation,
-            f"has '{name}' in {_MEMORIES.get(type, type)}, but memory {place.buffer.index} is in "
+            f"has '{name}' in {MEMORIES[type].ram_type}, but memory {place.buffer.index} is in "
             f"{'SRAM' if place.buffer.in_sram else 'system memory'}",
         )
     if place.address % context.hw.memory_atom:

@@ -13,26 +13,20 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import (
     BYTES,
     FEATURE,
-    INTERRUPT_CONTROL,
     MEMORY_BASE_ATTRIBUTE,
     MEMORY_BYTES_ATTRIBUTE,
     SECONDARY,
-    ConfigureOp,
     DownloadOp,
-    EnableOp,
     LoadOp,
     UploadOp,
-    WaitOp,
-    WriteTableOp,
 )
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
 from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE, target_attribute
 from nvdla_ir.dialects.quant import DequantizeCastOp, QuantizeCastOp, uniform_i8
 from nvdla_ir.frontends.loadable.buffers import MEMORY_BASE, Buffer, Buffers, allocate_buffers
 from nvdla_ir.frontends.loadable.container import read_container
-from nvdla_ir.frontends.loadable.cubes import Fields
 from nvdla_ir.frontends.loadable.host import HostOperation, HostSurface
-from nvdla_ir.frontends.loadable.layers import Destination, LayerProgram
+from nvdla_ir.frontends.loadable.layers import Destination, Layer
 from nvdla_ir.frontends.loadable.program import Program, program_for, read_steps
 from nvdla_ir.frontends.loadable.tensors import (
     BoundTensor,
@@ -41,9 +35,9 @@ from nvdla_ir.frontends.loadable.tensors import (
     require_known,
     tensor_names,
 )
+from nvdla_ir.hardware.program import ProgramBuilder
 from nvdla_ir.hw.configuration import configuration_file
-from nvdla_ir.hw.registers import register_map
-from nvdla_ir.ir.attributes import DictAttr, IntegerAttr, StringAttr, is_bare_identifier
+from nvdla_ir.ir.attributes import IntegerAttr, StringAttr, is_bare_identifier
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.location import Location, NameLoc
@@ -133,17 +127,14 @@ class _Assembly:
     builder: Builder = field(init=False)
     argument_names: list[str] = field(factory=list[str])
     results: list[tuple[str, Value]] = field(factory=list["tuple[str, Value]"])
-    # The register group of each unit's next layer, and what its tables hold.
-    _groups: dict[str, int] = field(factory=dict[str, int])
-    _tables: dict[str, tuple[int, int]] = field(factory=dict[str, "tuple[int, int]"])
-    # The waits for the layer that runs.
-    _pending: list[WaitOp] = field(factory=list[WaitOp])
-    _last_layer: LayerProgram | None = None
+    _layers: ProgramBuilder = field(init=False)
+    _last_layer: Layer | None = None
     # What the host computed last, by the buffer and offset that it went to.
     _computed: dict[tuple[Buffer, int], Value] = field(factory=dict["tuple[Buffer, int]", Value])
 
     def __attrs_post_init__(self) -> None:
         self.builder = Builder(InsertionPoint.at_end(self.body), self.location)
+        self._layers = ProgramBuilder(self.program.hw)
 
     def start(self) -> None:
         """Load the constants that are used, and mask interrupts that no layer is waited for."""
@@ -158,15 +149,10 @@ class _Assembly:
                 memory=_memory(buffer),
                 value=self.resources.attribute_for(_key(content.name), array, I8),
             )
-        if any(isinstance(step, LayerProgram) for step in self.program.steps):
-            names = self._fields_of(INTERRUPT_CONTROL, "S_INTR_MASK")
-            masks: Fields = {
-                name: int(name.partition("_DONE_")[0] not in _AWAITED) for name in names
-            }
-            self._configure(INTERRUPT_CONTROL, None, masks, ())
-
-    def _fields_of(self, unit: str, register: str) -> Sequence[str]:
-        return list(register_map(self.program.hw.register_map)[unit].registers[register].fields)
+        layers = [step for step in self.program.steps if isinstance(step, Layer)]
+        if layers:
+            convolves = any("CDMA" in layer.program.units for layer in layers)
+            self._layers.start(self.builder, _AWAITED, convolves=convolves)
 
     # -------------------------------------------------------------- tensors
 
@@ -188,7 +174,7 @@ class _Assembly:
 
     def bind_output(self, name: str, buffer: Buffer, raw: bool) -> None:
         """Return what a buffer holds at the end."""
-        self._await_layer()
+        self._layers.wait(self.builder)
         self.builder.location = self.location
         if raw:
             self._download(bound_bytes(name, buffer, self.location))
@@ -223,7 +209,7 @@ class _Assembly:
 
     def return_last_layer(self, raw: bool) -> None:
         """Return the destination of the last hardware layer."""
-        self._await_layer()
+        self._layers.wait(self.builder)
         self.builder.location = self.location
         destination = None if self._last_layer is None else self._last_layer.destination
         if destination is None:
@@ -254,83 +240,14 @@ class _Assembly:
 
     # -------------------------------------------------------------- layers
 
-    def add(self, step: LayerProgram | HostOperation) -> None:
+    def add(self, step: Layer | HostOperation) -> None:
         if isinstance(step, HostOperation):
-            self._await_layer()
+            self._layers.wait(self.builder)
             self._host(step)
-        else:
-            self._layer(step)
-
-    def _layer(self, layer: LayerProgram) -> None:
-        names = _names(layer, len(self.buffers.container.task_list) > 1)
-        self.builder.location = layer.operations[0].location
-        self._write_tables(layer, names)
-        groups = {unit: self._next_group(unit) for unit in layer.units}
-        for unit, fields in layer.units.items():
-            self._configure(unit, groups[unit], fields, names)
-        # this layer may read what the one before it writes
-        self._await_layer()
-        for transfer in layer.transfers:
-            self._configure("BDMA", None, transfer, names)
-        if layer.transfers:
-            groups["BDMA"] = self._next_group("BDMA")
-            launch = f"GRP{groups['BDMA']}_LAUNCH"
-            self._configure("BDMA", None, {launch: "YES"}, names)
-        for unit in reversed(layer.units):
-            self.builder.create(EnableOp, unit=unit, group=groups[unit])
-        groups["RUBIK"] = groups.get("RBK", 0)
-        self._pending = [
-            WaitOp.create(
-                unit=unit, group=groups[unit], layers=names, location=self.builder.location
-            )
-            for unit in layer.interrupts
-        ]
-        self._last_layer = layer
+            return
+        self._layers.add(step.program, self.builder)
+        self._last_layer = step
         self._computed.clear()
-
-    def _write_tables(self, layer: LayerProgram, names: tuple[str, ...]) -> None:
-        """Write the look-up tables that are not there; they are locked while a layer runs."""
-        for table in layer.tables:
-            identity = (layer.operations[0].task, table.index)
-            if self._tables.get(table.unit) == identity:
-                continue
-            self._await_layer()
-            self._tables[table.unit] = identity
-            for name, entries in table.entries.items():
-                self.builder.create(
-                    WriteTableOp, unit=table.unit, table=name, values=entries, layers=names
-                )
-            self._configure(table.unit, None, table.fields, names)
-
-    def _next_group(self, unit: str) -> int:
-        group = self._groups.get(unit, 0)
-        self._groups[unit] = 1 - group
-        return group
-
-    def _await_layer(self) -> None:
-        """Wait for the layer that runs."""
-        for wait in self._pending:
-            self.builder.insert(wait)
-        self._pending = []
-
-    def _configure(
-        self, unit: str, group: int | None, fields: Fields, names: tuple[str, ...]
-    ) -> None:
-        block = register_map(self.program.hw.register_map).block(unit)
-        places = {name: place for place, name in enumerate(block.fields)}
-        ordered = sorted(fields.items(), key=lambda item: places[item[0]])
-        self.builder.create(
-            ConfigureOp,
-            unit=unit,
-            group=group,
-            layers=names or None,
-            fields=DictAttr(
-                tuple(
-                    (name, StringAttr(value) if isinstance(value, str) else IntegerAttr(value))
-                    for name, value in ordered
-                )
-            ),
-        )
 
     # -------------------------------------------------------------- host
 
@@ -382,7 +299,7 @@ class _Assembly:
     # -------------------------------------------------------------- module
 
     def finish(self) -> ModuleOp:
-        self._await_layer()
+        self._layers.wait(self.builder)
         self.builder.location = self.location
         self.builder.create(ReturnOp, values=[value for _, value in self.results])
         function = FuncOp.create(
@@ -422,15 +339,6 @@ def _transfer(surface: HostSurface) -> dict[str, int | str | None]:
         "line_stride": surface.line_stride,
         "surface_stride": surface.surface_stride,
     }
-
-
-def _names(layer: LayerProgram, with_task: bool) -> tuple[str, ...]:
-    """What reports call a layer: its operations, by kind and index."""
-    return tuple(
-        f"{f'task{operation.task}.' if with_task else ''}{operation.kind.name.lower()}"
-        f"{operation.index}"
-        for operation in layer.operations
-    )
 
 
 def _key(name: str) -> str:

@@ -1,14 +1,16 @@
-"""Hardware layers: what must be programmed for operations that run as one. Source: loadable.md
+"""Hardware layers: what operations that run as one tell the hardware. Source: loadable.md
 sections 3 and 4."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
 from nvdla_ir.frontends.loadable.buffers import Place
 from nvdla_ir.frontends.loadable.convolution import convolution_units
-from nvdla_ir.frontends.loadable.cubes import Context, Cube, Fields, cube_of
-from nvdla_ir.frontends.loadable.look_up_tables import TableProgram, table_program
+from nvdla_ir.frontends.loadable.cubes import Context, Cube, cube_of
+from nvdla_ir.frontends.loadable.look_up_tables import tables_of
 from nvdla_ir.frontends.loadable.movement import (
     bdma_destination,
     bdma_transfers,
@@ -19,15 +21,21 @@ from nvdla_ir.frontends.loadable.network import Kind, Network, Operation
 from nvdla_ir.frontends.loadable.planar import cdp_units, pdp_units
 from nvdla_ir.frontends.loadable.scheduling import FusedGroup
 from nvdla_ir.frontends.loadable.sdp import sdp_units
-from nvdla_ir.hw.registers import RegisterError, register_map
+from nvdla_ir.hardware.fields import Fields, UnitFields
+from nvdla_ir.hardware.layer import Setting, interrupts_of
+from nvdla_ir.hardware.look_up_tables import TableUnit
+from nvdla_ir.hardware.program import LayerProgram, Tables, encoded
+from nvdla_ir.hw.registers import RegisterError
 
-_UNITS = {
+_UNITS: Mapping[Kind, Callable[[Operation, Context], tuple[Setting, UnitFields]]] = {
     Kind.CONV: convolution_units,
     Kind.SDP: sdp_units,
     Kind.PDP: pdp_units,
     Kind.CDP: cdp_units,
     Kind.RUBIK: rubik_units,
 }
+
+_TABLE_UNITS: Mapping[Kind, TableUnit] = {Kind.SDP: "SDP", Kind.CDP: "CDP"}
 
 
 @frozen(eq=False)
@@ -41,62 +49,66 @@ class Destination:
 
 
 @frozen(eq=False)
-class LayerProgram:
-    """What one hardware layer needs.
+class Layer:
+    """A hardware layer's program, and where it writes; None where nothing is written."""
 
-    units:       the fields of each unit, from the first in the data flow to the last
-    transfers:   the fields of BDMA for each of its transfers
-    tables:      look-up tables that must be there
-    interrupts:  the units whose interrupts say that it is done, in the order in which they come
-    destination: None where nothing is written
-    """
-
-    operations: FusedGroup
-    units: dict[str, Fields]
-    transfers: tuple[Fields, ...]
-    tables: tuple[TableProgram, ...]
-    interrupts: tuple[str, ...]
+    program: LayerProgram
     destination: Destination | None
 
 
-def layer_program(group: FusedGroup, network: Network, context: Context) -> LayerProgram:
-    """Program the operations of one layer.
+def layer_of(group: FusedGroup, network: Network, context: Context) -> Layer:
+    """What the operations of one layer tell the hardware.
 
     Raises: DiagnosticError for what the firmware or the hardware refuses, at the operation.
     """
     _check_fusion(group, context)
-    units: dict[str, Fields] = {}
+    settings: list[Setting] = []
+    units: UnitFields = {}
     transfers: tuple[Fields, ...] = ()
-    tables: list[TableProgram] = []
+    tables: list[Tables] = []
     for operation in group:
         if operation.kind == Kind.BDMA:
-            transfers = bdma_transfers(operation, context)
-            for transfer in transfers:
-                _check_fields("BDMA", transfer, operation, context)
-            continue
-        for unit, fields in _UNITS[operation.kind](operation, context).items():
-            _check_fields(unit, fields, operation, context)
-            units[unit] = fields
-        if operation.kind in (Kind.SDP, Kind.CDP):
-            table = table_program(operation, network, operation.kind.name, context)
-            if table is not None:
-                _check_fields(table.unit, table.fields, operation, context)
-                tables.append(table)
-    interrupts = tuple(operation.kind.name for operation in group if operation.kind != Kind.CONV)
-    if group[0].kind == Kind.BDMA and not transfers:
-        interrupts = ()
-    return LayerProgram(
-        group, units, transfers, tuple(tables), interrupts, _destination(group[-1], context)
+            setting, transfers = bdma_transfers(operation, context)
+            found = [("BDMA", fields) for fields in transfers]
+        else:
+            setting, made = _UNITS[operation.kind](operation, context)
+            units |= made
+            found = list(made.items())
+        settings.append(setting)
+        unit = _TABLE_UNITS.get(operation.kind)
+        needed = None if unit is None else tables_of(operation, network, unit, context)
+        if needed is not None:
+            tables.append(needed)
+            found.append((needed.unit, needed.contents.fields(needed.unit)))
+        for name, fields in found:
+            _check_fields(name, fields, operation, context)
+    program = LayerProgram(
+        units,
+        interrupts_of(settings),
+        _names(group, context),
+        group[0].location,
+        transfers,
+        tuple(tables),
+    )
+    return Layer(program, _destination(group[-1], context))
+
+
+def _names(group: FusedGroup, context: Context) -> tuple[str, ...]:
+    """What reports call a layer: its operations, by kind and index."""
+    has_tasks = len(context.buffers.container.task_list) > 1
+    return tuple(
+        f"{f'task{operation.task}.' if has_tasks else ''}{operation.kind.name.lower()}"
+        f"{operation.index}"
+        for operation in group
     )
 
 
 def _check_fields(unit: str, fields: Fields, operation: Operation, context: Context) -> None:
     """See that the unit's registers can hold the values."""
-    hw = context.hw
     try:
-        register_map(hw.register_map).block(unit).encode(fields, alignment=hw.memory_atom)
+        encoded(unit, fields, context.hw)
     except RegisterError as error:
-        raise context.fault(operation, f"cannot run on {hw.name}: {error}") from error
+        raise context.fault(operation, f"cannot run on {context.hw.name}: {error}") from error
 
 
 def _check_fusion(group: FusedGroup, context: Context) -> None:

@@ -9,7 +9,7 @@ from nvdla_ir.frontends.loadable.buffers import Buffer, Buffers
 from nvdla_ir.frontends.loadable.container import Interface
 from nvdla_ir.frontends.loadable.cubes import Context
 from nvdla_ir.frontends.loadable.host import HostOperation, read_host_task
-from nvdla_ir.frontends.loadable.layers import LayerProgram, layer_program
+from nvdla_ir.frontends.loadable.layers import Layer, layer_of
 from nvdla_ir.frontends.loadable.network import Network, read_network, task_location
 from nvdla_ir.frontends.loadable.scheduling import FusedGroup, schedule
 from nvdla_ir.hw.configuration import (
@@ -44,7 +44,7 @@ class Program:
     """``steps`` in order, programmed for ``hw``; ``used`` are the buffers that they refer to."""
 
     hw: HardwareConfiguration
-    steps: tuple[LayerProgram | HostOperation, ...]
+    steps: tuple[Layer | HostOperation, ...]
     used: frozenset[Buffer]
     ignores_statistics: bool
 
@@ -150,8 +150,8 @@ def _is_old(buffers: Buffers) -> bool:
 def _program(buffers: Buffers, steps: tuple[Step, ...], hw: HardwareConfiguration) -> Program:
     buffers.place(hw)
     context = Context(buffers, hw)
-    layers: dict[ScheduledLayer, LayerProgram] = {}
-    programmed: list[LayerProgram | HostOperation] = []
+    layers: dict[ScheduledLayer, Layer] = {}
+    programmed: list[Layer | HostOperation] = []
     for step in steps:
         if isinstance(step, HostOperation):
             _check_host(step, hw)
@@ -159,7 +159,7 @@ def _program(buffers: Buffers, steps: tuple[Step, ...], hw: HardwareConfiguratio
             programmed.append(step)
             continue
         if step not in layers:
-            layers[step] = layer_program(step.group, step.network, context)
+            layers[step] = layer_of(step.group, step.network, context)
         programmed.append(layers[step])
     return Program(
         hw,

@@ -212,7 +212,7 @@ def _placed_image(
         layout = evolve(packed, line_strides=(source.line_stride, *packed.line_strides[1:]))
     except LayoutError as error:
         raise DiagnosticError.at(source.location, f"{describe(source)}: {error}") from error
-    return ImagePlace(tuple(addresses), layout)
+    return ImagePlace(tuple(addresses), layout.line_strides)
 
 
 def plane_stride(image: ImageLayout, alignment: int) -> int:

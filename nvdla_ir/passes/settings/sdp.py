@@ -89,10 +89,11 @@ def _operand_place(
 ) -> OperandPlace:
     if constant_of(value) is not None:
         layout = operand_layout(value, unit, op, hw)
-        # One operand of a group follows the other.
-        surface = layout.group_bytes if layout.mode == "PER_KERNEL" else layout.surface_stride
         address = address_of(memory_source(value, op))
-        return OperandPlace(address, layout.line_stride, surface)
+        if layout.mode == "PER_KERNEL":
+            # One operand of a group follows the other.
+            return OperandPlace(address, None, layout.group_bytes)
+        return OperandPlace(address, layout.line_stride, layout.surface_stride)
     if len(shape_of(value)) != 4:
         raise DiagnosticError.at(
             op.location,

@@ -258,7 +258,7 @@ def test_cdp_normalizes_through_its_tables(old: bool) -> None:
     surface = {"src_data": cube(x, SHAPE, 8), "dst_data": cube(y, SHAPE, 8)}
     net.hardware_task([{"kind": "cdp", "op": op, "surface": surface}], luts=[IDENTITY_TABLE])
     module, _ = imported(net, target="nv_small")
-    assert fields(module, "CDP")["NORMALZ_LEN"] == 1
+    assert fields(module, "CDP")["NORMALZ_LEN"] == "LEN5"
     values = full_range(11, 1, *SHAPE)
     np.testing.assert_array_equal(run(net, {"x": values}, target="nv_small")["y"], values)
 

@@ -22,6 +22,8 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 
 SHAPE = (32, 4, 4)
 ATOM = 32
+# the cubes of SHAPE as hardware with atoms of 16 bytes has them
+SMALL_ATOM = {end: {"line_stride": 64, "surf_stride": 256} for end in ("source", "destination")}
 
 
 def single(make: Any, target: str, **changes: Any) -> None:
@@ -73,15 +75,27 @@ def test_cubes(end: str, changes: dict[str, Any], message: str) -> None:
         ({"y_op": {"alu_type": 9}}, "alu_type = 9'", "nv_full"),
         ({"x1_op": {"enable": 1, "act": 2}}, "a look-up table in BS, but only EW has", "nv_full"),
         ({"y_op": {"enable": 1, "act": 2}}, "looks up a table, but names none", "nv_full"),
-        ({"y_op": {"enable": 1, "act": 1}}, "uses EW, which nv_medium_512", "nv_medium_512"),
-        ({"lut_index": 0}, "uses a look-up table, which nv_medium_512", "nv_medium_512"),
-        ({"batch_num": 2}, "has batch_num = 2, but nv_large takes 1 to 1", "nv_large"),
-        ({"batch_num": 0}, "has batch_num = 0, but nv_full takes 1 to 32", "nv_full"),
-        ({"conv_mode": 1}, "a Winograd convolution, which nv_large does not have", "nv_large"),
-        ({"out_cvt": {"scale": 1, "truncate": 64}}, "CVT_SHIFT = 64: out of range", "nv_full"),
+        (
+            {"y_op": {"enable": 1, "act": 1}},
+            "it has work for EW, but nv_medium_512 has no EW",
+            "nv_medium_512",
+        ),
+        ({"lut_index": 0, **SMALL_ATOM}, "nv_medium_512 has no table in its SDP", "nv_medium_512"),
+        (
+            {"batch_num": 2},
+            "it has a batch of 2, but it must be from 1 to 1 (SDP.BATCH_NUMBER)",
+            "nv_large",
+        ),
+        ({"batch_num": 0}, "it has a batch of 0, but it must be from 1 to 32", "nv_full"),
+        ({"conv_mode": 1}, "nv_large has no Winograd mode", "nv_large"),
+        (
+            {"out_cvt": {"scale": 1, "truncate": 64}},
+            "a shift of 64; the hardware takes up to 63",
+            "nv_full",
+        ),
         (
             {"x1_op": {"enable": 1, "type": 2, "alu_operand": 40000}},
-            "BS_ALU_OPERAND = 40000: out of range",
+            "an operand of 40000, but it must be from -32768 to 32767 (SDP.BS_ALU_OPERAND)",
             "nv_full",
         ),
         ({"src_precision": 1}, "has 'src_precision = 1' (INT16), but this tool runs INT8", "x"),
@@ -114,7 +128,7 @@ def test_operands_lie_in_their_buffers() -> None:
         ({"stride_y": 0}, "has stride_y = 0"),
         ({"split_num": 65}, "has split_num = 65, but it must be 1 to 64"),
         ({"split_num": 0}, "has split_num = 0"),
-        ({"pad_left": 8}, "PAD_LEFT = 8: out of range"),
+        ({"pad_left": 8}, "padding of 8; the hardware takes up to 7: pad by less (PDP.PAD_LEFT)"),
         ({"precision": 2}, "has 'precision = 2' (FP16), but this tool runs INT8"),
         ({"destination": {"type": FLYING}}, "hands its result to another unit"),
     ],
@@ -155,10 +169,16 @@ def cdp(source: Any, destination: Any, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"local_size": 4}, "has local_size = 4, but it must be one of (3, 5, 7, 9)"),
+        (
+            {"local_size": 4},
+            "a window of 4 channels; the hardware has 3, 5, 7, 9 (CDP.NORMALZ_LEN)",
+        ),
         ({"lut_index": -1}, "names no look-up table"),
         ({"destination": {"height": 3}}, "of two sizes"),
-        ({"in_cvt": {"scale": 1, "truncate": 32}}, "DATIN_SHIFTER = 32: out of range"),
+        (
+            {"in_cvt": {"scale": 1, "truncate": 32}},
+            "a shift of 32, but it must be from 0 to 31 (CDP.DATIN_SHIFTER)",
+        ),
     ],
 )
 def test_cdp(changes: dict[str, Any], message: str) -> None:
@@ -185,14 +205,23 @@ def rubik(source: Any, destination: Any, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "message", "target"),
     [
-        ({}, "reshapes data, but nv_large has no RUBIK", "nv_large"),
+        ({}, "it has data to reshape, but nv_large has no RUBIK", "nv_large"),
         ({"mode": 3}, "has 'mode = 3', but it must be 0 to 2", "nv_full"),
-        ({"stride_x": 33}, "has stride_x = 33, but it must be 1 to 32", "nv_full"),
-        ({"stride_y": 0}, "has stride_y = 0", "nv_full"),
+        (
+            {"stride_x": 33},
+            "a stride of 33, but it must be from 1 to 32 (RBK.DECONV_X_STRIDE)",
+            "nv_full",
+        ),
+        ({"stride_y": 0}, "a stride of 0, but it must be from 1 to 32", "nv_full"),
+        (
+            {"stride_y": 2},
+            "'dst_data' of (32, 4, 4) (channels, height, width), but it makes",
+            "nv_full",
+        ),
         ({"mode": 2}, "merges planes with plane_stride = 0", "nv_full"),
         (
             {"mode": 2, "source": {"plane_stride": 48}},
-            "DAIN_PLANAR_STRIDE = 48, but strides are multiples of 32 bytes",
+            "a plane every 48 bytes, but it must be a multiple of 32 (RBK.DAIN_PLANAR_STRIDE)",
             "nv_full",
         ),
         (
@@ -222,13 +251,16 @@ TRANSFER = {
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"line_size": 100}, "has line_size = 100, but it must be a multiple of 32"),
-        ({"line_size": 0}, "has line_size = 0"),
+        ({"line_size": 100}, "it has lines of 100 bytes, but they must be multiples of 32"),
+        ({"line_size": 0}, "it has lines of 0 bytes"),
         ({"line_repeat": 8193}, "has line_repeat = 8193, but it must be 1 to 8192"),
-        ({"surface_repeat": 0}, "has surface_repeat = 0"),
+        ({"surface_repeat": 0}, "it has 0 surfaces, but there must be 1 to"),
         ({"source_line": 96}, "has source_line = 96, less than a line of 128 bytes"),
         ({"destination_surface": 480}, "has destination_surface = 480, less than 4 lines of 128"),
-        ({"source_line": 132, "source_surface": 528}, "they must be multiples of 32"),
+        (
+            {"source_line": 132, "source_surface": 528},
+            "a line stride of 132, but it must be a multiple of 32",
+        ),
         ({"surface_repeat": 2}, "moves 1024 bytes, but memory 1 has 512 from 0 on"),
         ({"source_address": 99}, "has the address index 99"),
     ],
@@ -247,13 +279,15 @@ def test_bdma_has_twenty_transfers_at_most_and_is_not_everywhere() -> None:
 
     single(copies, "nv_full", count=20)
     refused(copies, "has 21 transfers, but may have 20", count=21)
-    refused(copies, "copies memory, but nv_large has no BDMA", "nv_large", count=1)
+    refused(copies, "it has memory to copy, but nv_large has no BDMA", "nv_large", count=1)
 
 
-def convolved(target: str = "nv_full", weights: Any = None, **changes: Any) -> None:
+def convolved(
+    target: str = "nv_full", weights: Any = None, memory_bytes: int = 1024, **changes: Any
+) -> None:
     net = Loadable()
     x, y = net.bound("x", INPUT, SHAPE, ATOM), net.bound("y", OUTPUT, SHAPE, ATOM)
-    memory = net.memory(1024, bytes(1024))
+    memory = net.memory(memory_bytes, bytes(memory_bytes))
     made = cube(0, SHAPE, ATOM, type=FLYING)
     source = cube(x, SHAPE, ATOM) | changes.pop("source", {})
     surface = cube(memory, SHAPE, ATOM, size=1024) | (weights or {})
@@ -274,17 +308,26 @@ def convolved(target: str = "nv_full", weights: Any = None, **changes: Any) -> N
         ({"pixel_mapping": 1}, "has 'pixel_mapping = 1'"),
         ({"skip_data_rls": 2}, "has 'skip_data_rls = 2'"),
         ({"out_cvt": {"scale": 2}}, "has 'out_cvt' with scale = 2 and offset = 0, but must be"),
-        ({"batch": 33}, "has batch = 33, but nv_full takes 1 to 32"),
-        ({"entry_per_slice": 5}, "has entry_per_slice = 5, but a line takes 1 entries"),
-        ({"data_bank": 0}, "has 0 banks for data and 1 for weights, but nv_full has 16"),
-        ({"weight_bank": 16}, "has 1 banks for data and 16 for weights"),
+        ({"batch": 33}, "it has a batch of 33, but it must be from 1 to 32 (CDMA.BATCHES)"),
+        (
+            {"entry_per_slice": 5},
+            "has entry_per_slice = 5, but on nv_full its cubes and kernels make it 1",
+        ),
+        ({"data_bank": 0}, "it has 0 banks for data and 1 for weights, but nv_full has 16"),
+        ({"weight_bank": 16}, "it has 1 banks for data and 16 for weights"),
         ({"data_format": 40}, "has data_format = 40, which does not exist"),
-        ({"weights": {"size": 1000}}, "'weight_data' of 1000 bytes, but it must be a multiple"),
+        ({"weights": {"size": 1000}}, "weights of 1000 bytes, but its kernels have 1024"),
         ({"weights": {"size": 2048}}, "takes 2048 bytes for 'weight_data', but memory 3 has 1024"),
         ({"weights": {"type": FLYING}}, "has 'weight_data' with type = 2"),
-        ({"dilation_x": 0}, "X_DILATION_EXT = -1: out of range"),
-        ({"conv_stride_x": 9}, "CONV_X_STRIDE = 8: out of range"),
+        (
+            {"dilation_x": 0},
+            "a dilation along its width of 0; it must be at least 1 (CSC.X_DILATION_EXT)",
+        ),
+        ({"conv_stride_x": 9}, "a stride along its width of 9; the hardware takes up to 8"),
         ({"in_precision": 1}, "has 'in_precision = 1' (INT16)"),
+        ({"release": 5}, "a number of released lines of 5, but it must be from 1 to 4"),
+        ({"fetch_grain": 0}, "a number of lines fetched at once of 0"),
+        ({"post_extension": 1}, "a post extension of the kernels, which only images have"),
     ],
 )
 def test_convolution(changes: dict[str, Any], message: str) -> None:
@@ -292,6 +335,42 @@ def test_convolution(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DiagnosticError) as caught:
         convolved(**changes)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "right"),
+    [
+        ("input_width_csc", 5, 4),
+        ("input_height_csc", 3, 4),
+        ("input_channel_csc", 64, 32),
+        ("kernel_channel_csc", 31, 32),
+        ("input_width_cmac", 3, 4),
+        ("input_height_cmac", 5, 4),
+        ("entry_per_slice", 2, 1),
+        ("bytes_per_kernel", 33, 32),
+    ],
+)
+def test_sizes_follow_from_cubes_and_kernels(name: str, stated: int, right: int) -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        convolved(**{name: stated})
+    message = f"has {name} = {stated}, but on nv_full its cubes and kernels make it {right}"
+    assert [message in diagnostic.message for diagnostic in caught.value.diagnostics] == [True]
+
+
+def test_all_wrong_sizes_are_told() -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        convolved(bytes_per_kernel=1, input_width_csc=7, batch=1)
+    assert len(caught.value.diagnostics) == 2
+
+
+def test_lines_that_are_left_in_the_buffer_lie_above_those_that_are_fetched() -> None:
+    convolved(data_reuse=1, input_height_csc=6, release=6)
+    with pytest.raises(DiagnosticError, match=r"has input_height_csc = 6, but .* make it 4"):
+        convolved(input_height_csc=6)
+
+
+def test_weights_may_be_more_than_the_kernels() -> None:
+    convolved(memory_bytes=1152, weights={"size": 1152})
 
 
 def test_the_mask_of_compressed_weights_lies_beside_them() -> None:
@@ -310,9 +389,9 @@ def test_the_mask_of_compressed_weights_lies_beside_them() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"conv_mode": 1}, "a Winograd convolution, which nv_large does not have"),
-        ({"weight_format": 1}, "has compressed weights, which nv_large does not have"),
-        ({"data_format": 20}, "reads T_A2B10G10R10, which nv_large does not fetch"),
+        ({"conv_mode": 1}, "nv_large has no Winograd mode"),
+        ({"weight_format": 1}, "compressed weights, but nv_large has no decompression of weights"),
+        ({"data_format": 20}, "the pixel format 'T_A2B10G10R10', which nv_large does not read"),
     ],
 )
 def test_convolution_on_hardware_that_lacks_it(changes: dict[str, Any], message: str) -> None:
