@@ -21,6 +21,7 @@ from loadable_running import Array, atoms, fields, full_range, imported, run
 
 from nvdla_ir.hw.formats.compressed_weights import compress_weights
 from nvdla_ir.hw.formats.weights import pack_weights
+from nvdla_ir.ir.diagnostics import DiagnosticError
 
 SHAPE = (12, 5, 6)
 LAYOUTS = pytest.mark.parametrize("old", [False, True], ids=["current layout", "old layout"])
@@ -153,7 +154,14 @@ def test_weights_may_be_compressed() -> None:
     np.testing.assert_array_equal(run(net, {"x": values}, target="nv_full")["y"][0], expected)
 
 
-def test_images_of_two_planes_are_given_as_bytes() -> None:
+@pytest.mark.parametrize("offset", [56, -8])
+def test_the_second_plane_lies_in_the_buffer(offset: int) -> None:
+    with pytest.raises(DiagnosticError, match=f"but memory 1 has .* from {offset} on"):
+        imported(two_planes(offset), target="nv_small", raw_inputs={"x"})
+
+
+def two_planes(offset: int) -> Loadable:
+    """A convolution of an image with its second plane ``offset`` bytes behind its first one."""
     net = Loadable()
     shape = (3, 2, 4)
     x = net.memory(64, flags=1 | INPUT)
@@ -167,8 +175,14 @@ def test_images_of_two_planes_are_given_as_bytes() -> None:
     layer = convolution(
         source, made, cube(weights, shape, 8, size=128), 2, data_format=28, in_cvt=converter
     )
-    layer["surface"] |= {"offset_u": 32, "in_line_uv_stride": 8}
+    layer["surface"] |= {"offset_u": offset, "in_line_uv_stride": 8}
     net.hardware_task([layer, sdp(made, cube(y, shape, 8))])
+    return net
+
+
+def test_images_of_two_planes_are_given_as_bytes() -> None:
+    shape = (3, 2, 4)
+    net = two_planes(32)
     pixels = np.random.default_rng(33).integers(0, 256, shape, np.uint8)
     memory = np.zeros(64, np.uint8)
     memory[:16].reshape(2, 8)[:, :4] = pixels[0]

@@ -130,6 +130,7 @@ def test_operands_lie_in_their_buffers() -> None:
         ({"split_num": 0}, "has split_num = 0"),
         ({"pad_left": 8}, "padding of 8; the hardware takes up to 7: pad by less (PDP.PAD_LEFT)"),
         ({"precision": 2}, "has 'precision = 2' (FP16), but this tool runs INT8"),
+        ({"destination": {"channel": 31}}, "makes 31 channels of 32, but they must be equal"),
         ({"destination": {"type": FLYING}}, "hands its result to another unit"),
     ],
 )
@@ -144,6 +145,20 @@ def test_pooling_on_the_fly_is_not_split() -> None:
     pooling = pdp(made, cube(y, SHAPE, ATOM), split_num=2)
     net.hardware_task([sdp(cube(x, SHAPE, ATOM), made), pooling])
     with pytest.raises(DiagnosticError, match="split_num = 2, but it must be 1, for it pools on"):
+        imported(net, target="nv_full")
+
+
+def test_pooling_is_split_to_the_line_buffer() -> None:
+    net = Loadable()
+    shape = (32, 1, 129)
+    x, y = net.bound("x", INPUT, shape, ATOM), net.bound("y", OUTPUT, shape, ATOM)
+    widths = {"partial_width_first": 100, "partial_width_mid": 1, "partial_width_last": 29}
+    inputs = {name.replace("width", "in_width"): value for name, value in widths.items()}
+    ends = cube(x, shape, ATOM), cube(y, shape, ATOM)
+    net.hardware_task([pdp(*ends, split_num=2, **widths, **inputs)])
+    imported(net, target="nv_full")
+    net.hardware_task([pdp(*ends, **widths, **inputs)])
+    with pytest.raises(DiagnosticError, match="it holds 128 of 129 columns: cut them"):
         imported(net, target="nv_full")
 
 
