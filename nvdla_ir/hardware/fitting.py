@@ -15,7 +15,8 @@ from attrs import evolve, frozen
 
 from nvdla_ir.hardware.convolution import Banks, ConvolutionSetting, Reuse, Window
 from nvdla_ir.hardware.convolution_limits import LARGEST_DILATION, least_weight_bytes
-from nvdla_ir.hardware.cost import MemoryTiming, convolution_cost
+from nvdla_ir.hardware.cost import HANDOVER_CYCLES, CostModel
+from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import LayoutError, ceil_div
 
@@ -70,21 +71,35 @@ class Shortage:
     buffer_bytes: int
 
 
-def divide(
-    whole: ConvolutionSetting, hw: HardwareConfiguration, memory: MemoryTiming
-) -> Division | Shortage:
-    """The cheapest division of ``whole``, whose banks do not matter; a shortage where not even one
-    output of as few kernels as possible fits."""
+def divide(layer: Layer, model: CostModel) -> Division | Shortage:
+    """The cheapest division of a layer's convolution, whose banks do not matter, with what the SDP
+    reads and writes beside it; a shortage where not even one output of as few kernels as possible
+    fits."""
+    whole, hw = layer.convolution, model.hw
+    assert whole is not None, "the layer has a convolution"
     undivided = _undivided(whole, hw)
     if undivided is not None:
         return Division((_piece(whole, undivided),), 0)
     found = [
-        Division(pieces, sum(convolution_cost(p.setting, hw, memory).cycles for p in pieces), n)
-        for pieces, n in _candidates(whole, hw)
+        Division(pieces, sum(_cycles(piece, layer, model) for piece in pieces), stacked)
+        for pieces, stacked in _candidates(whole, hw)
     ]
     if not found:
         return _shortage(whole, hw)
     return min(found, key=lambda division: (division.cycles, len(division.pieces)))
+
+
+def _cycles(piece: Piece, layer: Layer, model: CostModel) -> float:
+    """What a piece takes, until the next one is enabled."""
+    processor = layer.processor
+    assert processor is not None, "the SDP takes what a convolution makes"
+    part = evolve(
+        processor,
+        channels=piece.kernels.size,
+        height=piece.rows.outputs.size,
+        width=piece.columns.outputs.size,
+    )
+    return model.cost(Layer(piece.setting, part, None)).cycles + HANDOVER_CYCLES
 
 
 def _piece(whole: ConvolutionSetting, banks: Banks) -> Piece:

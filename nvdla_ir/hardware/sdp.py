@@ -126,7 +126,10 @@ class SdpSetting:
     bs: XStage = field(factory=XStage)
     bn: XStage = field(factory=XStage)
     ew: YStage = field(factory=YStage)
-    streams: Mapping[StageName, OperandStream] = field(factory=dict[StageName, OperandStream])
+    # equal settings have equal streams, so that the hash may leave them out
+    streams: Mapping[StageName, OperandStream] = field(
+        factory=dict[StageName, OperandStream], hash=False
+    )
     converter: OutputConverter = field(factory=OutputConverter)
     winograd: bool = False
     batch: int = 1

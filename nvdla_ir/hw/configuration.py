@@ -108,12 +108,26 @@ class ConvolutionBuffer:
 
 @frozen
 class SdpCapabilities:
-    """Which stages the single data point processor has: BS (X1), BN (X2), EW (Y), LUT (in EW)."""
+    """Which stages the single data point processor has: BS (X1), BN (X2), EW (Y), LUT (in EW); and
+    elements that each takes a cycle, if it is there."""
 
     has_bs: bool = _boolean()
     has_bn: bool = _boolean()
     has_ew: bool = _boolean()
     has_lut: bool = _boolean()
+    bs_throughput: int = _integer(1, 64)
+    bn_throughput: int = _integer(1, 64)
+    ew_throughput: int = _integer(1, 64)
+
+    @property
+    def throughput(self) -> int:
+        """Elements a cycle of the fastest stage, which is what CACC hands over."""
+        stages = (
+            (self.has_bs, self.bs_throughput),
+            (self.has_bn, self.bn_throughput),
+            (self.has_ew, self.ew_throughput),
+        )
+        return max((throughput for present, throughput in stages if present), default=1)
 
 
 @frozen
@@ -127,9 +141,11 @@ class HardwareConfiguration:
     without batch mode. ``address_bits`` is the width of a memory
     address, ``accumulator_bits`` that of CACC's INT8 sums, ``weight_alignment`` the bytes that a
     weight surface is padded to, ``weight_request_bytes`` those for which the buffer must have room
-    before CDMA asks for them. ``pixel_formats`` are manual names, see ``nvdla_ir.hw.pixels``.
-    ``base`` names the shipped configuration that this one is written as a variant of, if any; it
-    says nothing of the hardware.
+    before CDMA asks for them. ``memory_width_bytes`` is what the interface of the primary memory
+    moves in one cycle at most; ``pdp_throughput`` and ``cdp_throughput`` count elements a cycle.
+    ``pixel_formats`` are manual names, see ``nvdla_ir.hw.pixels``. ``base`` names
+    the shipped configuration that this one is written as a variant of, if any; it says nothing of
+    the hardware.
     """
 
     name: str
@@ -145,6 +161,9 @@ class HardwareConfiguration:
     accumulator_bits: int = _integer(32, 64)
     weight_alignment: int = _power_of_two(32, 256)
     weight_request_bytes: int = _power_of_two(8, 256)
+    memory_width_bytes: int = _power_of_two(8, 128)
+    pdp_throughput: int = _integer(1, 64)
+    cdp_throughput: int = _integer(1, 64)
     address_bits: int = _integer(32, 64)
     max_batch: int = _integer(1, 32)
     has_pdp: bool = _boolean()

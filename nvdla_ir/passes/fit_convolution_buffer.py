@@ -7,7 +7,7 @@ from attrs import frozen
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import configuration_of
-from nvdla_ir.hardware.cost import MemoryTiming
+from nvdla_ir.hardware.cost import CostModel
 from nvdla_ir.hardware.fitting import Division, Shortage, divide
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
@@ -44,30 +44,32 @@ class FitConvolutionBuffer(Pass):
 
     def run(self, module: ModuleOp, session: Session) -> None:
         hw = configuration_of(module)
+        model = CostModel(hw)
         for function in device_functions(module):
             pending = _convolutions(function)
             while pending:
                 for layer in pending:
-                    self._fit(layer, hw, session)
+                    self._fit(layer, model, session)
                 # what puts pieces together must be fitted, too
                 pending = [layer for layer in _convolutions(function) if not _is_fitted(layer)]
                 if session.diagnostics.errors:
                     break
 
-    def _fit(self, layer: HardwareLayer, hw: HardwareConfiguration, session: Session) -> None:
+    def _fit(self, layer: HardwareLayer, model: CostModel, session: Session) -> None:
         try:
-            self._divide(layer, hw, session)
+            self._divide(layer, model, session)
         except DiagnosticError as error:
             for diagnostic in error.diagnostics:
                 session.diagnostics.emit(diagnostic)
 
-    def _divide(self, layer: HardwareLayer, hw: HardwareConfiguration, session: Session) -> None:
-        op = layer.convolution
-        setting = checked_setting(layer, hw).convolution
+    def _divide(self, layer: HardwareLayer, model: CostModel, session: Session) -> None:
+        op, hw = layer.convolution, model.hw
+        checked = checked_setting(layer, hw)
+        setting = checked.convolution
         assert op is not None and setting is not None
         if setting.banks is not None:
             return
-        division = divide(setting, hw, MemoryTiming())
+        division = divide(checked, model)
         if isinstance(division, Shortage):
             raise _does_not_fit(layer, division, hw)
         session.count(self.name, "pieces", len(division.pieces))
