@@ -26,6 +26,7 @@ _INPUT = "input and output"
 _PASSES = "passes, run in the order given"
 _ALIASES = "several passes at once"
 _WATCH = "watching passes"
+_ESTIMATES = "estimates"
 
 FLAGS = {
     flag.name: flag
@@ -82,6 +83,18 @@ FLAGS = {
         ),
         Flag("pass-pipeline", "run passes given as 'a,b{x=1,y=2}'", _PASSES, "PIPELINE"),
         Flag("run-reproducer", "run the pipeline that the input itself states", _PASSES),
+        Flag(
+            "estimate",
+            "show what the hardware layers will cost: cycles and what they are spent on, use of "
+            "the MACs, memory traffic; of a memory that serves B bytes a cycle after L cycles, "
+            "with times at a clock of F (as 1GHz). Before 'emit-registers', or at the end of all "
+            "passes",
+            _ESTIMATES,
+            "bandwidth=B,latency=L,frequency=F",
+            "",
+        ),
+        Flag("estimate-csv", "write them to FILE as CSV, a line a layer", _ESTIMATES, "FILE"),
+        Flag("estimate-json", "write them to FILE as JSON", _ESTIMATES, "FILE"),
         Flag("dump-pass-pipeline", "show the pipeline on standard error", _WATCH),
         Flag(
             "verify-each",
@@ -222,6 +235,7 @@ def help_text(registry: PassRegistry) -> str:
     flags += [_alias_flag(name) for name in ALIASES]
     flags += [FLAGS["pass-pipeline"], FLAGS["run-reproducer"]]
     flags += [_pass_flag(_existing(registry, name)) for name in registry.names]
+    flags += [flag for flag in FLAGS.values() if flag.group == _ESTIMATES]
     flags += [flag for flag in FLAGS.values() if flag.group == _WATCH]
     return format_help(
         "nvdla-opt [flags] [FILE]",

@@ -53,13 +53,17 @@ from .opt_flags import Command, dialect_list, help_text, pass_list, read_command
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from nvdla_ir.evaluation.estimate import Estimate
     from nvdla_ir.passes.instrumentation import Timing
+
+    from .estimates import EstimateOptions
 
 _SEPARATOR = re.compile(r"// -----[ \t]*\r?$", re.MULTILINE)
 # What looks like one: other dashes, or more on its line.
 _NEAR_MISS = re.compile(r"^[ \t]*(//[ \t]*---+.*)$", re.MULTILINE)
 _PRINTED_SEPARATOR = "\n// -----\n"
 _PRINT_FLAGS = "mlir-print-ir-"
+_ESTIMATE_FLAGS = "estimate"
 _REPRODUCER_NAME = "<reproducer>"
 
 
@@ -90,6 +94,7 @@ def _run(
             map(command.registry.create, command.pass_specifications()), options.verify_each
         )
         command.check_pass_names("mlir-print-ir-before", "mlir-print-ir-after")
+        estimates = _estimate_options(command.arguments)
     except DiagnosticError as error:
         printer.show(error.diagnostics)
         return WRONG_USAGE
@@ -102,8 +107,17 @@ def _run(
     if not command.arguments.positionals and stdin.isatty():
         raise UsageError("there is no input: name a file, or '-' for what you type")
     timing = _new_timing() if command.arguments.has("mlir-timing") else None
-    job = _Job(command, options, pipeline, context, printer, stdout, stderr, timing)
+    job = _Job(command, options, pipeline, context, printer, stdout, stderr, timing, estimates)
     return job.run(stdin)
+
+
+def _estimate_options(arguments: Arguments) -> EstimateOptions | None:
+    """What estimates are asked for. Raises: UsageError, DiagnosticError"""
+    if not any(name.startswith(_ESTIMATE_FLAGS) for name in arguments.names):
+        return None
+    from .estimates import EstimateOptions
+
+    return EstimateOptions.of(arguments)
 
 
 def _information(command: Command) -> str | None:
@@ -173,6 +187,8 @@ class _Job:
     stdout: TextIO
     stderr: TextIO
     timing: Timing | None
+    estimates: EstimateOptions | None
+    found: list[Estimate] = field(factory=list["Estimate"])
     statistics: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]])
 
     def run(self, stdin: TextIO) -> int:
@@ -199,6 +215,7 @@ class _Job:
             failed |= self._tell(part, file, diagnostics)
         if not failed:
             with self._phase("output"):
+                self._write_estimates(modules)
                 self._write(modules)
         self._report()
         return INPUT_AT_FAULT if failed else SUCCESS
@@ -229,8 +246,15 @@ class _Job:
         reproducer = None
         if reproducer_file is not None:
             reproducer = self._reproducer(loaded, pipeline, Path(reproducer_file).parent)
+        watchers = self._instrumentation()
+        estimating = None
+        if self.estimates is not None:
+            from .estimates import EstimateWatcher
+
+            estimating = EstimateWatcher(self.estimates.memory)
+            watchers.append(estimating)
         try:
-            pipeline.run(loaded.module, session, self._instrumentation())
+            pipeline.run(loaded.module, session, watchers)
         except DiagnosticError as error:
             if reproducer_file is not None and reproducer is not None:
                 write_together({reproducer_file: reproducer}, self._kept([loaded]))
@@ -241,6 +265,8 @@ class _Job:
                     )
                 )
             raise
+        if estimating is not None:
+            self.found.append(estimating.result(loaded.module))
         return loaded
 
     def _pipeline_for(self, loaded: LoadedModule) -> Pipeline:
@@ -353,8 +379,23 @@ class _Job:
 
     # -------------------------------------------------------------- reports
 
+    def _write_estimates(self, modules: Sequence[LoadedModule]) -> None:
+        """Write the files with estimates. Raises: DiagnosticError"""
+        if self.estimates is None:
+            return
+        from .estimates import estimate_files
+
+        sources = [file for loaded in modules for file in loaded.resources.sources]
+        named = [name for name in (self.options.input, self.options.output) if name != "-"]
+        write_together({**estimate_files(self.estimates, self.found)}, [*sources, *named])
+
     def _report(self) -> None:
         arguments = self.command.arguments
+        if self.estimates is not None and self.estimates.table:
+            from .estimates import estimate_table
+
+            for found in self.found:
+                self.stderr.write(estimate_table(found, self.estimates, self.stderr))
         if self.timing is not None:
             _print_timing(self.timing, self.stderr)
         if arguments.has("mlir-pass-statistics"):

@@ -15,7 +15,8 @@ _LONGEST_LINE = 4096
 
 def format_table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], stream: TextIO) -> str:
     """``rows`` under ``headings`` as text for ``stream``: columns of numbers stand to the right;
-    on a terminal with lines and colours, elsewhere one line a row, however long."""
+    on a terminal with lines and colours, and long words over several lines; elsewhere one line a
+    row, however long."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table

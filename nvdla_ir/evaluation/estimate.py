@@ -1,0 +1,143 @@
+"""What a module's hardware layers will cost, before they run."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.csb import ConfigureOp, configuration_of
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.hardware.cost import (
+    HANDOVER_CYCLES,
+    Cost,
+    CostModel,
+    MemoryTiming,
+    is_measured,
+    total,
+)
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
+from nvdla_ir.passes.settings.programs import checked_setting
+
+
+@frozen
+class LayerEstimate:
+    """One layer of the network, or several that the hardware computes as one.
+
+    units:  those that its hardware layers use, as ``CONV+SDP``
+    pieces: hardware layers that it runs in
+    """
+
+    name: str
+    units: str
+    pieces: int
+    cost: Cost
+
+
+@frozen
+class Estimate:
+    """What a module costs on its target, one hardware layer after another.
+
+    ``measured``: the numbers of the model were measured on this hardware, not carried over.
+    Operations on the host take no part.
+    """
+
+    hw: HardwareConfiguration
+    memory: MemoryTiming
+    layers: tuple[LayerEstimate, ...]
+
+    @property
+    def measured(self) -> bool:
+        return is_measured(self.hw)
+
+    @property
+    def pieces(self) -> int:
+        """Hardware layers."""
+        return sum(layer.pieces for layer in self.layers)
+
+    @property
+    def total(self) -> Cost:
+        """Of all layers, without what passes between them."""
+        return total(layer.cost for layer in self.layers)
+
+    @property
+    def handover_cycles(self) -> int:
+        """What passes between the layers."""
+        return HANDOVER_CYCLES * (self.pieces - 1)
+
+    @property
+    def cycles(self) -> float:
+        """From the first enable to the last interrupt."""
+        return self.total.cycles + self.handover_cycles
+
+
+def estimate(module: ModuleOp, memory: MemoryTiming) -> Estimate:
+    """The costs of a module's hardware layers, whose shares of the convolution buffer are known.
+
+    Raises: DiagnosticError where it has none, or has become registers; with all layers that have
+    no share yet, or that the hardware cannot run.
+    """
+    layers = [
+        layer for function in device_functions(module) for layer in hardware_layers(function.body)
+    ]
+    if not layers:
+        raise _nothing(module)
+    model = CostModel(configuration_of(module), memory)
+    found: dict[tuple[str, ...] | HardwareLayer, list[tuple[HardwareLayer, Cost]]] = {}
+    faults: list[DiagnosticError] = []
+    for layer in layers:
+        try:
+            cost = _cost(layer, model)
+        except DiagnosticError as error:
+            faults.append(error)
+            continue
+        found.setdefault(layer.names or layer, []).append((layer, cost))
+    if faults:
+        raise DiagnosticError(*(one for fault in faults for one in fault.diagnostics))
+    return Estimate(model.hw, memory, tuple(_layer_estimate(pieces) for pieces in found.values()))
+
+
+def _cost(layer: HardwareLayer, model: CostModel) -> Cost:
+    setting = checked_setting(layer, model.hw)
+    if setting.convolution is not None and setting.convolution.banks is None:
+        raise DiagnosticError.at(
+            layer.location,
+            f"{layer.describe()} has no share of the convolution buffer, on which its cost "
+            "depends: run 'fit-convolution-buffer' first",
+        )
+    return model.cost(setting)
+
+
+def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]]) -> LayerEstimate:
+    first = pieces[0][0]
+    name = "+".join(first.names) if first.names else first.last.name
+    units = [
+        short
+        for unit, short in _UNITS.items()
+        if any(getattr(layer, unit) is not None for layer, _ in pieces)
+    ]
+    return LayerEstimate(
+        name,
+        "+".join(units),
+        len(pieces),
+        total(cost for _, cost in pieces),
+    )
+
+
+_UNITS = {"convolution": "CONV", "processor": "SDP", "pooling": "PDP"}
+
+
+def _nothing(module: ModuleOp) -> DiagnosticError:
+    is_program = any(
+        isinstance(operation, ConfigureOp)
+        for function in module.body.operations
+        if isinstance(function, FuncOp) and not function.is_declaration
+        for operation in function.body.operations
+    )
+    what = "the module is a register program already" if is_program else "it has no hardware layers"
+    return DiagnosticError.at(
+        module.location,
+        f"there is nothing to estimate, {what}: estimates are made of hardware layers, after "
+        "'fit-convolution-buffer' and before 'emit-registers'",
+    )
