@@ -27,6 +27,7 @@ MODULES = (
     "chain",
     "golden",
     "device",
+    "estimates",
     "float_models",
     "onnx_import",
     "calibration",

@@ -1,7 +1,7 @@
 """The cost of a convolution with the SDP, and the PDP, behind it.
 
 Nothing is computed before the whole input is in the convolution buffer, and no kernel group before
-its weights are. Constants are those of nv_small's RTL (cycles.md).
+its weights are. Constants are those of nv_small's RTL (cycles.md section 1.1).
 """
 
 from __future__ import annotations

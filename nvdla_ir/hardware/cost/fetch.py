@@ -1,4 +1,5 @@
-"""When the input and the weights of a convolution are in the convolution buffer.
+"""When the input and the weights of a convolution are in the convolution buffer (cycles.md
+section 1.1).
 
 CDMA's two clients and the SDP's share the memory evenly until one has all that it wants. The
 weights of later kernel groups come while others compute, as far as there is room for them.

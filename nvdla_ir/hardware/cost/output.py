@@ -1,4 +1,5 @@
-"""How long a convolution computes, bound by its MACs or by the way of its sums out of CACC.
+"""How long a convolution computes, bound by its MACs or by the way of its sums out of CACC
+(cycles.md section 1.1).
 
 CSC works through the output of a kernel group in stripes of pixels, one block of the kernel (a tap,
 and as many channels as one atomic operation takes) after another. Before a stripe's last block

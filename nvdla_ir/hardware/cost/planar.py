@@ -1,7 +1,7 @@
 """The costs of SDP, PDP and CDP where each runs alone, and what each moves.
 
 Each takes its throughput an element of every atom, the channels that pad the last one included.
-Constants are those of nv_small's RTL (cycles.md).
+Constants are those of nv_small's RTL (cycles.md section 1.2).
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from nvdla_ir.hw.formats.sizes import ceil_div
 
 _SDP_PIPELINE = 60
 """Cycles beside those of data and twice the memory's latency."""
-_SDP_STREAM = 6
-"""Each stream of operands adds so many."""
+_SDP_STAGE = 6
+"""Each stage that works adds so many."""
 _PDP_PIPELINE = 67
 _PDP_FLUSH = 3
 """Of each line of outputs that are made after the last input."""
 _CDP_PIPELINE = 124
 _CDP_CHUNK = 8
-"""Pixels of a line that CDP takes at once; a part of one takes half a cycle more for each that it
-lacks."""
+"""Pixels of a line that CDP takes at once; each chunk costs a cycle."""
+_CDP_PART = (1.5, 0.55)
+"""What a part of one costs, and more for each pixel that it lacks."""
+_CDP_DRAIN = 6
+"""Of the pipeline's cycles, those that each pixel saves which the last chunk lacks."""
 
 _CLIENTS: dict[StageName, Client] = {"BS": "SDP BS", "BN": "SDP BN", "EW": "SDP EW"}
 
@@ -74,12 +77,17 @@ def operand_bytes(setting: SdpSetting, hw: HardwareConfiguration) -> dict[Client
 
 def sdp_throughput(setting: SdpSetting, hw: HardwareConfiguration) -> int:
     """Elements a cycle of the slowest stage that works."""
+    return min(_rates(setting, hw), default=hw.sdp.throughput)
+
+
+def _rates(setting: SdpSetting, hw: HardwareConfiguration) -> list[int]:
+    """Elements a cycle of each stage that works."""
     stages = (
         (setting.bs.bypass, hw.sdp.bs_throughput),
         (setting.bn.bypass, hw.sdp.bn_throughput),
         (setting.ew.bypass, hw.sdp.ew_throughput),
     )
-    return min((rate for bypass, rate in stages if not bypass), default=hw.sdp.throughput)
+    return [rate for bypass, rate in stages if not bypass]
 
 
 def sdp_cost(
@@ -97,7 +105,7 @@ def sdp_cost(
         throughput = min(throughput, hw.pdp_throughput)
         written = {"PDP": pdp_written(pooling, hw)}
     return _alone(
-        _SDP_PIPELINE + _SDP_STREAM * len(operands),
+        _SDP_PIPELINE + _SDP_STAGE * len(_rates(setting, hw)),
         cube / throughput,
         "SDP",
         {"SDP": cube, **operands},
@@ -176,10 +184,11 @@ def cdp_cost(
     """The cost of CDP, whatever its window."""
     cube = cube_bytes(channels, height, width, hw)
     whole, rest = divmod(width, _CDP_CHUNK)
-    chunks = whole + (1 + (_CDP_CHUNK - rest) / 2 if rest else 0)
+    lacking = -width % _CDP_CHUNK
+    chunks = whole + (_CDP_PART[0] + _CDP_PART[1] * lacking if rest else 0)
     lines = height * ceil_div(channels, hw.memory_atom)
     return _alone(
-        _CDP_PIPELINE + chunks * lines,
+        _CDP_PIPELINE - _CDP_DRAIN * lacking + chunks * lines,
         cube / hw.cdp_throughput,
         "CDP",
         {"CDP": cube},

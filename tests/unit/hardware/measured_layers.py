@@ -78,6 +78,13 @@ def measured_layers() -> Iterator[MeasuredLayer]:
         )
 
 
+def layers_of(hw: HardwareConfiguration) -> Iterator[Layer]:
+    """The settings of all programs' layers, without CDP's."""
+    for registers in json.loads(RECORDS.read_text(encoding="utf-8"))["registers"].values():
+        if "CDP" not in registers:
+            yield layer_of(registers, hw)
+
+
 def cost_of(registers: Registers, hw: HardwareConfiguration, memory: MemoryTiming) -> Cost:
     """What the model says of a layer that these registers set up."""
     if "CDP" in registers:

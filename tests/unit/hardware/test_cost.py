@@ -6,6 +6,7 @@ from statistics import median
 
 import pytest
 from attrs import evolve
+from measured_layers import RECORDS, MeasuredLayer, measured_layers
 
 from nvdla_ir.hardware.convolution import Banks, ConvolutionSetting, ImageInput, Reuse, Window
 from nvdla_ir.hardware.cost import Cost, CostModel, MemoryTiming, cdp_cost, is_measured, total
@@ -15,8 +16,6 @@ from nvdla_ir.hardware.pdp import PdpSetting, PoolWindow
 from nvdla_ir.hardware.sdp import OperandStream, SdpSetting, XStage
 from nvdla_ir.hw.configuration import load_configuration, names
 from nvdla_ir.hw.pixels import PIXEL_FORMATS
-
-from measured_layers import RECORDS, MeasuredLayer, measured_layers
 
 SMALL = load_configuration("nv_small")
 TABLE = OperandStream("BOTH", "TWO_BYTE", "PER_KERNEL")

@@ -62,7 +62,7 @@ module attributes {nvdla.target = "nv_small"} {
   func.func @main(%x: tensor<1x64x96x96xi8>) -> tensor<1x16x96x96xi8> {
     %a = nvdla.upload %x -> tensor<1x64x96x96xi8>
     %w = nvdla.constant value=dense<1> : tensor<16x64x3x3xi8> -> tensor<16x64x3x3xi8>
-    %c = nvdla.conv %a, %w strides=[1, 1] pads=[1, 1, 1, 1] layers=["big"] -> !nvdla.stream<1x16x96x96xi32>
+    %c = nvdla.conv %a, %w pads=[1, 1, 1, 1] layers=["big"] -> !nvdla.stream<1x16x96x96xi32>
     %y = nvdla.sdp %c layers=["big"] -> tensor<1x16x96x96xi8>
     %z = nvdla.download %y -> tensor<1x16x96x96xi8>
     func.return %z
