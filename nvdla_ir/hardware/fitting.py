@@ -8,8 +8,10 @@ weights for several pieces. What each way costs decides.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
@@ -17,8 +19,13 @@ from nvdla_ir.hardware.convolution import Banks, ConvolutionSetting, Reuse, Wind
 from nvdla_ir.hardware.convolution_limits import LARGEST_DILATION, least_weight_bytes
 from nvdla_ir.hardware.cost import HANDOVER_CYCLES, CostModel
 from nvdla_ir.hardware.layer import Layer
+from nvdla_ir.hardware.sdp import SdpSetting
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import LayoutError, ceil_div
+
+_Item = TypeVar("_Item")
+_Ends: TypeAlias = "tuple[bool, bool]"
+"""Whether something is the first, and the last, of its kind."""
 
 
 @frozen
@@ -80,26 +87,25 @@ def divide(layer: Layer, model: CostModel) -> Division | Shortage:
     undivided = _undivided(whole, hw)
     if undivided is not None:
         return Division((_piece(whole, undivided),), 0)
-    found = [
-        Division(pieces, sum(_cycles(piece, layer, model) for piece in pieces), stacked)
-        for pieces, stacked in _candidates(whole, hw)
-    ]
-    if not found:
+    best: _Plan | None = None
+    least = 0.0
+    for plan in _plans(whole, hw):
+        if best is not None and least <= plan.stacked * _mac_cycles(whole, hw):
+            break  # stacked pieces leave MACs idle, and the next ones more of them
+        cycles = plan.cycles(layer, model)
+        if best is None or (cycles, plan.count) < (least, best.count):
+            best, least = plan, cycles
+    if best is None:
         return _shortage(whole, hw)
-    return min(found, key=lambda division: (division.cycles, len(division.pieces)))
+    return Division(best.pieces(), least, best.stacked)
 
 
-def _cycles(piece: Piece, layer: Layer, model: CostModel) -> float:
-    """What a piece takes, until the next one is enabled."""
-    processor = layer.processor
-    assert processor is not None, "the SDP takes what a convolution makes"
-    part = evolve(
-        processor,
-        channels=piece.kernels.size,
-        height=piece.rows.outputs.size,
-        width=piece.columns.outputs.size,
-    )
-    return model.cost(Layer(piece.setting, part, None)).cycles + HANDOVER_CYCLES
+def _mac_cycles(setting: ConvolutionSetting, hw: HardwareConfiguration) -> int:
+    """Cycles in which the MACs could do it, if nothing else took any."""
+    rows, columns, channels = setting.taps
+    blocks = rows * columns * ceil_div(channels, hw.atomic_c)
+    pixels = setting.rows.outputs * setting.columns.outputs * setting.batch
+    return blocks * pixels * ceil_div(setting.kernels, hw.atomic_k)
 
 
 def _piece(whole: ConvolutionSetting, banks: Banks) -> Piece:
@@ -131,13 +137,118 @@ def _weight_banks(setting: ConvolutionSetting, hw: HardwareConfiguration) -> tup
     return everything, 2 * one, one
 
 
-# -------------------------------------------------------------- candidates
+# -------------------------------------------------------------- plans
 
 
-def _candidates(
-    whole: ConvolutionSetting, hw: HardwareConfiguration
-) -> Iterator[tuple[tuple[Piece, ...], int]]:
-    """Divisions worth to compare, each with the pieces that make up one atom of channels."""
+@frozen(eq=False)
+class _Plan:
+    """A way to divide ``whole``: which places, which kernels, in what order.
+
+    keeps_data:    the input of a place stays in the buffer from kernels to kernels
+    keeps_weights: the weights of some kernels stay from place to place
+    by_place:      all kernels at one place, then at the next; else all places for some kernels
+    stacked:       pieces that make up one atom of channels
+    """
+
+    whole: ConvolutionSetting
+    grid: tuple[tuple[Part, Part], ...]
+    chunks: tuple[Span, ...]
+    banks: Banks
+    keeps_data: bool
+    keeps_weights: bool
+    by_place: bool
+    stacked: int
+
+    @property
+    def count(self) -> int:
+        """Pieces."""
+        return len(self.grid) * len(self.chunks)
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """All runs in order."""
+        places, chunks = _with_ends(self.grid), _with_ends(self.chunks)
+        if self.by_place:
+            order = [(place, chunk) for place in places for chunk in chunks]
+        else:
+            order = [(place, chunk) for chunk in chunks for place in places]
+        return tuple(
+            Piece(
+                *place,
+                chunk,
+                self._setting(
+                    (place[0].window, place[1].window, place_ends), (chunk.size, chunk_ends)
+                ),
+            )
+            for (place, place_ends), (chunk, chunk_ends) in order
+        )
+
+    def cycles(self, layer: Layer, model: CostModel) -> float:
+        """What all runs take, each until the next one is enabled. Equal ones are priced once:
+        there may be thousands."""
+        places = Counter(
+            (rows.window, columns.window, ends) for (rows, columns), ends in _with_ends(self.grid)
+        )
+        chunks = Counter((chunk.size, ends) for chunk, ends in _with_ends(self.chunks))
+        cycles = sum(
+            many * more * _cycles(self._setting(place, chunk), layer, model)
+            for place, many in places.items()
+            for chunk, more in chunks.items()
+        )
+        return cycles + self._stacking_cycles(model)
+
+    def _setting(
+        self, place: tuple[Window, Window, _Ends], chunk: tuple[int, _Ends]
+    ) -> ConvolutionSetting:
+        rows, columns, (first_place, last_place) = place
+        kernels, (first_chunk, last_chunk) = chunk
+        reuse = Reuse(
+            data=self.keeps_data and not first_chunk,
+            keep_data=self.keeps_data and not last_chunk,
+            weights=self.keeps_weights and not first_place,
+            keep_weights=self.keeps_weights and not last_place,
+        )
+        return evolve(
+            self.whole, rows=rows, columns=columns, kernels=kernels, banks=self.banks, reuse=reuse
+        )
+
+    def _stacking_cycles(self, model: CostModel) -> float:
+        """What it takes to put stacked pieces together: a convolution for each kernel group."""
+        if self.stacked == 1:
+            return 0.0
+        height, width = self.whole.rows.outputs, self.whole.columns.outputs
+        group, part = min(self.whole.kernels, model.hw.atomic_k), self.chunks[0].size
+        parts = ceil_div(group, part)
+        join = ConvolutionSetting(
+            channels=part,
+            kernels=group,
+            rows=Window(parts * height, parts, 1, height, 0, 0, height),
+            columns=Window(width, 1, 1, 1, 0, 0, width),
+        )
+        processor = SdpSetting(group, height, width, flying=True)
+        cycles = model.cost(Layer(join, processor, None)).cycles + HANDOVER_CYCLES
+        return ceil_div(self.whole.kernels, group) * cycles
+
+
+def _with_ends(items: Sequence[_Item]) -> list[tuple[_Item, _Ends]]:
+    last = len(items) - 1
+    return [(item, (index == 0, index == last)) for index, item in enumerate(items)]
+
+
+def _cycles(setting: ConvolutionSetting, layer: Layer, model: CostModel) -> float:
+    """What a piece takes, until the next one is enabled."""
+    processor = layer.processor
+    assert processor is not None, "the SDP takes what a convolution makes"
+    part = evolve(
+        processor,
+        channels=setting.kernels,
+        height=setting.rows.outputs,
+        width=setting.columns.outputs,
+    )
+    return model.cost(Layer(setting, part, None)).cycles + HANDOVER_CYCLES
+
+
+def _plans(whole: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[_Plan]:
+    """Divisions worth to compare."""
     for kernels, stacked in _kernel_counts(whole, hw):
         some = evolve(whole, kernels=kernels)
         everything = _weight_banks(some, hw)[0]
@@ -151,10 +262,12 @@ def _candidates(
                 chunks = _stacked_spans(whole.kernels, hw.atomic_k, kernels)
             if any(_is_refused(whole, place, chunk, hw) for place in grid for chunk in chunks):
                 continue
-            is_resident = weights == everything
-            yield _by_kernels(whole, grid, chunks, banks, is_resident), stacked
-            if len(grid) > 1 and len(chunks) > 1:
-                yield _by_place(whole, grid, chunks, banks), stacked
+            # weights that are all in the buffer stay there, as does an input that is whole
+            places, parts = len(grid) > 1, len(chunks) > 1
+            keeps = parts and not places, places and weights == everything
+            yield _Plan(whole, grid, chunks, banks, *keeps, by_place=False, stacked=stacked)
+            if places and parts:
+                yield _Plan(whole, grid, chunks, banks, True, False, by_place=True, stacked=stacked)
 
 
 def _is_refused(
@@ -290,68 +403,6 @@ def split_rows(window: Window, lines: int) -> list[Part]:
             part_of(window, Span(begin + size, 2)),
         ]
     return parts
-
-
-# -------------------------------------------------------------- orders
-
-
-def _by_kernels(
-    whole: ConvolutionSetting,
-    grid: Sequence[tuple[Part, Part]],
-    chunks: Sequence[Span],
-    banks: Banks,
-    is_resident: bool,
-) -> tuple[Piece, ...]:
-    """All places for some kernels, then for the next. Weights that are all in the buffer stay
-    there from place to place; an input that is whole stays there from kernels to kernels."""
-    keeps_weights = is_resident and len(grid) > 1
-    keeps_data = len(grid) == 1 and len(chunks) > 1
-    pieces: list[Piece] = []
-    for chunk_index, chunk in enumerate(chunks):
-        for place_index, (rows, columns) in enumerate(grid):
-            reuse = Reuse(
-                data=keeps_data and chunk_index > 0,
-                keep_data=keeps_data and chunk_index < len(chunks) - 1,
-                weights=keeps_weights and place_index > 0,
-                keep_weights=keeps_weights and place_index < len(grid) - 1,
-            )
-            pieces.append(_cut(whole, rows, columns, chunk, banks, reuse))
-    return tuple(pieces)
-
-
-def _by_place(
-    whole: ConvolutionSetting,
-    grid: Sequence[tuple[Part, Part]],
-    chunks: Sequence[Span],
-    banks: Banks,
-) -> tuple[Piece, ...]:
-    """All kernels at one place, then at the next: the input stays in the buffer."""
-    return tuple(
-        _cut(
-            whole,
-            rows,
-            columns,
-            chunk,
-            banks,
-            Reuse(data=index > 0, keep_data=index < len(chunks) - 1),
-        )
-        for rows, columns in grid
-        for index, chunk in enumerate(chunks)
-    )
-
-
-def _cut(
-    whole: ConvolutionSetting, rows: Part, columns: Part, kernels: Span, banks: Banks, reuse: Reuse
-) -> Piece:
-    setting = evolve(
-        whole,
-        rows=rows.window,
-        columns=columns.window,
-        kernels=kernels.size,
-        banks=banks,
-        reuse=reuse,
-    )
-    return Piece(rows, columns, kernels, setting)
 
 
 def _shortage(whole: ConvolutionSetting, hw: HardwareConfiguration) -> Shortage:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.hardware.cost import CostModel
 from nvdla_ir.hardware.fitting import Division, Shortage, divide
+from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.base import Pass, Session
@@ -43,39 +44,49 @@ class FitConvolutionBuffer(Pass):
     name = "fit-convolution-buffer"
 
     def run(self, module: ModuleOp, session: Session) -> None:
-        hw = configuration_of(module)
-        model = CostModel(hw)
+        fitter = _Fitter(CostModel(configuration_of(module)), session, self.name)
         for function in device_functions(module):
             pending = _convolutions(function)
             while pending:
                 for layer in pending:
-                    self._fit(layer, model, session)
+                    fitter.fit(layer)
                 # what puts pieces together must be fitted, too
                 pending = [layer for layer in _convolutions(function) if not _is_fitted(layer)]
                 if session.diagnostics.errors:
                     break
 
-    def _fit(self, layer: HardwareLayer, model: CostModel, session: Session) -> None:
+
+@define(eq=False)
+class _Fitter:
+    """Fits layers into the buffer; equal ones alike."""
+
+    model: CostModel
+    session: Session
+    pass_name: str
+    _divisions: dict[Layer, Division | Shortage] = field(
+        factory=dict["Layer", "Division | Shortage"], init=False
+    )
+
+    def fit(self, layer: HardwareLayer) -> None:
+        """Give the layer its share, or put its pieces in its place; faults are told."""
         try:
-            self._divide(layer, model, session)
+            self._fit(layer)
         except DiagnosticError as error:
             for diagnostic in error.diagnostics:
-                session.diagnostics.emit(diagnostic)
+                self.session.diagnostics.emit(diagnostic)
 
-    def _divide(self, layer: HardwareLayer, model: CostModel, session: Session) -> None:
-        op, hw = layer.convolution, model.hw
-        checked = checked_setting(layer, hw)
-        setting = checked.convolution
-        assert op is not None and setting is not None
-        if setting.banks is not None:
+    def _fit(self, layer: HardwareLayer) -> None:
+        op, hw = layer.convolution, self.model.hw
+        setting = checked_setting(layer, hw)
+        assert op is not None and setting.convolution is not None
+        if setting.convolution.banks is not None:
             return
-        division = divide(checked, model)
+        division = self._division(setting)
         if isinstance(division, Shortage):
             raise _does_not_fit(layer, division, hw)
-        session.count(self.name, "pieces", len(division.pieces))
-        first = division.pieces[0]
+        self.session.count(self.pass_name, "pieces", len(division.pieces))
         if len(division.pieces) == 1:
-            banks = first.setting.banks
+            banks = division.pieces[0].setting.banks
             assert banks is not None
             op.data_banks, op.weight_banks = banks.data, banks.weights
             return
@@ -85,12 +96,20 @@ class FitConvolutionBuffer(Pass):
                 f"{layer.describe()} takes {_count(division)} to fit the "
                 f"convolution buffer of {hw.name}, so that the PDP cannot pool them on the fly",
             )
-        session.diagnostics.remark(
+        self.session.diagnostics.remark(
             layer.location,
             f"{layer.describe()} runs in {_count(division)}: it does not fit the convolution "
             f"buffer of {hw.name} at once",
         )
-        Pieces(layer, division, hw, session.resources).write()
+        Pieces(layer, division, hw, self.session.resources).write()
+
+    def _division(self, setting: Layer) -> Division | Shortage:
+        assert setting.processor is not None, "the SDP takes what a convolution makes"
+        layer = Layer(setting.convolution, setting.processor.shape(), None)
+        division = self._divisions.get(layer)
+        if division is None:
+            division = self._divisions[layer] = divide(layer, self.model)
+        return division
 
 
 def _convolutions(function: FuncOp) -> list[HardwareLayer]:
