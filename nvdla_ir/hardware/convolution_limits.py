@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from nvdla_ir.hardware.convolution_geometry import ConvolutionGeometry
 from nvdla_ir.hardware.faults import (
     SMALLER_TENSOR,
     SMALLER_WINDOW,
@@ -18,9 +18,6 @@ from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.buffer import streamed_group_bytes
 from nvdla_ir.hw.formats.sizes import align_up
 from nvdla_ir.hw.formats.weights import post_extension_fits
-
-if TYPE_CHECKING:
-    from nvdla_ir.hardware.convolution import ConvolutionSetting
 
 LARGEST_KERNEL = 32
 LARGEST_STRIDE = 8
@@ -41,7 +38,7 @@ MOST_MEANS = 4
 """A number for each component of a pixel."""
 
 
-def convolution_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[Fault]:
+def convolution_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> Iterator[Fault]:
     """Every limit that the setting breaks."""
     yield from _geometry_faults(setting)
     yield from _mode_faults(setting, hw)
@@ -52,7 +49,7 @@ def convolution_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -
         yield from _buffer_faults(setting, hw)
 
 
-def _has_sizes(setting: ConvolutionSetting) -> bool:
+def _has_sizes(setting: ConvolutionGeometry) -> bool:
     """Whether there is something to compute, so that sizes follow."""
     extents = (setting.channels, setting.kernels)
     for window in (setting.rows, setting.columns):
@@ -60,7 +57,7 @@ def _has_sizes(setting: ConvolutionSetting) -> bool:
     return min(extents) >= 1
 
 
-def _geometry_faults(setting: ConvolutionSetting) -> Iterator[Fault]:
+def _geometry_faults(setting: ConvolutionGeometry) -> Iterator[Fault]:
     rows, columns = setting.rows, setting.columns
     yield from extent_faults(
         "input",
@@ -118,7 +115,7 @@ def _geometry_faults(setting: ConvolutionSetting) -> Iterator[Fault]:
             )
 
 
-def _size_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[Fault]:
+def _size_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> Iterator[Fault]:
     plane = setting.rows.outputs * setting.columns.outputs
     yield from above("an output plane", plane, LARGEST_PLANE, "CSC.ATOMICS", SMALLER_TENSOR)
     yield from above(
@@ -141,7 +138,7 @@ def _size_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iter
         yield from outside("a number of released lines", released, 1, lines, "CSC.RLS_SLICES")
 
 
-def _winograd_faults(setting: ConvolutionSetting) -> Iterator[Fault]:
+def _winograd_faults(setting: ConvolutionGeometry) -> Iterator[Fault]:
     """Section 4.7."""
     for name, window in (("HEIGHT", setting.rows), ("WIDTH", setting.columns)):
         if window.outputs % WINOGRAD_OUTPUTS or window.outputs < 2 * WINOGRAD_OUTPUTS:
@@ -163,7 +160,7 @@ def _winograd_faults(setting: ConvolutionSetting) -> Iterator[Fault]:
             yield Fault("a dilated window in Winograd mode", register)
 
 
-def _mode_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[Fault]:
+def _mode_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> Iterator[Fault]:
     yield from outside("a batch", setting.batch, 1, hw.max_batch, "CDMA.BATCHES")
     yield from outside(
         "a number of lines fetched at once", setting.fetch_grain, 1, LARGEST_GRAIN, "CDMA.GRAINS"
@@ -203,7 +200,7 @@ def _mode_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iter
 
 
 def _post_extension_faults(
-    setting: ConvolutionSetting, hw: HardwareConfiguration
+    setting: ConvolutionGeometry, hw: HardwareConfiguration
 ) -> Iterator[Fault]:
     """Section 2.5."""
     register, extension = "CSC.Y_EXTENSION", setting.post_extension
@@ -221,7 +218,7 @@ def _post_extension_faults(
         )
 
 
-def _buffer_faults(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[Fault]:
+def _buffer_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> Iterator[Fault]:
     usable = hw.usable_banks(compressed=setting.compressed is not None)
     if setting.banks is None:
         return

@@ -15,7 +15,8 @@ from typing import TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
-from nvdla_ir.hardware.convolution import Banks, ConvolutionSetting, Reuse, Window
+from nvdla_ir.hardware.convolution import ConvolutionSetting
+from nvdla_ir.hardware.convolution_geometry import Banks, Reuse, Window
 from nvdla_ir.hardware.convolution_limits import LARGEST_DILATION, least_weight_bytes
 from nvdla_ir.hardware.cost import HANDOVER_CYCLES, CostModel
 from nvdla_ir.hardware.layer import Layer

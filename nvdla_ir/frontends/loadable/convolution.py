@@ -7,16 +7,13 @@ from collections.abc import Mapping
 
 from nvdla_ir.frontends.loadable.cubes import Context, Cube, cube_of, place_of
 from nvdla_ir.frontends.loadable.network import Operation
-from nvdla_ir.hardware.convolution import (
-    MEANS,
+from nvdla_ir.hardware.convolution import MEANS, ConvolutionPlaces, ConvolutionSetting, UnusedPlane
+from nvdla_ir.hardware.convolution_geometry import (
     Banks,
     CompressedWeights,
-    ConvolutionPlaces,
-    ConvolutionSetting,
     ImageInput,
     InputConverter,
     Reuse,
-    UnusedPlane,
     Window,
 )
 from nvdla_ir.hardware.fields import UnitFields

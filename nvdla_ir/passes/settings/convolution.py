@@ -5,15 +5,8 @@ from __future__ import annotations
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import shape_of
 from nvdla_ir.dialects.nvdla import ConvOp
-from nvdla_ir.hardware.convolution import (
-    Banks,
-    ConvolutionPlaces,
-    ConvolutionSetting,
-    ImageInput,
-    InputConverter,
-    Reuse,
-    Window,
-)
+from nvdla_ir.hardware.convolution import ConvolutionPlaces, ConvolutionSetting
+from nvdla_ir.hardware.convolution_geometry import Banks, ImageInput, InputConverter, Reuse, Window
 from nvdla_ir.hardware.place import CubePlace, ImagePlace
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.interp.quantization import dtype_of, element_of

@@ -12,13 +12,8 @@ from typing import Any, Literal, cast
 
 from attrs import frozen
 
-from nvdla_ir.hardware.convolution import (
-    Banks,
-    ConvolutionSetting,
-    ImageInput,
-    Reuse,
-    Window,
-)
+from nvdla_ir.hardware.convolution import ConvolutionSetting
+from nvdla_ir.hardware.convolution_geometry import Banks, ImageInput, Reuse, Window
 from nvdla_ir.hardware.cost import Cost, CostModel, MemoryTiming, cdp_cost
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hardware.pdp import Method, PdpSetting, PoolWindow

@@ -8,7 +8,8 @@ import pytest
 from attrs import evolve
 from measured_layers import RECORDS, MeasuredLayer, measured_layers
 
-from nvdla_ir.hardware.convolution import Banks, ConvolutionSetting, ImageInput, Reuse, Window
+from nvdla_ir.hardware.convolution import ConvolutionSetting
+from nvdla_ir.hardware.convolution_geometry import Banks, ImageInput, Reuse, Window
 from nvdla_ir.hardware.cost import Cost, CostModel, MemoryTiming, cdp_cost, is_measured, total
 from nvdla_ir.hardware.cost.output import group_cycles
 from nvdla_ir.hardware.layer import Layer

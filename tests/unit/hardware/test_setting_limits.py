@@ -10,10 +10,10 @@ from attrs import evolve
 
 from nvdla_ir.hardware.bdma import BdmaSetting, Transfer, TransferPlaces
 from nvdla_ir.hardware.cdp import CdpConverter, CdpSetting
-from nvdla_ir.hardware.convolution import (
+from nvdla_ir.hardware.convolution import ConvolutionSetting
+from nvdla_ir.hardware.convolution_geometry import (
     Banks,
     CompressedWeights,
-    ConvolutionSetting,
     ImageInput,
     Reuse,
     Window,

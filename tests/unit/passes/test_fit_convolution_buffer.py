@@ -19,6 +19,7 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.verifier import verify
 from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.registry import layers_to_registers
+from nvdla_ir.passes.set_target import SetTarget
 
 
 @frozen
@@ -58,7 +59,7 @@ class Case:
         weights = self.kernels * self.channels * self.kernel[0] * self.kernel[1]
         return self.channels * self.height * self.width + weights
 
-    def text(self, target: str) -> str:
+    def text(self) -> str:
         shape = f"1x{self.channels}x{self.height}x{self.width}xi8"
         output = "1x" + "x".join(map(str, self.output))
         weights = f"{self.kernels}x{self.channels}x{self.kernel[0]}x{self.kernel[1]}xi8"
@@ -66,7 +67,7 @@ class Case:
         format = 'format="T_R8"' if self.image else ""
         adds = 'bn_operand=%b bn={alu = "sum", alu_shift = 6, relu}' if self.residual else ""
         return f"""
-module attributes {{nvdla.target = "{target}"}} {{
+module {{
   func.func @main(%x: tensor<{shape}>, %r: tensor<{output}xi8>) -> tensor<{output}xi8> {{
     %a = nvdla.upload %x {format} -> tensor<{shape}>
     %b = nvdla.upload %r -> tensor<{output}xi8>
@@ -85,7 +86,8 @@ module attributes {{nvdla.target = "{target}"}} {{
 
 def check(case: Case, target: str, rng: np.random.Generator) -> list[nvdla.ConvOp]:
     """See that every level gives the same bytes; returns the convolutions after fitting."""
-    module, session = module_of(case.text(target)), new_session()
+    module, session = module_of(case.text()), new_session()
+    SetTarget(target).run(module, session)
     weights = rng.integers(-128, 128, (case.kernels, case.channels, *case.kernel), np.int8)
     session.resources.add("w", weights)
     # so that results are neither all zero nor all saturated
@@ -183,3 +185,15 @@ REAL = {
 def test_large_layers_on_every_configuration(name: str, target: str) -> None:
     found = check(REAL[name], target, np.random.default_rng(7))
     assert len(found) > 1 or target != "nv_small"
+
+
+@pytest.mark.parametrize(
+    ("size", "strides"), [((7, 80), (1, 8)), ((80, 7), (8, 1))], ids=["columns", "rows"]
+)
+def test_what_no_window_reads_takes_no_room(
+    size: tuple[int, int], strides: tuple[int, int]
+) -> None:
+    """The last of 10 windows, 8 elements apart, ends at the 73rd; 7 times these fill a bank."""
+    case = Case(8, *size, 8, (1, 1), strides)
+    (found,) = check(case, "nv_small", np.random.default_rng(5))
+    assert found.data_banks == 1

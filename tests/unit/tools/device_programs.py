@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+from nvdla_ir.passes.registry import LAYERS_TO_REGISTERS
 from nvdla_ir.tools import nvdla_opt, nvdla_run, nvdla_translate
 
 # 9 channels in, 3 out, a product of every channel with 3, an eighth of the sum.
@@ -55,7 +56,8 @@ def in_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make ``tmp_path`` the current directory, with ``conv.ir``, a register program, and
     ``conv_trace/``, the trace of it on random data."""
     monkeypatch.chdir(tmp_path)
-    compiled = opt("-", "--emit-registers", "-o", "conv.ir", stdin=CONVOLUTION)
+    flags = [f"--{name}" for name in LAYERS_TO_REGISTERS]
+    compiled = opt("-", *flags, "-o", "conv.ir", stdin=CONVOLUTION)
     assert compiled.status == 0, compiled.errors
     exported = translate("--export-trace", "conv.ir", "-o", "conv_trace")
     assert exported.status == 0, exported.errors
