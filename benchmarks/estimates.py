@@ -10,7 +10,7 @@ from statistics import median
 
 from measure import Row, best_seconds
 
-from nvdla_ir.hardware.cost import CostModel
+from nvdla_ir.hardware.cost.model import CostModel
 from nvdla_ir.hw.configuration import load_configuration
 
 ROOT = Path(__file__).resolve().parent.parent

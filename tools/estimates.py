@@ -14,7 +14,8 @@ from attrs import define, field, frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.evaluation.estimate import Estimate, LayerEstimate, estimate
-from nvdla_ir.hardware.cost import HANDOVER_CYCLES, Client, Cost, MemoryTiming, Span
+from nvdla_ir.hardware.cost.base import Client, Cost, MemoryTiming, Span
+from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.passes.base import Pass

@@ -5,16 +5,11 @@ from __future__ import annotations
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.csb import ConfigureOp, configuration_of
+from nvdla_ir.dialects.csb import ConfigureOp
 from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.hardware.cost import (
-    HANDOVER_CYCLES,
-    Cost,
-    CostModel,
-    MemoryTiming,
-    is_measured,
-    total,
-)
+from nvdla_ir.dialects.nvdla import configuration_of
+from nvdla_ir.hardware.cost.base import Cost, MemoryTiming, total
+from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES, CostModel, is_measured
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers

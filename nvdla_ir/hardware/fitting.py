@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 from nvdla_ir.hardware.convolution import ConvolutionSetting
 from nvdla_ir.hardware.convolution_geometry import Banks, Reuse, Window
 from nvdla_ir.hardware.convolution_limits import LARGEST_DILATION, least_weight_bytes
-from nvdla_ir.hardware.cost import HANDOVER_CYCLES, CostModel
+from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES, CostModel
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hardware.sdp import SdpSetting
 from nvdla_ir.hw.configuration import HardwareConfiguration

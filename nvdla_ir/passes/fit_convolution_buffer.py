@@ -7,7 +7,7 @@ from attrs import define, field, frozen
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import configuration_of
-from nvdla_ir.hardware.cost import CostModel
+from nvdla_ir.hardware.cost.model import CostModel
 from nvdla_ir.hardware.fitting import Division, Shortage, divide
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.configuration import HardwareConfiguration

@@ -7,7 +7,7 @@ its weights are. Constants are those of nv_small's RTL (cycles.md section 1.1).
 from __future__ import annotations
 
 from nvdla_ir.hardware.convolution import ConvolutionSetting
-from nvdla_ir.hardware.cost.cost import Client, Cost, MemoryTiming, Span
+from nvdla_ir.hardware.cost.base import Client, Cost, MemoryTiming, Span
 from nvdla_ir.hardware.cost.fetch import Fetch, data_excess, first_beats
 from nvdla_ir.hardware.cost.output import group_cycles
 from nvdla_ir.hardware.cost.planar import (

@@ -12,7 +12,7 @@ from math import ceil
 from attrs import frozen
 
 from nvdla_ir.hardware.convolution import ConvolutionSetting
-from nvdla_ir.hardware.cost.cost import MemoryTiming
+from nvdla_ir.hardware.cost.base import MemoryTiming
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import ceil_div
 

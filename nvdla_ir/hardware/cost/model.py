@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import define, field
 
+from nvdla_ir.hardware.cost.base import Cost, MemoryTiming
 from nvdla_ir.hardware.cost.convolution import convolution_cost
-from nvdla_ir.hardware.cost.cost import Cost, MemoryTiming
 from nvdla_ir.hardware.cost.planar import pdp_cost, sdp_cost
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.configuration import HardwareConfiguration

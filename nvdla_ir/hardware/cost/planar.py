@@ -6,7 +6,7 @@ Constants are those of nv_small's RTL (cycles.md section 1.2).
 
 from __future__ import annotations
 
-from nvdla_ir.hardware.cost.cost import Client, Cost, MemoryTiming, Span
+from nvdla_ir.hardware.cost.base import Client, Cost, MemoryTiming, Span
 from nvdla_ir.hardware.pdp import PdpSetting, PoolWindow
 from nvdla_ir.hardware.sdp import SdpSetting, StageName
 from nvdla_ir.hw.configuration import HardwareConfiguration

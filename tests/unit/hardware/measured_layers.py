@@ -14,7 +14,9 @@ from attrs import frozen
 
 from nvdla_ir.hardware.convolution import ConvolutionSetting
 from nvdla_ir.hardware.convolution_geometry import Banks, ImageInput, Reuse, Window
-from nvdla_ir.hardware.cost import Cost, CostModel, MemoryTiming, cdp_cost
+from nvdla_ir.hardware.cost.base import Cost, MemoryTiming
+from nvdla_ir.hardware.cost.model import CostModel
+from nvdla_ir.hardware.cost.planar import cdp_cost
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hardware.pdp import Method, PdpSetting, PoolWindow
 from nvdla_ir.hardware.sdp import STREAMS, OperandStream, SdpSetting, StageName, XStage, YStage

@@ -10,8 +10,10 @@ from measured_layers import RECORDS, MeasuredLayer, measured_layers
 
 from nvdla_ir.hardware.convolution import ConvolutionSetting
 from nvdla_ir.hardware.convolution_geometry import Banks, ImageInput, Reuse, Window
-from nvdla_ir.hardware.cost import Cost, CostModel, MemoryTiming, cdp_cost, is_measured, total
+from nvdla_ir.hardware.cost.base import Cost, MemoryTiming, total
+from nvdla_ir.hardware.cost.model import CostModel, is_measured
 from nvdla_ir.hardware.cost.output import group_cycles
+from nvdla_ir.hardware.cost.planar import cdp_cost
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hardware.pdp import PdpSetting, PoolWindow
 from nvdla_ir.hardware.sdp import OperandStream, SdpSetting, XStage

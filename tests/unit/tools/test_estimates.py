@@ -13,7 +13,7 @@ from opt_tool import DIGITS, opt
 LENET = DIGITS / "lenet.ir"
 TABLE = f"--import-calib={DIGITS / 'lenet.calib.json'}"
 QUANTIZED = (TABLE, "--quantize")
-FITTED = (*QUANTIZED, "--legalize-to-nvdla=target=nv_small", "--fit-convolution-buffer")
+FITTED = ("--target=nv_small", *QUANTIZED, "--legalize-to-nvdla", "--fit-convolution-buffer")
 
 
 def test_a_network_in_a_table() -> None:
