@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from attrs import define, field
 
+from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.cost.base import Cost, MemoryTiming
 from nvdla_ir.hardware.cost.convolution import convolution_cost
-from nvdla_ir.hardware.cost.planar import pdp_cost, sdp_cost
+from nvdla_ir.hardware.cost.planar import cdp_cost, pdp_cost, sdp_cost
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.configuration import HardwareConfiguration
 
@@ -37,16 +38,20 @@ class CostModel:
 
     hw: HardwareConfiguration
     memory: MemoryTiming = field(factory=MemoryTiming)
-    _known: dict[Layer, Cost] = field(factory=dict["Layer", Cost], init=False)
+    _known: dict[Layer | CdpSetting, Cost] = field(
+        factory=dict["Layer | CdpSetting", Cost], init=False
+    )
 
-    def cost(self, layer: Layer) -> Cost:
+    def cost(self, layer: Layer | CdpSetting) -> Cost:
         """The cost of a layer that runs alone, without what passes between layers."""
         cost = self._known.get(layer)
         if cost is None:
             cost = self._known[layer] = self._cost(layer)
         return cost
 
-    def _cost(self, layer: Layer) -> Cost:
+    def _cost(self, layer: Layer | CdpSetting) -> Cost:
+        if isinstance(layer, CdpSetting):
+            return cdp_cost(layer, self.hw, self.memory)
         convolution, processor, pooling = layer.convolution, layer.processor, layer.pooling
         if convolution is not None:
             assert processor is not None, "the SDP takes what a convolution makes"

@@ -6,6 +6,7 @@ Constants are those of nv_small's RTL (cycles.md section 1.2).
 
 from __future__ import annotations
 
+from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.cost.base import Client, Cost, MemoryTiming, Span
 from nvdla_ir.hardware.pdp import PdpSetting, PoolWindow
 from nvdla_ir.hardware.sdp import SdpSetting, StageName
@@ -20,6 +21,8 @@ _PDP_PIPELINE = 67
 _PDP_FLUSH = 3
 """Of each line of outputs that are made after the last input."""
 _CDP_PIPELINE = 124
+_CDP_SUMS = 40
+"""Of these, those of the sums of squares."""
 _CDP_CHUNK = 8
 """Pixels of a line that CDP takes at once; each chunk costs a cycle."""
 _CDP_PART = (1.5, 0.55)
@@ -178,17 +181,16 @@ def _late_lines(window: PoolWindow) -> tuple[int, int]:
 # -------------------------------------------------------------- CDP
 
 
-def cdp_cost(
-    channels: int, height: int, width: int, hw: HardwareConfiguration, memory: MemoryTiming
-) -> Cost:
+def cdp_cost(setting: CdpSetting, hw: HardwareConfiguration, memory: MemoryTiming) -> Cost:
     """The cost of CDP, whatever its window."""
-    cube = cube_bytes(channels, height, width, hw)
-    whole, rest = divmod(width, _CDP_CHUNK)
-    lacking = -width % _CDP_CHUNK
+    cube = cube_bytes(setting.channels, setting.height, setting.width, hw)
+    whole, rest = divmod(setting.width, _CDP_CHUNK)
+    lacking = _CDP_CHUNK - rest if rest else 0
     chunks = whole + (_CDP_PART[0] + _CDP_PART[1] * lacking if rest else 0)
-    lines = height * ceil_div(channels, hw.memory_atom)
+    lines = setting.height * ceil_div(setting.channels, hw.memory_atom)
+    pipeline = _CDP_PIPELINE - _CDP_DRAIN * lacking - (0 if setting.square_sum else _CDP_SUMS)
     return _alone(
-        _CDP_PIPELINE - _CDP_DRAIN * lacking + chunks * lines,
+        pipeline + chunks * lines,
         cube / hw.cdp_throughput,
         "CDP",
         {"CDP": cube},

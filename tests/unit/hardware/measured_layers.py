@@ -12,11 +12,11 @@ from typing import Any, Literal, cast
 
 from attrs import frozen
 
+from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.convolution import ConvolutionSetting
 from nvdla_ir.hardware.convolution_geometry import Banks, ImageInput, Reuse, Window
 from nvdla_ir.hardware.cost.base import Cost, MemoryTiming
 from nvdla_ir.hardware.cost.model import CostModel
-from nvdla_ir.hardware.cost.planar import cdp_cost
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hardware.pdp import Method, PdpSetting, PoolWindow
 from nvdla_ir.hardware.sdp import STREAMS, OperandStream, SdpSetting, StageName, XStage, YStage
@@ -59,10 +59,12 @@ def measured_layers() -> Iterator[MeasuredLayer]:
     """Those that ran alone."""
     hw = load_configuration("nv_small")
     data = json.loads(RECORDS.read_text(encoding="utf-8"))
+    models: dict[MemoryTiming, CostModel] = {}
     for record in data["records"]:
         if record["overlapped"]:
             continue
         memory = MemoryTiming(record["memory"]["latency"], record["memory"]["bytes_per_cycle"])
+        models.setdefault(memory, CostModel(hw, memory))
         registers = data["registers"][f"{record['program']}#{record['layer']}"]
         yield MeasuredLayer(
             record["program"],
@@ -71,23 +73,14 @@ def measured_layers() -> Iterator[MeasuredLayer]:
             record["cycles"],
             record["read_by_client"],
             record["written_by_client"],
-            cost_of(registers, hw, memory),
+            models[memory].cost(layer_of(registers, hw)),
         )
 
 
-def layers_of(hw: HardwareConfiguration) -> Iterator[Layer]:
-    """The settings of all programs' layers, without CDP's."""
+def layers_of(hw: HardwareConfiguration) -> Iterator[Layer | CdpSetting]:
+    """The settings of all programs' layers."""
     for registers in json.loads(RECORDS.read_text(encoding="utf-8"))["registers"].values():
-        if "CDP" not in registers:
-            yield layer_of(registers, hw)
-
-
-def cost_of(registers: Registers, hw: HardwareConfiguration, memory: MemoryTiming) -> Cost:
-    """What the model says of a layer that these registers set up."""
-    if "CDP" in registers:
-        unit = Unit(registers, "CDP_RDMA", hw)
-        return cdp_cost(unit["CHANNEL"] + 1, unit["HEIGHT"] + 1, unit["WIDTH"] + 1, hw, memory)
-    return CostModel(hw, memory).cost(layer_of(registers, hw))
+        yield layer_of(registers, hw)
 
 
 @frozen
@@ -112,12 +105,26 @@ class Unit:
         return found
 
 
-def layer_of(registers: Registers, hw: HardwareConfiguration) -> Layer:
+def layer_of(registers: Registers, hw: HardwareConfiguration) -> Layer | CdpSetting:
     """The settings of a layer's units."""
+    if "CDP" in registers:
+        return _cdp(registers, hw)
     return Layer(
         _convolution(registers, hw) if "CDMA" in registers else None,
         _sdp(registers, hw) if "SDP" in registers else None,
         _pdp(registers, hw) if "PDP" in registers else None,
+    )
+
+
+def _cdp(registers: Registers, hw: HardwareConfiguration) -> CdpSetting:
+    rdma, cdp = Unit(registers, "CDP_RDMA", hw), Unit(registers, "CDP", hw)
+    return CdpSetting(
+        rdma["CHANNEL"] + 1,
+        rdma["HEIGHT"] + 1,
+        rdma["WIDTH"] + 1,
+        window=2 * cdp["NORMALZ_LEN"] + 3,
+        square_sum=cdp.named("SQSUM_BYPASS") == "DISABLE",
+        multiply=cdp.named("MUL_BYPASS") == "DISABLE",
     )
 
 

@@ -8,12 +8,12 @@ import pytest
 from attrs import evolve
 from measured_layers import RECORDS, MeasuredLayer, measured_layers
 
+from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.convolution import ConvolutionSetting
 from nvdla_ir.hardware.convolution_geometry import Banks, ImageInput, Reuse, Window
 from nvdla_ir.hardware.cost.base import Cost, MemoryTiming, total
 from nvdla_ir.hardware.cost.model import CostModel, is_measured
 from nvdla_ir.hardware.cost.output import group_cycles
-from nvdla_ir.hardware.cost.planar import cdp_cost
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hardware.pdp import PdpSetting, PoolWindow
 from nvdla_ir.hardware.sdp import OperandStream, SdpSetting, XStage
@@ -239,7 +239,7 @@ def test_pools_wait_for_windows_that_end_in_the_padding() -> None:
 
 
 def test_cdp_costs_its_atoms_and_the_ends_of_lines() -> None:
-    cost = cdp_cost(16, 4, 16, SMALL, MemoryTiming())
+    cost = CostModel(SMALL).cost(CdpSetting(16, 4, 16, window=5))
     assert cost.cycles == 124 + 100 + 8 * 128 + 2 * 8
     assert cost.read == cost.written == {"CDP": 1024}
 
