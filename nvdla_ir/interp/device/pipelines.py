@@ -2,8 +2,10 @@
 
 A layer is a chain of units that run together: CDMA, CSC, CMAC_A, CMAC_B, CACC, SDP (with SDP_RDMA
 where memory is read) and PDP on the fly; PDP with PDP_RDMA; CDP with CDP_RDMA; RBK; BDMA. It runs
-when each of its units is armed for the group that its CONSUMER points at, whatever the order of the
-writes. Sources: convolution.md section 6, sdp.md section 11, pdp.md section 6, cdp.md section 6.
+when each of its units is armed for the group that its CONSUMER points at. The order of the writes
+is free, but that a convolution starts with CSC and CDMA (on the RTL, CACC that is enabled later
+loses its place in the partial sums). Sources: convolution.md section 6, sdp.md section 11, pdp.md
+section 6, cdp.md section 6.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ from nvdla_ir.interp.device.registers import GROUPS, RegisterFile, UnitRegisters
 from nvdla_ir.interp.device.rubik import run_rubik
 
 _HEADS = ("SDP", "PDP", "CDP", "RBK")
+_STARTERS = ("CSC", "CDMA")
+"""When both are enabled, a convolution begins."""
+_NOT_WAITED_FOR = ("CMAC_A", "CMAC_B", "CACC")
+"""What CSC sends to; only credits for CACC's buffer hold it. The SDP is waited for."""
 
 
 class Pipelines:
@@ -63,8 +69,23 @@ class Pipelines:
                 self._record(record)
             return
         self._seen.add(block)
+        if block in _NOT_WAITED_FOR:
+            self._check_order(block)
         while self._advance_one():
             pass
+
+    def _check_order(self, block: str) -> None:
+        """Report a unit of a convolution that was enabled when its layer had started without it."""
+        unit = self._unit(block)
+        if unit.producer == unit.consumer and all(map(self._ready, (block, *_STARTERS))):
+            self._environment.rules.require(
+                False,
+                block,
+                "D_OP_ENABLE",
+                1,
+                f"{' and '.join(_STARTERS)} are enabled already and send without asking for "
+                f"{block}, which starts anew on what comes after: enable it before one of them",
+            )
 
     def waiting(self) -> list[str]:
         """One sentence for each armed register group: what it waits for."""

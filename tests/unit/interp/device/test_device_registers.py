@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
@@ -108,8 +109,38 @@ def test_writes_to_an_enabled_group_are_dropped() -> None:
     assert np.array_equal(load(device, OUTPUT, _CUBE.shape), _CUBE)
 
 
-@pytest.mark.parametrize("order", list(permutations(CONVOLUTION))[::71], ids="-".join)
-def test_units_may_be_enabled_in_any_order(order: tuple[str, ...]) -> None:
+def _starts_last(order: Sequence[str]) -> bool:
+    """Whether CSC or CDMA comes after the units that CSC sends to."""
+    place = {block: number for number, block in enumerate(order)}
+    return max(place["CSC"], place["CDMA"]) > max(map(place.__getitem__, LATE))
+
+
+LATE = ("CMAC_A", "CMAC_B", "CACC")
+ORDERS = list(filter(_starts_last, permutations(CONVOLUTION)))
+
+
+@pytest.mark.parametrize("block", LATE)
+@pytest.mark.parametrize("first", [("CDMA", "CSC"), ("CSC", "CDMA")], ids="-".join)
+def test_a_convolution_does_not_start_before_its_sums_can(
+    block: str, first: tuple[str, ...]
+) -> None:
+    layer = Convolution(_CUBE // 8, np.ones((8, 8, 1, 1), np.int8))
+    for lenient in (False, True):
+        device = new_device(lenient=lenient)
+        layer.program(device)
+        enable(device, [*(other for other in LATE if other != block), *first])
+        if lenient:
+            enable(device, (block, "SDP"))
+            assert [remark.block for remark in device.remarks] == [block]
+            assert len(device.records) == 1
+        else:
+            told = f"CSC and CDMA are enabled already and send without asking for {block}"
+            with pytest.raises(DeviceError, match=rf"{block}\.D_OP_ENABLE = 0x1 .*{told}"):
+                enable(device, (block,))
+
+
+@pytest.mark.parametrize("order", ORDERS[::31], ids="-".join)
+def test_units_may_be_enabled_in_any_other_order(order: tuple[str, ...]) -> None:
     weights = np.ones((8, 8, 1, 1), np.int8)
     layer = Convolution(_CUBE // 8, weights)
     device = new_device()
