@@ -39,6 +39,7 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import WORD_MASK, RegisterMap, register_map
+from nvdla_ir.interp.device.record import NOT_WAITED_FOR, STARTERS
 from nvdla_ir.ir.attributes import DenseResourceAttr, IntegerAttr
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
@@ -68,7 +69,8 @@ def export_trace(
 
     The order of the program is kept both for players that go line by line and for those that run
     one command stream for each block: after each wait, every block waits for its event before its
-    next command.
+    next command, and CSC and CDMA, which start a convolution, wait until what they do not ask for
+    is enabled.
 
     Raises: DiagnosticError for programs that no trace can express, with all reasons, and for
     whatever the device refuses.
@@ -155,6 +157,7 @@ class _Writer:
     _pointers: dict[str, int] = field(factory=dict[str, int])
     _layers: tuple[str, ...] | None = None
     _polled_flush: bool = False
+    _enabled: int = 0
 
     def __attrs_post_init__(self) -> None:
         self._registers = register_map(self.configuration.register_map)
@@ -313,6 +316,12 @@ class _Writer:
             self._pointers[write.unit] = write.word
         register = _register(write.unit, write.register)
         self._commands.append(f"reg_write({register}, {write.word:#x});")
+        if write.register == "D_OP_ENABLE" and write.unit in NOT_WAITED_FOR:
+            event = f"enabled_{self._enabled}"
+            self._enabled += 1
+            self._commands.append(f"sync_notify(NVDLA_{write.unit}, {event});")
+            for block in STARTERS:
+                self._pending.setdefault(block, []).append(event)
 
     def _poll(self, op: PollOp) -> None:
         register = _register(op.unit, op.register)

@@ -23,15 +23,17 @@ from nvdla_ir.interp.device.environment import Environment
 from nvdla_ir.interp.device.errors import DeviceError, MemoryAccessError
 from nvdla_ir.interp.device.global_control import INTERRUPTS, Interrupt, InterruptSource
 from nvdla_ir.interp.device.look_up_tables import LookUpUnitRegisters
-from nvdla_ir.interp.device.record import CONVOLUTION_UNITS, LayerNotes, LayerRecord
+from nvdla_ir.interp.device.record import (
+    CONVOLUTION_UNITS,
+    NOT_WAITED_FOR,
+    STARTERS,
+    LayerNotes,
+    LayerRecord,
+)
 from nvdla_ir.interp.device.registers import GROUPS, RegisterFile, UnitRegisters
 from nvdla_ir.interp.device.rubik import run_rubik
 
 _HEADS = ("SDP", "PDP", "CDP", "RBK")
-_STARTERS = ("CSC", "CDMA")
-"""When both are enabled, a convolution begins."""
-_NOT_WAITED_FOR = ("CMAC_A", "CMAC_B", "CACC")
-"""What CSC sends to; only credits for CACC's buffer hold it. The SDP is waited for."""
 
 
 class Pipelines:
@@ -69,7 +71,7 @@ class Pipelines:
                 self._record(record)
             return
         self._seen.add(block)
-        if block in _NOT_WAITED_FOR:
+        if block in NOT_WAITED_FOR:
             self._check_order(block)
         while self._advance_one():
             pass
@@ -77,13 +79,13 @@ class Pipelines:
     def _check_order(self, block: str) -> None:
         """Report a unit of a convolution that was enabled when its layer had started without it."""
         unit = self._unit(block)
-        if unit.producer == unit.consumer and all(map(self._ready, (block, *_STARTERS))):
+        if unit.producer == unit.consumer and all(map(self._ready, (block, *STARTERS))):
             self._environment.rules.require(
                 False,
                 block,
                 "D_OP_ENABLE",
                 1,
-                f"{' and '.join(_STARTERS)} are enabled already and send without asking for "
+                f"{' and '.join(STARTERS)} are enabled already and send without asking for "
                 f"{block}, which starts anew on what comes after: enable it before one of them",
             )
 

@@ -9,6 +9,10 @@ from attrs import field, frozen
 from nvdla_ir.interp.device.areas import CubeElement, LineByte, MemoryArea
 
 CONVOLUTION_UNITS = ("CDMA", "CSC", "CMAC_A", "CMAC_B", "CACC")
+STARTERS = ("CSC", "CDMA")
+"""When both are enabled, a convolution begins."""
+NOT_WAITED_FOR = ("CMAC_A", "CMAC_B", "CACC")
+"""What CSC sends to; only credits for CACC's buffer hold it. The SDP is waited for."""
 
 BUFFERED = ("convolution input", "image plane 0", "image plane 1")
 """Purposes of areas that are read completely before a layer writes."""

@@ -141,6 +141,25 @@ def copy_txn() -> dict[str, str]:
     }
 
 
+def enabled_in_order(text: str) -> str:
+    """A trace in which CSC and CDMA wait for the enables of CMAC and CACC before them in the file:
+    in the vendor's traces nothing but a player that is fair sees to that."""
+    lines: list[str] = []
+    waited: dict[str, list[str]] = {"CSC": [], "CDMA": []}
+    for number, line in enumerate(text.split("\n")):
+        match = re.match(r"reg_write\(NVDLA_(\w+)\.D_OP_ENABLE_0, 0x0*1\)", line)
+        unit = match[1] if match else ""
+        if unit in waited:
+            lines += [f"sync_wait(NVDLA_{unit}, {event});" for event in waited[unit]]
+            waited[unit].clear()
+        lines.append(line)
+        if unit in ("CMAC_A", "CMAC_B", "CACC"):
+            lines.append(f"sync_notify(NVDLA_{unit}, enabled_{number});")
+            for events in waited.values():
+                events.append(f"enabled_{number}")
+    return "\n".join(lines)
+
+
 def interleaved(text: str, seed: int) -> str:
     """The commands of a trace in an order that a player with one command stream for each block
     cannot tell from the given one: streams, expected interrupts and checks mixed at random."""
