@@ -33,10 +33,10 @@ from nvdla_ir.dialects.csb import (
     UploadOp,
     WaitAnyOp,
     WaitOp,
-    configuration_of,
 )
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import WORD_MASK, RegisterMap, register_map
 from nvdla_ir.interp.device.record import NOT_WAITED_FOR, STARTERS

@@ -31,7 +31,6 @@ from nvdla_ir.dialects.csb.units import (
     WriteTableOp,
     count_register_writes,
 )
-from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.ir.dialect import Dialect
 
 __all__ = [
@@ -62,7 +61,6 @@ __all__ = [
     "WaitAnyOp",
     "WaitOp",
     "WriteTableOp",
-    "configuration_of",
     "count_register_writes",
 ]
 

@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 
 from nvdla_ir.dialects import csb
 from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import LayoutError
 from nvdla_ir.interp.device.device import Device
@@ -130,7 +131,7 @@ def run_of(op: Operation, machine: MachineBase) -> Run:
 def _configuration(op: Operation, machine: MachineBase) -> HardwareConfiguration:
     found = machine.cache.get(_STATE)
     if found is None:
-        found = machine.cache[_STATE] = csb.configuration_of(op)
+        found = machine.cache[_STATE] = configuration_of(op)
     return found
 
 

@@ -14,8 +14,9 @@ from loadable_archives import only
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.csb import UnitOp, configuration_of
+from nvdla_ir.dialects.csb import UnitOp
 from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.frontends.loadable import import_loadable
 from nvdla_ir.frontends.loadable.buffers import Buffers, allocate_buffers
 from nvdla_ir.frontends.loadable.container import read_container

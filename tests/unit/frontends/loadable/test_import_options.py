@@ -12,7 +12,8 @@ from loadable_running import full_range, function_of, imported, run
 
 from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.csb import LoadOp, configuration_of
+from nvdla_ir.dialects.csb import LoadOp
+from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.frontends.loadable import import_loadable
 from nvdla_ir.hw.configuration import names
 from nvdla_ir.interp.machine import Machine, Mode
