@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import inf
 from typing import TypeAlias, TypeVar
 
 from attrs import evolve, frozen
@@ -88,17 +89,18 @@ def divide(layer: Layer, model: CostModel) -> Division | Shortage:
     undivided = _undivided(whole, hw)
     if undivided is not None:
         return Division((_piece(whole, undivided),), 0)
-    best: _Plan | None = None
-    least = 0.0
+    priced: list[tuple[_Plan, _Price]] = []
+    least = inf
     for plan in _plans(whole, hw):
-        if best is not None and least <= plan.stacked * _mac_cycles(whole, hw):
+        if least <= plan.stacked * _mac_cycles(whole, hw):
             break  # stacked pieces leave MACs idle, and the next ones more of them
-        cycles = plan.cycles(layer, model)
-        if best is None or (cycles, plan.count) < (least, best.count):
-            best, least = plan, cycles
-    if best is None:
+        price = plan.price(layer, model)
+        priced.append((plan, price))
+        least = min(least, price.cycles)
+    if not priced:
         return _shortage(whole, hw)
-    return Division(best.pieces(), least, best.stacked)
+    plan, price = min(priced, key=lambda one: one[1].weight)
+    return Division(plan.pieces(), price.cycles, plan.stacked)
 
 
 def _mac_cycles(setting: ConvolutionSetting, hw: HardwareConfiguration) -> int:
@@ -139,6 +141,25 @@ def _weight_banks(setting: ConvolutionSetting, hw: HardwareConfiguration) -> tup
 
 
 # -------------------------------------------------------------- plans
+
+
+_SOFTWARE_CYCLES = 2000
+"""What a run costs the software that is told of its end and enables the next, about; the estimate
+has the few cycles of a fast controller."""
+
+
+@frozen
+class _Price:
+    """Runs, their cycles (each until the next one is enabled), and bytes read and written."""
+
+    runs: int
+    cycles: float
+    memory_bytes: int
+
+    @property
+    def weight(self) -> tuple[float, int]:
+        """By which prices are compared."""
+        return self.cycles + _SOFTWARE_CYCLES * self.runs, self.memory_bytes
 
 
 @frozen(eq=False)
@@ -183,19 +204,27 @@ class _Plan:
             for (place, place_ends), (chunk, chunk_ends) in order
         )
 
-    def cycles(self, layer: Layer, model: CostModel) -> float:
-        """What all runs take, each until the next one is enabled. Equal ones are priced once:
-        there may be thousands."""
+    def price(self, layer: Layer, model: CostModel) -> _Price:
+        """What all runs take. Equal ones are priced once: there may be thousands."""
         places = Counter(
             (rows.window, columns.window, ends) for (rows, columns), ends in _with_ends(self.grid)
         )
         chunks = Counter((chunk.size, ends) for chunk, ends in _with_ends(self.chunks))
-        cycles = sum(
-            many * more * _cycles(self._setting(place, chunk), layer, model)
-            for place, many in places.items()
-            for chunk, more in chunks.items()
-        )
-        return cycles + self._stacking_cycles(model)
+        runs = self.count
+        cycles = HANDOVER_CYCLES * self.count
+        memory_bytes = 0
+        for place, many in places.items():
+            for chunk, more in chunks.items():
+                cost = model.cost(_part_of(layer, self._setting(place, chunk)))
+                cycles += many * more * cost.cycles
+                memory_bytes += many * more * cost.memory_bytes
+        if self.stacked > 1:
+            joins = ceil_div(self.whole.kernels, model.hw.atomic_k)
+            cost = model.cost(self._join(model.hw))
+            runs += joins
+            cycles += joins * (cost.cycles + HANDOVER_CYCLES)
+            memory_bytes += joins * cost.memory_bytes
+        return _Price(runs, cycles, memory_bytes)
 
     def _setting(
         self, place: tuple[Window, Window, _Ends], chunk: tuple[int, _Ends]
@@ -212,12 +241,10 @@ class _Plan:
             self.whole, rows=rows, columns=columns, kernels=kernels, banks=self.banks, reuse=reuse
         )
 
-    def _stacking_cycles(self, model: CostModel) -> float:
-        """What it takes to put stacked pieces together: a convolution for each kernel group."""
-        if self.stacked == 1:
-            return 0.0
+    def _join(self, hw: HardwareConfiguration) -> Layer:
+        """What puts the pieces of one kernel group together."""
         height, width = self.whole.rows.outputs, self.whole.columns.outputs
-        group, part = min(self.whole.kernels, model.hw.atomic_k), self.chunks[0].size
+        group, part = min(self.whole.kernels, hw.atomic_k), self.chunks[0].size
         parts = ceil_div(group, part)
         join = ConvolutionSetting(
             channels=part,
@@ -225,9 +252,7 @@ class _Plan:
             rows=Window(parts * height, parts, 1, height, 0, 0, height),
             columns=Window(width, 1, 1, 1, 0, 0, width),
         )
-        processor = SdpSetting(group, height, width, flying=True)
-        cycles = model.cost(Layer(join, processor, None)).cycles + HANDOVER_CYCLES
-        return ceil_div(self.whole.kernels, group) * cycles
+        return Layer(join, SdpSetting(group, height, width, flying=True), None)
 
 
 def _with_ends(items: Sequence[_Item]) -> list[tuple[_Item, _Ends]]:
@@ -235,17 +260,16 @@ def _with_ends(items: Sequence[_Item]) -> list[tuple[_Item, _Ends]]:
     return [(item, (index == 0, index == last)) for index, item in enumerate(items)]
 
 
-def _cycles(setting: ConvolutionSetting, layer: Layer, model: CostModel) -> float:
-    """What a piece takes, until the next one is enabled."""
-    processor = layer.processor
-    assert processor is not None, "the SDP takes what a convolution makes"
-    part = evolve(
-        processor,
+def _part_of(layer: Layer, setting: ConvolutionSetting) -> Layer:
+    """The piece of a layer that ``setting`` computes."""
+    assert layer.processor is not None, "the SDP takes what a convolution makes"
+    processor = evolve(
+        layer.processor,
         channels=setting.kernels,
         height=setting.rows.outputs,
         width=setting.columns.outputs,
     )
-    return model.cost(Layer(setting, part, None)).cycles + HANDOVER_CYCLES
+    return Layer(setting, processor, None)
 
 
 def _plans(whole: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[_Plan]:

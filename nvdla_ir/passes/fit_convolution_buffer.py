@@ -38,7 +38,8 @@ class FitConvolutionBuffer(Pass):
         %y = nvdla.concat %y0, %y1 axis=2 -> tensor<1x16x112x112xi8>
 
     Pieces are of rows, of columns where one row is too much, and of kernels. Of all ways the
-    cheapest by estimate is taken. What has its banks already stays as it is.
+    cheapest by estimate is taken, with some time for the software between pieces. What has its
+    banks already stays as it is.
     """
 
     name = "fit-convolution-buffer"
