@@ -231,10 +231,11 @@ class Epilogue:
         if not isinstance(factors, FixedPointVector):
             return
         pairs = same_length(factors.multipliers, self.source.bounds)
+        units = self.pipeline.units
         coarse = [
             channel
             for channel, (multiplier, bound) in enumerate(pairs)
-            if bound and self.pipeline.units[channel] and abs(multiplier) < PRECISION_REMARK_BELOW
+            if bound and units[channel] and abs(multiplier) < PRECISION_REMARK_BELOW
         ]
         if coarse:
             listed = ", ".join(map(str, coarse[:8])) + (" …" if len(coarse) > 8 else "")

@@ -93,7 +93,7 @@ def test_the_first_difference_is_named(folder: Path) -> None:
     assert shifted != text
     other.write_text(shifted)
     found = report(folder / "layers.ir", other, options(folder))
-    assert "first layer that differs: pool1 (" in found
+    assert "first layer that differs: relu1 (" in found
     assert "equal bit for bit" not in found
 
 
