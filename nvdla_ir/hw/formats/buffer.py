@@ -2,20 +2,13 @@
 
 The whole input of a convolution must be resident: one *slice* (an input line of all channels) takes
 ``entries_per_slice`` entries, and all slices lie in the data banks; weights take the banks after
-them. Where that does not fit, the output is cut into pieces of rows.
+them. Where that does not fit, the convolution is divided (``nvdla_ir.hardware.fitting``).
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
-from attrs import frozen
-
 from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.hw.formats.sizes import LayoutError, align_up, ceil_div, require_positive
-
-_WEIGHT_SLACK_BYTES = 128
-"""Bytes that must stay free beside one kernel group (convolution.md section 3.5, rule 2)."""
+from nvdla_ir.hw.formats.sizes import align_up, ceil_div, require_positive
 
 _WINOGRAD_TILE = 4
 """Pixels of one line that Winograd mode keeps in one entry."""
@@ -66,94 +59,6 @@ def fetched_weight_bytes(hw: HardwareConfiguration, kernels: int, kernel_bytes: 
     return align_up(kernels * kernel_bytes, hw.cbuf.entry_bytes)
 
 
-@frozen
-class ConvolutionFootprint:
-    """What one convolution puts into CBUF.
-
-    ``lines`` counts all input lines of one cube, ``kernel_bytes`` is BYTE_PER_KERNEL + 1,
-    ``batch`` the number of cubes.
-    """
-
-    entries_per_slice: int
-    lines: int
-    kernels: int
-    kernel_bytes: int
-    batch: int = 1
-    compressed: bool = False
-
-
-@frozen
-class BankAllocation:
-    """Banks for data and weights (the D_BANK fields hold one less).
-
-    ``resident`` tells how many weights are held at once: "all" of them, "two" kernel groups (the
-    next is fetched while one is used), or "one".
-    """
-
-    data_banks: int
-    weight_banks: int
-    resident: Literal["all", "two", "one"]
-
-
-@frozen
-class BankShortage:
-    """Why a convolution does not fit CBUF, and what would.
-
-    ``data_banks`` is what the data need; ``weight_banks`` the least that its weights need (one
-    kernel group); ``banks`` what there is. ``split`` is the allocation to use when the output is
-    cut into pieces of rows, of at most ``lines`` input lines each; None if not even one line fits.
-    """
-
-    data_banks: int
-    weight_banks: int
-    banks: int
-    lines: int
-    split: BankAllocation | None
-
-
-def allocate_banks(
-    hw: HardwareConfiguration, footprint: ConvolutionFootprint
-) -> BankAllocation | BankShortage:
-    """Divide CBUF between data and weights (convolution.md section 3.5).
-
-    Prefers to hold all weights, then two kernel groups, then one. If the data do not fit beside one
-    group, returns the BankShortage with the allocation for a split by rows, which keeps as many
-    weights as leave room for one line.
-    """
-    require_positive(
-        "convolution",
-        entries_per_slice=footprint.entries_per_slice,
-        lines=footprint.lines,
-        kernels=footprint.kernels,
-        kernel_bytes=footprint.kernel_bytes,
-        batch=footprint.batch,
-    )
-    banks = hw.usable_banks(compressed=footprint.compressed)
-    data = ceil_div(
-        footprint.entries_per_slice * footprint.lines * footprint.batch, hw.cbuf.entries_per_bank
-    )
-    group_kernels = min(footprint.kernels, hw.atomic_k)
-    one = _group_banks(hw, group_kernels * footprint.kernel_bytes)
-    # the surface's own rounding may ask for a bank more than the group's rule does, or less
-    surface = fetched_weight_bytes(hw, footprint.kernels, footprint.kernel_bytes)
-    everything = max(ceil_div(surface, hw.cbuf.bank_bytes), one)
-    options = (
-        BankAllocation(data, everything, "all"),
-        BankAllocation(data, 2 * one, "two"),
-        BankAllocation(data, one, "one"),
-    )
-    for option in options:
-        if option.data_banks + option.weight_banks <= banks:
-            return option
-    for option in options:
-        room = banks - option.weight_banks
-        slices = room * hw.cbuf.entries_per_bank // footprint.entries_per_slice // footprint.batch
-        if room > 0 and slices > 0:
-            split = BankAllocation(room, option.weight_banks, option.resident)
-            return BankShortage(data, one, banks, slices, split)
-    return BankShortage(data, one, banks, 0, None)
-
-
 def streamed_group_bytes(hw: HardwareConfiguration, group_bytes: int) -> int:
     """Return the room that a kernel group needs where not all weights fit at once.
 
@@ -162,70 +67,3 @@ def streamed_group_bytes(hw: HardwareConfiguration, group_bytes: int) -> int:
     """
     request = hw.weight_request_bytes
     return group_bytes + (request if request > hw.cbuf.entry_bytes else 0)
-
-
-def _group_banks(hw: HardwareConfiguration, group_bytes: int) -> int:
-    size = align_up(group_bytes, hw.weight_alignment) + _WEIGHT_SLACK_BYTES
-    return ceil_div(max(size, streamed_group_bytes(hw, group_bytes)), hw.cbuf.bank_bytes)
-
-
-@frozen
-class RowPiece:
-    """Rows of a convolution's output that are computed at once, and the input that they need.
-
-    All in rows of the cubes; ``pad_top`` and ``pad_bottom`` are the padding rows that remain.
-    """
-
-    output_start: int
-    output_rows: int
-    input_start: int
-    input_rows: int
-    pad_top: int
-    pad_bottom: int
-
-
-def split_rows(
-    *,
-    output_height: int,
-    input_height: int,
-    kernel_rows: int,
-    stride: int,
-    dilation: int,
-    pad_top: int,
-    max_lines: int,
-) -> tuple[RowPiece, ...]:
-    """Cut a convolution's output into pieces that need at most ``max_lines`` input lines each.
-
-    Pieces are as tall as they can be, in order; their inputs overlap (convolution.md section 3.5).
-    Raises LayoutError if one output row needs more lines than that, or only padding.
-    """
-    reach = (kernel_rows - 1) * dilation
-    pieces: list[RowPiece] = []
-    start = 0
-    while start < output_height:
-        piece = _row_piece(start, 1, input_height, stride, reach, pad_top)
-        if piece.input_rows > max_lines:
-            raise LayoutError(
-                f"one output row needs {piece.input_rows} input lines, "
-                f"but the convolution buffer holds {max_lines} beside the weights"
-            )
-        rows = 1
-        while start + rows < output_height:
-            taller = _row_piece(start, rows + 1, input_height, stride, reach, pad_top)
-            if taller.input_rows > max_lines:
-                break
-            piece, rows = taller, rows + 1
-        pieces.append(piece)
-        start += rows
-    return tuple(pieces)
-
-
-def _row_piece(
-    start: int, rows: int, input_height: int, stride: int, reach: int, pad_top: int
-) -> RowPiece:
-    first = start * stride - pad_top
-    last = (start + rows - 1) * stride - pad_top + reach
-    top, bottom = max(first, 0), min(last, input_height - 1)
-    if bottom < top:
-        raise LayoutError(f"output rows {start} to {start + rows - 1} see only padding")
-    return RowPiece(start, rows, top, bottom - top + 1, top - first, last - bottom)
