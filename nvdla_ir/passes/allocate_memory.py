@@ -14,6 +14,7 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nn.shapes import shape_of
 from nvdla_ir.dialects.nvdla import (
+    FEATURE,
     ConstantOp,
     MemoryOp,
     SliceOp,
@@ -32,7 +33,6 @@ from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
 from nvdla_ir.passes.settings.layers import device_functions, hardware_layers
 from nvdla_ir.passes.settings.memory import (
-    FEATURE,
     TableLayout,
     WeightLayout,
     constant_layout,

@@ -22,7 +22,6 @@ from nvdla_ir.ir.types import I8
 from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
 from nvdla_ir.passes.settings.memory import (
-    FEATURE,
     address_of,
     constant_layout,
     packed_constant,
@@ -148,7 +147,7 @@ class _Emission:
             address=upload.address,
             line_stride=upload.line_stride,
             surface_stride=upload.surface_stride,
-            format=None if upload.format == FEATURE else upload.format,
+            format=None if upload.format == nvdla.FEATURE else upload.format,
             layers=upload.layers,
         )
 

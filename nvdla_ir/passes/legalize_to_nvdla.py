@@ -15,7 +15,7 @@ from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.conditions import no_operation
-from nvdla_ir.passes.legalization.context import Context
+from nvdla_ir.passes.legalization.context import FunctionContext
 from nvdla_ir.passes.legalization.layers import LEGALIZATIONS
 
 PIPELINE_WIDTH = 32
@@ -74,7 +74,7 @@ class _Function:
     def __init__(self, func: FuncOp, hw: HardwareConfiguration, session: Session) -> None:
         self.func = func
         self.session = session
-        self.context = Context.of_function(hw, session)
+        self.context = FunctionContext.of_function(hw, session)
 
     def run(self) -> None:
         originals = list(self.func.body.operations)

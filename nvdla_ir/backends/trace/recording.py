@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from nvdla_ir.dialects.csb import (
     BYTES,
-    FEATURE,
     SECONDARY,
     AddressOp,
     DownloadOp,
     UploadOp,
 )
 from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.nvdla import FEATURE
 from nvdla_ir.dialects.nvdla.types import cube_shape
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.feature import FeatureLayout

@@ -6,7 +6,6 @@ The operations work in order on one device: its registers and its memories.
 from nvdla_ir.dialects.csb.checks import CheckBytesOp, CheckCrcOp, MemoryCheckOp
 from nvdla_ir.dialects.csb.memory import (
     BYTES,
-    FEATURE,
     FILL_PATTERNS,
     PRIMARY,
     SECONDARY,
@@ -36,7 +35,6 @@ from nvdla_ir.ir.dialect import Dialect
 __all__ = [
     "BYTES",
     "CSB",
-    "FEATURE",
     "FILL_PATTERNS",
     "INTERRUPT_CONTROL",
     "MEMORY_BASE_ATTRIBUTE",

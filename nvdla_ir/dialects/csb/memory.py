@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nvdla import FEATURE
 from nvdla_ir.dialects.nvdla.types import CUBE
 from nvdla_ir.ir.attribute_kinds import ELEMENTS, INT, STRING, enumeration
 from nvdla_ir.ir.attributes import IntegerAttr
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from nvdla_ir.text.printer import Printer
 
 PRIMARY, SECONDARY = "primary", "secondary"
-FEATURE, BYTES = "feature", "bytes"
-"""Formats that are no pixel formats: a feature cube, and bytes in a row."""
+BYTES = "bytes"
+"""The ``format`` of a transfer of bytes in a row."""
 
 FILL_PATTERNS = ("ALL_ZERO", "ONES", "AFIVE", "FIVEA", "ADDR")
 """convolution.md section 1.2: bytes 0x00, 0xff, 0xa5, 0x5a, or the low 8 bits of the address."""

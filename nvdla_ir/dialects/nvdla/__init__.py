@@ -5,6 +5,7 @@ from __future__ import annotations
 from nvdla_ir.dialects.nvdla.operations import (
     CHANNELS,
     COLUMNS,
+    FEATURE,
     ROWS,
     ConcatOp,
     ConstantOp,
@@ -29,6 +30,7 @@ from nvdla_ir.ir.dialect import Dialect
 __all__ = [
     "CHANNELS",
     "COLUMNS",
+    "FEATURE",
     "NVDLA",
     "ROWS",
     "TARGET_ATTRIBUTE",

@@ -35,6 +35,9 @@ from nvdla_ir.ir.types import I32, TensorType, Type
 CHANNELS, ROWS, COLUMNS = 1, 2, 3
 """The axes of a cube."""
 
+FEATURE = "feature"
+"""The ``format`` of a transfer that makes or reads a feature cube, rather than an image."""
+
 
 class StreamsUsedOnce(Trait):
     """A result that is a stream has one use."""
@@ -89,7 +92,7 @@ class UploadOp(MemoryOp):
     traits = (Pure(),)
 
     input = operand(CUBE)
-    format = attribute(STRING, default="feature")
+    format = attribute(STRING, default=FEATURE)
     output = result(CUBE)
 
     def infer_result_types(self) -> Sequence[Type] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nvdla_ir.frontends.loadable.cubes import Context, Cube, cube_of, place_of
+from nvdla_ir.frontends.loadable.cubes import Cube, ReadingContext, cube_of, place_of
 from nvdla_ir.frontends.loadable.network import Operation
 from nvdla_ir.hardware.convolution import MEANS, ConvolutionPlaces, ConvolutionSetting, UnusedPlane
 from nvdla_ir.hardware.convolution_geometry import (
@@ -34,7 +34,7 @@ _GROUP_SIZE_BYTES = 4
 
 
 def convolution_units(
-    operation: Operation, context: Context
+    operation: Operation, context: ReadingContext
 ) -> tuple[ConvolutionSetting, UnitFields]:
     """What the units of the convolution pipeline are told.
 
@@ -50,7 +50,7 @@ def convolution_units(
     return setting, setting.fields(context.hw, _places(operation, context, source, destination))
 
 
-def _check(operation: Operation, context: Context) -> None:
+def _check(operation: Operation, context: ReadingContext) -> None:
     """What the firmware refuses."""
     op = operation.descriptor
     context.has_known(operation, "conv_mode", op["conv_mode"], 2)
@@ -68,7 +68,7 @@ def _check(operation: Operation, context: Context) -> None:
     )
 
 
-def pixel_format_of(operation: Operation, context: Context) -> PixelFormat | None:
+def pixel_format_of(operation: Operation, context: ReadingContext) -> PixelFormat | None:
     """The format of an image input; None for feature cubes.
 
     Raises: DiagnosticError for codes that do not exist.
@@ -86,7 +86,7 @@ def pixel_format_of(operation: Operation, context: Context) -> PixelFormat | Non
 
 
 def _setting(
-    operation: Operation, context: Context, source: Cube, destination: Cube
+    operation: Operation, context: ReadingContext, source: Cube, destination: Cube
 ) -> ConvolutionSetting:
     op, surface = operation.descriptor, operation.surface
     pixel_format = pixel_format_of(operation, context)
@@ -144,7 +144,7 @@ def _setting(
 
 
 def _taps(
-    operation: Operation, context: Context, source: Cube, *, is_image: bool
+    operation: Operation, context: ReadingContext, source: Cube, *, is_image: bool
 ) -> tuple[int, int]:
     """Rows and columns of the kernels, before they are laid out for the mode."""
     op = operation.descriptor
@@ -177,7 +177,9 @@ def _reuse(operation: Operation, source: Cube) -> Reuse:
     )
 
 
-def _check_sizes(operation: Operation, context: Context, setting: ConvolutionSetting) -> None:
+def _check_sizes(
+    operation: Operation, context: ReadingContext, setting: ConvolutionSetting
+) -> None:
     """See that the descriptor says of sizes what follows from cubes and kernels."""
     op, hw = operation.descriptor, context.hw
     channels, rows, columns = setting.extended(hw)
@@ -208,7 +210,7 @@ def _check_sizes(operation: Operation, context: Context, setting: ConvolutionSet
 
 
 def _places(
-    operation: Operation, context: Context, source: Cube, destination: Cube
+    operation: Operation, context: ReadingContext, source: Cube, destination: Cube
 ) -> ConvolutionPlaces:
     op, surface = operation.descriptor, operation.surface
     weights = _weights(operation, "weight_data", context.hw.memory_atom, context)
@@ -234,7 +236,7 @@ def _places(
 
 
 def _input(
-    operation: Operation, context: Context, source: Cube, second: int
+    operation: Operation, context: ReadingContext, source: Cube, second: int
 ) -> CubePlace | ImagePlace:
     pixel_format = pixel_format_of(operation, context)
     if pixel_format is None:
@@ -248,7 +250,9 @@ def _input(
     return ImagePlace(addresses[:planes], strides[:planes], source.memory)
 
 
-def _weights(operation: Operation, name: str, alignment: int, context: Context) -> BytesPlace:
+def _weights(
+    operation: Operation, name: str, alignment: int, context: ReadingContext
+) -> BytesPlace:
     """Where weights lie; there is room for as many bytes as their surface says."""
     record = operation.surface.part(name)
     cube = Cube(name, operation, record, place_of(operation, name, record, context))

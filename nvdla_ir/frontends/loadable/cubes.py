@@ -26,7 +26,7 @@ MEMORIES = (Memory.PRIMARY, Memory.SECONDARY)
 
 
 @frozen(eq=False)
-class Context:
+class ReadingContext:
     """What the programs of all units need: the hardware, and where tasks' addresses lie."""
 
     buffers: Buffers
@@ -121,7 +121,7 @@ class Cube:
         """The memory that it is in; firmware tells the secondary one for what is in none."""
         return Memory.PRIMARY if self.record["type"] == 0 else Memory.SECONDARY
 
-    def require_room(self, size: int, context: Context, offset: int = 0) -> None:
+    def require_room(self, size: int, context: ReadingContext, offset: int = 0) -> None:
         """See that ``size`` bytes from ``offset`` behind its address on lie in its buffer."""
         if self.place is None:
             return
@@ -133,11 +133,11 @@ class Cube:
                 f"{max(place.room, 0)} from {place.offset} on",
             )
 
-    def cube_place(self, context: Context) -> CubePlace:
+    def cube_place(self, context: ReadingContext) -> CubePlace:
         """Where it lies as a feature cube. Raises: as ``layout``."""
         return CubePlace(self.address, self.layout(context), self.memory)
 
-    def layout(self, context: Context) -> FeatureLayout:
+    def layout(self, context: ReadingContext) -> FeatureLayout:
         """Its layout as a feature cube, which lies in its buffer.
 
         Raises: DiagnosticError for strides that are misaligned, too short, or lead out of it.
@@ -158,7 +158,7 @@ class Cube:
         return layout
 
 
-def cube_of(operation: Operation, name: str, context: Context, *, may_fly: bool) -> Cube:
+def cube_of(operation: Operation, name: str, context: ReadingContext, *, may_fly: bool) -> Cube:
     """The data cube ``name`` of an operation, which must have extents of 1 to 8192.
 
     Raises: DiagnosticError.
@@ -175,7 +175,7 @@ def cube_of(operation: Operation, name: str, context: Context, *, may_fly: bool)
     return Cube(name, operation, record, place_of(operation, name, record, context))
 
 
-def place_of(operation: Operation, name: str, record: Record, context: Context) -> Place:
+def place_of(operation: Operation, name: str, record: Record, context: ReadingContext) -> Place:
     """Where the cube ``record`` of an operation lies.
 
     Raises: DiagnosticError for memory types and addresses that do not exist, and for places that
@@ -192,7 +192,7 @@ def place_of(operation: Operation, name: str, record: Record, context: Context) 
 
 
 def place_at(
-    operation: Operation, name: str, type: int, index: int, offset: int, context: Context
+    operation: Operation, name: str, type: int, index: int, offset: int, context: ReadingContext
 ) -> Place:
     """The place ``offset`` bytes behind entry ``index`` of the task's addresses."""
     try:

@@ -12,7 +12,6 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import (
     BYTES,
-    FEATURE,
     MEMORY_BASE_ATTRIBUTE,
     MEMORY_BYTES_ATTRIBUTE,
     SECONDARY,
@@ -21,7 +20,7 @@ from nvdla_ir.dialects.csb import (
     UploadOp,
 )
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
-from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE, target_attribute
+from nvdla_ir.dialects.nvdla import FEATURE, TARGET_ATTRIBUTE, target_attribute
 from nvdla_ir.dialects.quant import DequantizeCastOp, QuantizeCastOp, uniform_i8
 from nvdla_ir.frontends.loadable.buffers import MEMORY_BASE, Buffer, Buffers, allocate_buffers
 from nvdla_ir.frontends.loadable.container import read_container

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from nvdla_ir.frontends.loadable.buffers import Place
 from nvdla_ir.frontends.loadable.convolution import convolution_units
-from nvdla_ir.frontends.loadable.cubes import Context, Cube, cube_of
+from nvdla_ir.frontends.loadable.cubes import Cube, ReadingContext, cube_of
 from nvdla_ir.frontends.loadable.look_up_tables import tables_of
 from nvdla_ir.frontends.loadable.movement import (
     bdma_destination,
@@ -27,7 +27,7 @@ from nvdla_ir.hardware.look_up_tables import TableUnit
 from nvdla_ir.hardware.program import LayerProgram, Tables, encoded
 from nvdla_ir.hw.registers import RegisterError
 
-_UNITS: Mapping[Kind, Callable[[Operation, Context], tuple[Setting, UnitFields]]] = {
+_UNITS: Mapping[Kind, Callable[[Operation, ReadingContext], tuple[Setting, UnitFields]]] = {
     Kind.CONV: convolution_units,
     Kind.SDP: sdp_units,
     Kind.PDP: pdp_units,
@@ -56,7 +56,7 @@ class Layer:
     destination: Destination | None
 
 
-def layer_of(group: FusedGroup, network: Network, context: Context) -> Layer:
+def layer_of(group: FusedGroup, network: Network, context: ReadingContext) -> Layer:
     """What the operations of one layer tell the hardware.
 
     Raises: DiagnosticError for what the firmware or the hardware refuses, at the operation.
@@ -93,7 +93,7 @@ def layer_of(group: FusedGroup, network: Network, context: Context) -> Layer:
     return Layer(program, _destination(group[-1], context))
 
 
-def _names(group: FusedGroup, context: Context) -> tuple[str, ...]:
+def _names(group: FusedGroup, context: ReadingContext) -> tuple[str, ...]:
     """What reports call a layer: its operations, by kind and index."""
     has_tasks = len(context.buffers.container.task_list) > 1
     return tuple(
@@ -103,7 +103,7 @@ def _names(group: FusedGroup, context: Context) -> tuple[str, ...]:
     )
 
 
-def _check_fields(unit: str, fields: Fields, operation: Operation, context: Context) -> None:
+def _check_fields(unit: str, fields: Fields, operation: Operation, context: ReadingContext) -> None:
     """See that the unit's registers can hold the values."""
     try:
         encoded(unit, fields, context.hw)
@@ -111,7 +111,7 @@ def _check_fields(unit: str, fields: Fields, operation: Operation, context: Cont
         raise context.fault(operation, f"cannot run on {context.hw.name}: {error}") from error
 
 
-def _check_fusion(group: FusedGroup, context: Context) -> None:
+def _check_fusion(group: FusedGroup, context: ReadingContext) -> None:
     """What flies from unit to unit has both ends, of one size."""
     for operation, follower in zip(group, (*group[1:], None), strict=True):
         if operation.kind in (Kind.BDMA, Kind.RUBIK, Kind.CDP):
@@ -144,7 +144,7 @@ def _check_fusion(group: FusedGroup, context: Context) -> None:
         )
 
 
-def _destination(operation: Operation, context: Context) -> Destination | None:
+def _destination(operation: Operation, context: ReadingContext) -> Destination | None:
     if operation.kind == Kind.BDMA:
         found = bdma_destination(operation, context)
         return None if found is None else Destination(*found, None)

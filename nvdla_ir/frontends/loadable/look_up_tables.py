@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvdla_ir.frontends.loadable.cubes import Context
+from nvdla_ir.frontends.loadable.cubes import ReadingContext
 from nvdla_ir.frontends.loadable.network import Network, Operation
 from nvdla_ir.frontends.loadable.structures import Record
 from nvdla_ir.hardware.look_up_tables import (
@@ -22,7 +22,7 @@ _SLOPE_SHIFT_BITS = 5
 
 
 def tables_of(
-    operation: Operation, network: Network, unit: TableUnit, context: Context
+    operation: Operation, network: Network, unit: TableUnit, context: ReadingContext
 ) -> Tables | None:
     """The tables that ``operation`` names; None where it names none.
 

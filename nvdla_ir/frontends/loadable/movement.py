@@ -4,7 +4,7 @@ section 4, rubik-bdma-glb.md sections 2 and 3."""
 from __future__ import annotations
 
 from nvdla_ir.frontends.loadable.buffers import Place
-from nvdla_ir.frontends.loadable.cubes import MEMORIES, Context, Cube, cube_of, place_at
+from nvdla_ir.frontends.loadable.cubes import MEMORIES, Cube, ReadingContext, cube_of, place_at
 from nvdla_ir.frontends.loadable.network import Operation
 from nvdla_ir.frontends.loadable.structures import Record
 from nvdla_ir.hardware.bdma import BdmaSetting, Transfer, TransferPlaces
@@ -18,7 +18,7 @@ _LARGEST_REPEAT = 8192
 _MOST_TRANSFERS = 20
 
 
-def rubik_units(operation: Operation, context: Context) -> tuple[RubikSetting, UnitFields]:
+def rubik_units(operation: Operation, context: ReadingContext) -> tuple[RubikSetting, UnitFields]:
     """What RUBIK is told.
 
     Raises: DiagnosticError for what the firmware or the hardware refuses.
@@ -57,14 +57,14 @@ def rubik_units(operation: Operation, context: Context) -> tuple[RubikSetting, U
     return setting, setting.fields(context.hw, places)
 
 
-def _rubik_place(cube: Cube, context: Context, planar: bool) -> CubePlace | PlanesPlace:
+def _rubik_place(cube: Cube, context: ReadingContext, planar: bool) -> CubePlace | PlanesPlace:
     if planar:
         return PlanesPlace(cube.address, cube.line_stride, cube.plane_stride, cube.memory)
     return cube.cube_place(context)
 
 
 def rubik_destination(
-    operation: Operation, cube: Cube, context: Context
+    operation: Operation, cube: Cube, context: ReadingContext
 ) -> tuple[int, Cube | None]:
     """How many bytes the operation writes, and the cube where they are a feature cube."""
     if _MODES[operation.descriptor["mode"]] == "SPLIT":
@@ -72,7 +72,7 @@ def rubik_destination(
     return cube.layout(context).size_bytes, cube
 
 
-def _planar_bytes(cube: Cube, context: Context) -> int:
+def _planar_bytes(cube: Cube, context: ReadingContext) -> int:
     """Bytes from the first to behind the last of planes whose lines are of whole atoms."""
     return (
         (cube.channels - 1) * cube.plane_stride
@@ -85,7 +85,7 @@ def _planar_bytes(cube: Cube, context: Context) -> int:
 
 
 def bdma_transfers(
-    operation: Operation, context: Context
+    operation: Operation, context: ReadingContext
 ) -> tuple[BdmaSetting, tuple[Fields, ...]]:
     """What BDMA is told for each of the operation's transfers.
 
@@ -124,7 +124,7 @@ def bdma_transfers(
     return setting, setting.fields(context.hw, places)
 
 
-def bdma_destination(operation: Operation, context: Context) -> tuple[Place, int] | None:
+def bdma_destination(operation: Operation, context: ReadingContext) -> tuple[Place, int] | None:
     """Where the last transfer writes, and how many bytes from there on; None without transfers."""
     count = operation.surface["num_transfers"]
     if not count:
@@ -133,7 +133,7 @@ def bdma_destination(operation: Operation, context: Context) -> tuple[Place, int
     return _end(operation, context, transfer, "destination"), _extent(transfer, "destination")
 
 
-def _check_transfer(operation: Operation, context: Context, transfer: Record) -> None:
+def _check_transfer(operation: Operation, context: ReadingContext, transfer: Record) -> None:
     """What the firmware refuses."""
     size = transfer["line_size"]
     for name in ("line_repeat", "surface_repeat"):
@@ -155,13 +155,15 @@ def _check_transfer(operation: Operation, context: Context, transfer: Record) ->
         )
 
 
-def _block(operation: Operation, context: Context, transfer: Record, end: str) -> BlockPlace:
+def _block(operation: Operation, context: ReadingContext, transfer: Record, end: str) -> BlockPlace:
     address = _end(operation, context, transfer, end).address
     memory = MEMORIES[operation.surface[f"{end}_type"]]
     return BlockPlace(address, transfer[f"{end}_line"], transfer[f"{end}_surface"], memory)
 
 
-def _require_room(operation: Operation, context: Context, transfer: Record, end: str) -> None:
+def _require_room(
+    operation: Operation, context: ReadingContext, transfer: Record, end: str
+) -> None:
     """See that what one end of a transfer touches lies in its buffer."""
     place, extent = _end(operation, context, transfer, end), _extent(transfer, end)
     context.require(
@@ -172,7 +174,7 @@ def _require_room(operation: Operation, context: Context, transfer: Record, end:
     )
 
 
-def _end(operation: Operation, context: Context, transfer: Record, end: str) -> Place:
+def _end(operation: Operation, context: ReadingContext, transfer: Record, end: str) -> Place:
     type = operation.surface[f"{end}_type"]
     return place_at(operation, end, type, transfer[f"{end}_address"], 0, context)
 

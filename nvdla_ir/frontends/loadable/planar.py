@@ -3,7 +3,7 @@ section 4, pdp.md sections 3 to 8, cdp.md section 6."""
 
 from __future__ import annotations
 
-from nvdla_ir.frontends.loadable.cubes import Context, Cube, cube_of
+from nvdla_ir.frontends.loadable.cubes import Cube, ReadingContext, cube_of
 from nvdla_ir.frontends.loadable.network import NONE, Operation
 from nvdla_ir.hardware.cdp import CdpConverter, CdpPlaces, CdpSetting
 from nvdla_ir.hardware.fields import UnitFields
@@ -16,7 +16,7 @@ _RECIPROCAL_OF_ONE = 1 << 16
 _METHODS: tuple[Method, ...] = ("AVERAGE", "MAX", "MIN")
 
 
-def pdp_units(operation: Operation, context: Context) -> tuple[PdpSetting, UnitFields]:
+def pdp_units(operation: Operation, context: ReadingContext) -> tuple[PdpSetting, UnitFields]:
     """What PDP, and PDP_RDMA where memory is read, are told.
 
     Raises: DiagnosticError for what the firmware or the hardware refuses.
@@ -68,7 +68,9 @@ def pdp_units(operation: Operation, context: Context) -> tuple[PdpSetting, UnitF
     return setting, setting.fields(context.hw, places)
 
 
-def _check_pdp(operation: Operation, context: Context, source: Cube, destination: Cube) -> None:
+def _check_pdp(
+    operation: Operation, context: ReadingContext, source: Cube, destination: Cube
+) -> None:
     """What the firmware refuses, and what is no setting of the PDP."""
     op = operation.descriptor
     context.has_known(operation, "pool_mode", op["pool_mode"], len(_METHODS))
@@ -94,7 +96,7 @@ def _check_pdp(operation: Operation, context: Context, source: Cube, destination
     )
 
 
-def cdp_units(operation: Operation, context: Context) -> tuple[CdpSetting, UnitFields]:
+def cdp_units(operation: Operation, context: ReadingContext) -> tuple[CdpSetting, UnitFields]:
     """What CDP_RDMA and CDP are told.
 
     Raises: DiagnosticError for what the firmware or the hardware refuses.

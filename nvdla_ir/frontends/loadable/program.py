@@ -7,7 +7,7 @@ from attrs import frozen
 
 from nvdla_ir.frontends.loadable.buffers import Buffer, Buffers
 from nvdla_ir.frontends.loadable.container import Interface
-from nvdla_ir.frontends.loadable.cubes import Context
+from nvdla_ir.frontends.loadable.cubes import ReadingContext
 from nvdla_ir.frontends.loadable.host import HostOperation, read_host_task
 from nvdla_ir.frontends.loadable.layers import Layer, layer_of
 from nvdla_ir.frontends.loadable.network import Network, read_network, task_location
@@ -149,7 +149,7 @@ def _is_old(buffers: Buffers) -> bool:
 
 def _program(buffers: Buffers, steps: tuple[Step, ...], hw: HardwareConfiguration) -> Program:
     buffers.place(hw)
-    context = Context(buffers, hw)
+    context = ReadingContext(buffers, hw)
     layers: dict[ScheduledLayer, Layer] = {}
     programmed: list[Layer | HostOperation] = []
     for step in steps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from nvdla_ir.frontends.loadable.cubes import Context, Cube, cube_of, place_of
+from nvdla_ir.frontends.loadable.cubes import Cube, ReadingContext, cube_of, place_of
 from nvdla_ir.frontends.loadable.network import NONE, Operation
 from nvdla_ir.frontends.loadable.structures import Record
 from nvdla_ir.hardware.fields import UnitFields
@@ -133,7 +133,7 @@ def _operand(value: int, acts: bool) -> int:
     return value if acts else ((value + 0x8000) & 0xFFFF) - 0x8000
 
 
-def sdp_units(operation: Operation, context: Context) -> tuple[SdpSetting, UnitFields]:
+def sdp_units(operation: Operation, context: ReadingContext) -> tuple[SdpSetting, UnitFields]:
     """What SDP, and SDP_RDMA where memory is read, are told.
 
     Raises: DiagnosticError for what the firmware or the hardware refuses.
@@ -175,7 +175,7 @@ def sdp_units(operation: Operation, context: Context) -> tuple[SdpSetting, UnitF
 
 def _check(
     operation: Operation,
-    context: Context,
+    context: ReadingContext,
     source: Cube,
     destination: Cube,
     units: tuple[_Unit, ...],
@@ -208,7 +208,7 @@ def _by(cube: Cube) -> str:
 
 
 def _operand_place(
-    operation: Operation, context: Context, source: Cube, unit: _Unit
+    operation: Operation, context: ReadingContext, source: Cube, unit: _Unit
 ) -> OperandPlace:
     """Where a stage's operands lie; of those that it does not read the firmware tells the memory
     alone."""
@@ -221,7 +221,7 @@ def _operand_place(
     return OperandPlace(cube.address, cube.line_stride, cube.surface_stride, cube.memory)
 
 
-def _operand_bytes(source: Cube, cube: Cube, unit: _Unit, context: Context) -> int:
+def _operand_bytes(source: Cube, cube: Cube, unit: _Unit, context: ReadingContext) -> int:
     """Bytes that a stream reads from its base on (sdp.md section 2.2)."""
     atom = context.hw.memory_atom
     surfaces = ceil_div(source.channels, atom)

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 
 from attrs import frozen
 
-from nvdla_ir.dialects.csb import BYTES, FEATURE
+from nvdla_ir.dialects.csb import BYTES
+from nvdla_ir.dialects.nvdla import FEATURE
 from nvdla_ir.frontends.loadable.buffers import Buffer
 from nvdla_ir.frontends.loadable.container import TensorEntry
 from nvdla_ir.hw.configuration import HardwareConfiguration

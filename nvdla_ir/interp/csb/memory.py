@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects import csb
+from nvdla_ir.dialects.nvdla import FEATURE
 from nvdla_ir.dialects.nvdla.types import cube_shape
 from nvdla_ir.hw.formats.feature import FeatureLayout, from_atoms, to_atoms
 from nvdla_ir.hw.formats.image import ImageLayout
@@ -68,7 +69,7 @@ def upload(op: csb.UploadOp, values: Values) -> None:
             memory.write(op.address, data)
             return
         image = array[0]
-        if op.format == csb.FEATURE:
+        if op.format == FEATURE:
             channels, height, width = image.shape
             layout = _cube(op, (channels, height, width), atom)
             atoms = to_atoms(image.view(np.uint8), atom)

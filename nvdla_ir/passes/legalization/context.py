@@ -11,7 +11,7 @@ from nvdla_ir.passes.legalization.constants import Constants
 
 
 @frozen(eq=False)
-class Context:
+class FunctionContext:
     """The hardware, the function's cubes and constants, and where remarks go."""
 
     hw: HardwareConfiguration
@@ -20,5 +20,5 @@ class Context:
     constants: Constants
 
     @staticmethod
-    def of_function(hw: HardwareConfiguration, session: Session) -> Context:
-        return Context(hw, session, Cubes(), Constants(session.resources))
+    def of_function(hw: HardwareConfiguration, session: Session) -> FunctionContext:
+        return FunctionContext(hw, session, Cubes(), Constants(session.resources))

@@ -14,11 +14,13 @@ from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.legalization.boundary import Cubes
 from nvdla_ir.passes.legalization.chains import unit_names
-from nvdla_ir.passes.legalization.context import Context
+from nvdla_ir.passes.legalization.context import FunctionContext
 from nvdla_ir.passes.legalization.limits import check_convolution
 
 
-def join(op: nn.ConcatOp, parts: Sequence[Value], context: Context, builder: Builder) -> Value:
+def join(
+    op: nn.ConcatOp, parts: Sequence[Value], context: FunctionContext, builder: Builder
+) -> Value:
     """The cube of ``op``, whose inputs are ``parts``.
 
     Parts that begin at a memory atom are written in place; else convolutions move them.
@@ -97,7 +99,7 @@ def _join_by_convolution(
     offsets: Sequence[int],
     type: TensorType,
     unit: str,
-    context: Context,
+    context: FunctionContext,
     builder: Builder,
 ) -> Value:
     """Each part is moved to its channels by a 1x1 convolution, the others being zero, and what

@@ -23,7 +23,7 @@ from nvdla_ir.passes.legalization.chains import (
     zero_of_relu,
 )
 from nvdla_ir.passes.legalization.constants import resource_key
-from nvdla_ir.passes.legalization.context import Context
+from nvdla_ir.passes.legalization.context import FunctionContext
 from nvdla_ir.passes.legalization.groups import ChannelSlice, block_diagonal, channel_slices
 from nvdla_ir.passes.legalization.images import converter_fields, only_read_by_convolutions
 from nvdla_ir.passes.legalization.joins import join
@@ -39,7 +39,7 @@ _NO_WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
 # -------------------------------------------------------------- the SDP and what feeds it
 
 
-def legalize_converter(op: nn.OutputConverterOp, context: Context) -> None:
+def legalize_converter(op: nn.OutputConverterOp, context: FunctionContext) -> None:
     """A chain of steps that ends here, with the layer whose accumulators enter it."""
     chain = chain_ending_at(op, context.hw)
     location = fuse_locations([step.location for step in chain.operations])
@@ -55,7 +55,7 @@ def legalize_converter(op: nn.OutputConverterOp, context: Context) -> None:
     context.cubes.settle(op.output, cube)
 
 
-def legalize_relu(op: nn.ReluOp, context: Context) -> None:
+def legalize_relu(op: nn.ReluOp, context: FunctionContext) -> None:
     """ReLU of int8 in memory, at its zero point."""
     zero_of_relu(op)
     names = unit_names(context.hw)
@@ -76,7 +76,7 @@ def legalize_relu(op: nn.ReluOp, context: Context) -> None:
     context.cubes.settle(op.output, sdp.output)
 
 
-def _convolution(op: Weighted, context: Context, builder: Builder) -> Value:
+def _convolution(op: Weighted, context: FunctionContext, builder: Builder) -> Value:
     """The stream of accumulators of a layer without groups."""
     array = context.constants.array(op.weight, op)
     fields: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def _stream(
     cube: Value,
     weight: Value,
     fields: dict[str, Any],
-    context: Context,
+    context: FunctionContext,
     builder: Builder,
 ) -> Value:
     _require_no_bias(op)
@@ -115,7 +115,7 @@ def _stream(
 
 
 def _image_or_cube(
-    op: nn.ConvOp, context: Context, builder: Builder
+    op: nn.ConvOp, context: FunctionContext, builder: Builder
 ) -> tuple[Value, dict[str, Any]]:
     """What ``op`` reads, and what it must know about an image."""
     converter = op.input.defining_operation
@@ -134,13 +134,17 @@ def _image_or_cube(
     return image, fields
 
 
-def legalize_image(op: nn.InputConverterOp, context: Context) -> None:
+def legalize_image(op: nn.InputConverterOp, context: FunctionContext) -> None:
     """The convolutions that read it do the work."""
     only_read_by_convolutions(op)
 
 
 def _processor(
-    chain: Chain, source: Value, context: Context, builder: Builder, part: ChannelSlice | None
+    chain: Chain,
+    source: Value,
+    context: FunctionContext,
+    builder: Builder,
+    part: ChannelSlice | None,
 ) -> Value:
     """One run of the SDP; for a slice of channels where there is a ``part``."""
     converter = chain.converter
@@ -167,7 +171,7 @@ def _processor(
 # -------------------------------------------------------------- groups
 
 
-def _grouped(chain: Chain, op: nn.ConvOp, context: Context, builder: Builder) -> Value:
+def _grouped(chain: Chain, op: nn.ConvOp, context: FunctionContext, builder: Builder) -> Value:
     """A convolution with groups: slice by slice, the results side by side."""
     groups, atom = op.groups, context.hw.memory_atom
     weights = context.constants.array(op.weight, op)
@@ -203,7 +207,7 @@ def _grouped(chain: Chain, op: nn.ConvOp, context: Context, builder: Builder) ->
 # -------------------------------------------------------------- pooling
 
 
-def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: Context) -> None:
+def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: FunctionContext) -> None:
     """By the PDP, of a cube in memory."""
     builder = Builder(InsertionPoint.before(op), op.location)
     source = context.cubes.cube_of(op.input, op, builder)
@@ -250,14 +254,14 @@ def _method_fields(op: nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
 # -------------------------------------------------------------- joins and views
 
 
-def legalize_concat(op: nn.ConcatOp, context: Context) -> None:
+def legalize_concat(op: nn.ConcatOp, context: FunctionContext) -> None:
     """Channels side by side."""
     builder = Builder(InsertionPoint.before(op), op.location)
     parts = [context.cubes.cube_of(value, op, builder) for value in op.inputs]
     context.cubes.settle(op.output, join(op, parts, context, builder))
 
 
-def legalize_view(op: nn.ViewOp, context: Context) -> None:
+def legalize_view(op: nn.ViewOp, context: FunctionContext) -> None:
     """The same bytes under another shape: on a cube, only the names of its extents, or else the
     host's work."""
     cube = context.cubes.find(op.input)
@@ -321,7 +325,7 @@ def _require_no_bias(op: Weighted) -> None:
         )
 
 
-LEGALIZATIONS: dict[type[Operation], Callable[[Any, Context], None]] = {
+LEGALIZATIONS: dict[type[Operation], Callable[[Any, FunctionContext], None]] = {
     nn.OutputConverterOp: legalize_converter,
     nn.ReluOp: legalize_relu,
     nn.MaxPoolOp: legalize_pool,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import shape_of, tensor_type, text_of
 from nvdla_ir.dialects.nvdla import (
+    FEATURE,
     ConstantOp,
     ConvOp,
     MemoryOp,
@@ -39,10 +40,6 @@ from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.ir.location import UNKNOWN
 from nvdla_ir.ir.operation import Operation, Use, Value
 from nvdla_ir.ir.types import IntegerType
-
-FEATURE = "feature"
-"""The ``format`` of an upload that makes a feature cube."""
-
 
 # -------------------------------------------------------------- activations
 
