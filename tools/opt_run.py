@@ -137,6 +137,14 @@ def _information(command: Command) -> str | None:
     return None
 
 
+def _target_hint(names: Sequence[str]) -> str:
+    """What to type where the target of '--compile' was given apart from it."""
+    from nvdla_ir.hw.configuration import names as configurations
+
+    targets = [name for name in names if name in configurations() or name.endswith(".toml")]
+    return f"; a flag's value stands behind '=': --compile={targets[0]}" if targets else ""
+
+
 @frozen(eq=False)
 class _Options:
     """The flags that are not passes."""
@@ -155,7 +163,9 @@ class _Options:
         """Raises: UsageError"""
         if len(arguments.positionals) > 1:
             listed = ", ".join(f"'{name}'" for name in arguments.positionals)
-            raise UsageError(f"there is one input at most, not {listed}")
+            raise UsageError(
+                f"there is one input at most, not {listed}{_target_hint(arguments.positionals)}"
+            )
         output = arguments.value("o") or STANDARD_STREAM
         if Path(output).suffix == WEIGHTS_SUFFIX:
             raise UsageError(f"'{output}' is the name of a weights file; '-o' takes that of a text")

@@ -105,11 +105,12 @@ class _Allocation:
     def run(self, pass_name: str) -> int:
         """Place everything; returns the address behind the last byte."""
         constants_end = self._place_constants()
-        roots, buffers = self._buffers()
+        views = Views.of_block(self.function.body, self.hw)
+        roots, buffers = self._buffers(views)
         offsets = plan_offsets(buffers, self.alignment)
         for root, offset in zip(roots, offsets, strict=True):
             self._set_place(root, constants_end + offset)
-        self._place_views()
+        self._place_views(views)
         peak = align_up(peak_bytes(buffers, offsets), self.alignment)
         end = constants_end + peak
         if end > 1 << self.hw.address_bits:
@@ -173,9 +174,8 @@ class _Allocation:
 
     # -------------------------------------------------------------- activations
 
-    def _buffers(self) -> tuple[list[Value], list[Buffer]]:
+    def _buffers(self, views: Views) -> tuple[list[Value], list[Buffer]]:
         """The cubes and images that lie in no other, and how long they are needed."""
-        views = Views.of_block(self.function.body, self.hw)
         steps = _steps(self.function)
         spans: dict[Value, tuple[int, int]] = {}
         for value in self._activations():
@@ -220,10 +220,9 @@ class _Allocation:
             return
         _set_strides(operation, packed_cube(root, self.hw))
 
-    def _place_views(self) -> None:
+    def _place_views(self, views: Views) -> None:
         """Place what lies inside other cubes, images and weights, which have their places by
         now."""
-        views = Views.of_block(self.function.body, self.hw)
         for value in self._activations():
             view = views.place(value)
             buffer, operation = view.buffer.defining_operation, value.defining_operation

@@ -271,28 +271,30 @@ def constant_of(value: Value) -> ConstantOp | None:
 
 
 def kernels_a_group(value: Value, hw: HardwareConfiguration) -> int:
-    """How many kernels of a constant lie interleaved: as many as the hardware computes at once,
-    or the fewer that each of its slices has."""
+    """How many kernels of the weights ``value`` lie interleaved: as many as the hardware computes
+    at once, or the fewer of each slice that they are cut into, as the first one tells."""
     constant = constant_of(value)
-    assert constant is not None
-    slices = [user.size for user in constant.output.users if isinstance(user, SliceOp)]
-    return min([hw.atomic_k, *([max(slices)] if slices else [])])
+    if constant is None or constant.output is value:
+        return hw.atomic_k
+    slices = (user for user in constant.output.users if isinstance(user, SliceOp))
+    first = next((piece.size for piece in slices if piece.begin == 0), hw.atomic_k)
+    return min(hw.atomic_k, first)
 
 
 def placed_weights(op: ConvOp, hw: HardwareConfiguration) -> BytesPlace:
     """Where the weights of ``op`` lie.
 
-    Raises: DiagnosticError where that is nowhere, or where they are kernels out of the middle of a
-    group.
+    Raises: DiagnosticError where that is nowhere, or where they are not whole groups of kernels.
     """
     source = memory_source(op.weight, op)
     if isinstance(source, SliceOp):
         group = kernels_a_group(op.weight, hw)
-        if source.axis != 0 or source.begin % group:
+        is_whole = group == hw.atomic_k or source.size <= group
+        if source.axis != 0 or source.begin % group or not is_whole:
             raise DiagnosticError.at(
                 op.location,
-                f"{describe(op)} reads a slice of weights that begins at {source.begin} of axis "
-                f"{source.axis}, but kernels (axis 0) lie in groups of {group}",
+                f"{describe(op)} reads a slice of weights, {source.size} from {source.begin} of "
+                f"axis {source.axis} on, but kernels (axis 0) lie in groups of {group}",
             )
     return BytesPlace(address_of(source))
 

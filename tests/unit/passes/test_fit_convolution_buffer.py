@@ -187,6 +187,48 @@ def test_large_layers_on_every_configuration(name: str, target: str) -> None:
     assert len(found) > 1 or target != "nv_small"
 
 
+SHARED = """
+func.func @main(%x: tensor<1x8x4x4xi8>) -> (tensor<1x16x4x3xi8>, tensor<1x4x4x3xi8>, tensor<1x4x4x3xi8>) {
+  %a = nvdla.upload %x -> tensor<1x8x4x4xi8>
+  %w = nvdla.constant value=dense_resource<w> : tensor<16x8x1x2xi8>
+  %c = nvdla.conv %a, %w -> !nvdla.stream<1x16x4x3xi32>
+  %s = nvdla.sdp %c cvt_shift=7 -> tensor<1x16x4x3xi8>
+  %v = nvdla.slice %w axis=0 begin=0 size=4
+  %d = nvdla.conv %a, %v -> !nvdla.stream<1x4x4x3xi32>
+  %t = nvdla.sdp %d cvt_shift=7 -> tensor<1x4x4x3xi8>
+  %u = nvdla.slice %w axis=0 begin=BEGIN size=4
+  %e = nvdla.conv %a, %u -> !nvdla.stream<1x4x4x3xi32>
+  %f = nvdla.sdp %e cvt_shift=7 -> tensor<1x4x4x3xi8>
+  %1 = nvdla.download %s -> tensor<1x16x4x3xi8>
+  %2 = nvdla.download %t -> tensor<1x4x4x3xi8>
+  %3 = nvdla.download %f -> tensor<1x4x4x3xi8>
+  func.return %1, %2, %3
+}"""  # noqa: E501
+
+
+def test_weights_that_one_layer_reads_whole_and_others_in_parts() -> None:
+    """Kernels lie interleaved for the one, in groups of four for the others."""
+    rng = np.random.default_rng(3)
+    module, session = module_of(SHARED.replace("BEGIN", "12")), new_session()
+    session.resources.add("w", rng.integers(-128, 128, (16, 8, 1, 2), np.int8))
+    inputs = {"x": rng.integers(-128, 128, (1, 8, 4, 4), np.int8)}
+    func = next(op for op in module.walk() if isinstance(op, FuncOp))
+    SetTarget("nv_small").run(module, session)
+    expected = Machine(session.resources, Mode.INTEGER).run(func, inputs)
+    Pipeline(layers_to_registers()).run(module, session)
+    found = Machine(session.resources, Mode.INTEGER).run(func, inputs)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, name)
+
+
+def test_parts_of_weights_are_whole_groups() -> None:
+    module, session = module_of(SHARED.replace("BEGIN", "6")), new_session()
+    session.resources.add("w", np.ones((16, 8, 1, 2), np.int8))
+    SetTarget("nv_small").run(module, session)
+    with pytest.raises(DiagnosticError, match=r"4 from 6 of axis 0 on, but kernels .* of 4"):
+        Pipeline(layers_to_registers()).run(module, session)
+
+
 @pytest.mark.parametrize(
     ("size", "strides"), [((7, 80), (1, 8)), ((80, 7), (8, 1))], ids=["columns", "rows"]
 )

@@ -203,6 +203,14 @@ def test_one_input_only() -> None:
     assert result.errors == "nvdla-opt: error: there is one input at most, not 'a.ir', 'b.ir'\n"
 
 
+def test_a_target_apart_from_its_flag() -> None:
+    result = opt("--compile", "nv_small", "a.ir")
+    assert result.status == 2
+    assert result.errors.endswith(
+        "not 'nv_small', 'a.ir'; a flag's value stands behind '=': --compile=nv_small\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("flag", "column", "message"),
     [
