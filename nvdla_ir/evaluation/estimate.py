@@ -13,7 +13,7 @@ from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES, CostModel, is_measured
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
-from nvdla_ir.passes.settings.programs import checked_setting
+from nvdla_ir.passes.settings.programs import fitted_setting
 
 
 @frozen
@@ -83,7 +83,7 @@ def estimate(module: ModuleOp, memory: MemoryTiming) -> Estimate:
     faults: list[DiagnosticError] = []
     for layer in layers:
         try:
-            cost = _cost(layer, model)
+            cost = model.cost(fitted_setting(layer, model.hw))
         except DiagnosticError as error:
             faults.append(error)
             continue
@@ -91,17 +91,6 @@ def estimate(module: ModuleOp, memory: MemoryTiming) -> Estimate:
     if faults:
         raise DiagnosticError(*(one for fault in faults for one in fault.diagnostics))
     return Estimate(model.hw, memory, tuple(_layer_estimate(pieces) for pieces in found.values()))
-
-
-def _cost(layer: HardwareLayer, model: CostModel) -> Cost:
-    setting = checked_setting(layer, model.hw)
-    if setting.convolution is not None and setting.convolution.banks is None:
-        raise DiagnosticError.at(
-            layer.location,
-            f"{layer.describe()} has no share of the convolution buffer, on which its cost "
-            "depends: run 'fit-convolution-buffer' first",
-        )
-    return model.cost(setting)
 
 
 def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]]) -> LayerEstimate:

@@ -79,6 +79,11 @@ class Shortage:
     weight_bytes: int
     buffer_bytes: int
 
+    @property
+    def fits(self) -> bool:
+        """Whether the smallest piece itself would: what is in the way is something else."""
+        return self.data_bytes + self.weight_bytes <= self.buffer_bytes
+
 
 def divide(layer: Layer, model: CostModel) -> Division | Shortage:
     """The cheapest division of a layer's convolution, whose banks do not matter, with what the SDP
@@ -354,7 +359,10 @@ def _grid(
     room = data_banks * hw.cbuf.entries_per_bank // whole.batch
     limit = 1 if whole.image is not None else whole.columns.outputs
     for count in range(1, limit + 1):
-        columns = [part_of(whole.columns, span) for span in _even_spans(whole.columns, count)]
+        try:
+            columns = [part_of(whole.columns, span) for span in _even_spans(whole.columns, count)]
+        except LayoutError:
+            continue
         entries = max(evolve(whole, columns=part.window).entries(hw) for part in columns)
         lines = room // entries
         if lines < min(whole.rows.extent, whole.rows.size):
@@ -433,9 +441,10 @@ def split_rows(window: Window, lines: int) -> list[Part]:
 def _shortage(whole: ConvolutionSetting, hw: HardwareConfiguration) -> Shortage:
     """What the smallest piece takes: one output of the fewest kernels."""
     kernels = min(count for count, _ in _kernel_counts(whole, hw))
-    narrow = whole
+    narrow, columns = whole, whole.columns
     if whole.image is None:
-        narrow = evolve(whole, columns=part_of(whole.columns, Span(0, 1)).window)
+        size = min(columns.extent, columns.size)
+        narrow = evolve(whole, columns=evolve(columns, size=size, before=0, after=0, outputs=1))
     lines = min(whole.rows.extent, whole.rows.size)
     return Shortage(
         narrow.entries(hw) * lines * hw.cbuf.entry_bytes,

@@ -272,7 +272,10 @@ def _source_strides(source: CubePlace | None) -> Fields:
 
 def fits_line_buffer(setting: PdpSetting) -> bool:
     """Whether the line buffer holds a row of the output, which may then stream in."""
-    return setting.columns.outputs <= max_output_width(setting.rows.kernel, setting.rows.stride)
+    rows = setting.rows
+    if rows.kernel > LARGEST_POOLING_KERNEL:
+        return False
+    return setting.columns.outputs <= max_output_width(rows.kernel, rows.stride)
 
 
 def width_split(rows: PoolWindow, columns: PoolWindow) -> WidthSplit | None:

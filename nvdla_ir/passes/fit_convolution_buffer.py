@@ -7,6 +7,7 @@ from attrs import define, field, frozen
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import configuration_of
+from nvdla_ir.hardware.convolution_geometry import ConvolutionGeometry
 from nvdla_ir.hardware.cost.model import CostModel
 from nvdla_ir.hardware.fitting import Division, Shortage, divide
 from nvdla_ir.hardware.layer import Layer
@@ -15,7 +16,7 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.fitting.pieces import Pieces
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
-from nvdla_ir.passes.settings.programs import checked_setting
+from nvdla_ir.passes.settings.programs import layer_setting
 
 
 @frozen
@@ -78,13 +79,13 @@ class _Fitter:
 
     def _fit(self, layer: HardwareLayer) -> None:
         op, hw = layer.convolution, self.model.hw
-        setting = checked_setting(layer, hw)
+        setting = layer_setting(layer, hw)
         assert op is not None and setting.convolution is not None
         if setting.convolution.banks is not None:
             return
         division = self._division(setting)
         if isinstance(division, Shortage):
-            raise _does_not_fit(layer, division, hw)
+            raise _does_not_fit(layer, setting.convolution, division, hw)
         self.session.count(self.pass_name, "pieces", len(division.pieces))
         if len(division.pieces) == 1:
             banks = division.pieces[0].setting.banks
@@ -138,12 +139,23 @@ def _count(division: Division) -> str:
 
 
 def _does_not_fit(
-    layer: HardwareLayer, shortage: Shortage, hw: HardwareConfiguration
+    layer: HardwareLayer,
+    setting: ConvolutionGeometry,
+    shortage: Shortage,
+    hw: HardwareConfiguration,
 ) -> DiagnosticError:
-    return DiagnosticError.at(
-        layer.location,
-        f"{layer.describe()} does not fit the convolution buffer of {hw.name} in any way: its "
-        f"smallest piece takes {shortage.data_bytes} bytes of input and {shortage.weight_bytes} of "
-        f"weights, but the buffer has {shortage.buffer_bytes}, in {hw.cbuf.banks} banks. Choose a "
-        "target with a larger buffer, or a layer with fewer input channels or a smaller kernel",
+    reason = (
+        f"does not fit the convolution buffer of {hw.name} in any way: its smallest piece takes "
+        f"{shortage.data_bytes} bytes of input and {shortage.weight_bytes} of weights, but the "
+        f"buffer has {shortage.buffer_bytes}, in {hw.cbuf.banks} banks. Choose a target with a "
+        "larger buffer, or a layer with fewer input channels or a smaller kernel"
     )
+    for window in (setting.rows, setting.columns):
+        padding = max(window.before, window.after)
+        if padding >= window.extent and shortage.fits:
+            reason = (
+                f"does not fit the convolution buffer of {hw.name} at once, and pads {padding} "
+                f"for a kernel that spans {window.extent}, so that a piece would see only "
+                "padding: pad by less"
+            )
+    return DiagnosticError.at(layer.location, f"{layer.describe()} {reason}")

@@ -17,38 +17,39 @@ from nvdla_ir.passes.settings.sdp import sdp_places, sdp_setting
 def layer_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
     """What the units of a layer are told, without addresses.
 
-    Raises: DiagnosticError for what no register can say.
+    Raises: DiagnosticError for what no register can say, and with every limit of the hardware that
+    the layer breaks.
     """
-    return Layer(
+    setting = Layer(
         None if layer.convolution is None else convolution_setting(layer.convolution, hw),
         None if layer.processor is None else sdp_setting(layer.processor, hw),
         None if layer.pooling is None else pdp_setting(layer.pooling),
     )
-
-
-def checked_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
-    """As ``layer_setting``.
-
-    Raises: DiagnosticError also with every limit of the hardware that the layer breaks.
-    """
-    setting = layer_setting(layer, hw)
     _raise(layer, hw, setting.faults(hw))
     return setting
 
 
-def layer_program(layer: HardwareLayer, hw: HardwareConfiguration) -> LayerProgram:
-    """The registers of a layer whose tensors have their places.
+def fitted_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
+    """As ``layer_setting``, of a layer that has its share of the convolution buffer.
 
-    Raises: DiagnosticError with every limit of the hardware that it breaks, and for tensors that
-    have no place in memory.
+    Raises: DiagnosticError also where it has none.
     """
-    setting = checked_setting(layer, hw)
+    setting = layer_setting(layer, hw)
     if setting.convolution is not None and setting.convolution.banks is None:
         raise DiagnosticError.at(
             layer.location,
             f"{layer.describe()} has no share of the convolution buffer: run "
             "'fit-convolution-buffer' first",
         )
+    return setting
+
+
+def layer_program(layer: HardwareLayer, hw: HardwareConfiguration) -> LayerProgram:
+    """The registers of a layer whose tensors have their places.
+
+    Raises: DiagnosticError as ``fitted_setting``, and for tensors that have no place in memory.
+    """
+    setting = fitted_setting(layer, hw)
     units: UnitFields = {}
     places = None if layer.processor is None else sdp_places(layer.processor, hw)
     if setting.convolution is not None and layer.convolution is not None:
