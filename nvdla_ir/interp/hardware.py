@@ -124,12 +124,20 @@ def pdp(op: nvdla.PdpOp, values: Values) -> Array:
 @kernel(nvdla.SliceOp, numbers=Numbers.STORED, any_batch=True)
 def slice_axis(op: nvdla.SliceOp, values: Values) -> Array:
     before = (slice(None),) * op.axis
-    return values[op.input][(*before, slice(op.begin, op.begin + op.size))]
+    end = op.begin + (op.size - 1) * op.step + 1
+    return values[op.input][(*before, slice(op.begin, end, op.step))]
 
 
 @kernel(nvdla.ConcatOp, numbers=Numbers.STORED, any_batch=True)
 def concat(op: nvdla.ConcatOp, values: Values) -> Array:
     return np.concatenate([values[value] for value in op.inputs], axis=op.axis)
+
+
+@kernel(nvdla.InterleaveOp, numbers=Numbers.STORED, any_batch=True)
+def interleave(op: nvdla.InterleaveOp, values: Values) -> Array:
+    rows = np.stack([values[value] for value in op.inputs], axis=nvdla.ROWS + 1)
+    shape = rows.shape
+    return rows.reshape((*shape[:2], shape[2] * shape[3], shape[4]))
 
 
 def _pair(numbers: Sequence[int]) -> tuple[int, int]:

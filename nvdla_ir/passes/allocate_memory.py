@@ -231,15 +231,16 @@ class _Allocation:
             assert isinstance(operation, MemoryOp) and isinstance(buffer, MemoryOp)
             assert buffer.address is not None
             if isinstance(buffer, UploadOp) and buffer.format != FEATURE:
-                self._place_rows(operation, buffer, view.begin.row)
+                self._place_rows(operation, buffer, view.window.row)
                 continue
             layout = packed_cube(view.buffer, self.hw)
             operation.address = buffer.address + (
-                view.begin.channel // self.hw.memory_atom * layout.surface_stride
-                + view.begin.row * layout.line_stride
-                + view.begin.column * self.hw.memory_atom
+                view.window.channel // self.hw.memory_atom * layout.surface_stride
+                + view.window.row * layout.line_stride
+                + view.window.column * self.hw.memory_atom
             )
-            _set_strides(operation, layout)
+            operation.line_stride = layout.line_stride * view.window.row_step
+            operation.surface_stride = layout.surface_stride
         for operation in self.function.body.operations:
             if isinstance(operation, SliceOp):
                 self._place_kernels(operation)

@@ -276,8 +276,8 @@ class PdpOp(MemoryOp):
 
 
 class SliceOp(MemoryOp):
-    """Elements ``begin`` to ``begin + size`` of an axis of a cube, or some kernels (axis 0) of
-    weights: a view, no work."""
+    """``size`` elements of an axis of a cube, from ``begin`` on, or some kernels (axis 0) of
+    weights: a view, no work. Rows may be ``step`` apart."""
 
     name = "nvdla.slice"
     traits = (Pure(),)
@@ -286,6 +286,7 @@ class SliceOp(MemoryOp):
     axis = attribute(INT, default=CHANNELS)
     begin = attribute(INT)
     size = attribute(INT)
+    step = attribute(INT, default=1)
     output = result(CUBE)
 
     def infer_result_types(self) -> Sequence[Type] | None:
@@ -302,12 +303,13 @@ class SliceOp(MemoryOp):
         if not 0 <= self.axis < len(shape):
             yield f"slices axis {self.axis}, but its input has axes 0 to {len(shape) - 1}"
             return
+        if self.step < 1 or (self.step > 1 and self.axis != ROWS):
+            yield f"has 'step' {self.step}: rows may be 2 or more apart, all else is 1 apart"
+            return
         extent = shape[self.axis]
-        if not (self.begin >= 0 and self.size > 0 and self.begin + self.size <= extent):
-            yield (
-                f"takes {self.begin} to {self.begin + self.size - 1} of axis {self.axis}, but the "
-                f"input has {extent}"
-            )
+        last = self.begin + (self.size - 1) * self.step
+        if not (self.begin >= 0 and self.size > 0 and last < extent):
+            yield (f"takes {self.begin} to {last} of axis {self.axis}, but the input has {extent}")
         elif shape_of(self.output) != _with_extent(shape, self.axis, self.size):
             yield f"has a result of shape {text_of(shape_of(self.output))}"
 
@@ -335,6 +337,29 @@ class ConcatOp(MemoryOp):
         if any(_with_extent(shape, self.axis, total) != expected for shape in shapes):
             yield "joins cubes that differ along another axis, too"
         elif shape_of(self.output) != expected:
+            yield (
+                f"has a result of shape {text_of(shape_of(self.output))}, but its operands make "
+                f"{text_of(expected)}"
+            )
+
+
+class InterleaveOp(MemoryOp):
+    """Rows of cubes by turns: row ``r`` of input ``i`` of ``n`` is row ``n * r + i``. A view; its
+    inputs are written in place."""
+
+    name = "nvdla.interleave"
+    traits = (Pure(),)
+
+    inputs = variadic_operand(CUBE, minimum=1)
+    output = result(CUBE)
+
+    def verify(self) -> Iterable[str]:
+        shapes = [shape_of(value) for value in self.inputs]
+        if any(shape != shapes[0] for shape in shapes):
+            yield f"interleaves cubes of shapes {', '.join(map(text_of, shapes))}"
+            return
+        expected = _with_extent(shapes[0], ROWS, shapes[0][ROWS] * len(shapes))
+        if shape_of(self.output) != expected:
             yield (
                 f"has a result of shape {text_of(shape_of(self.output))}, but its operands make "
                 f"{text_of(expected)}"

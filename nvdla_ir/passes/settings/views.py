@@ -1,8 +1,8 @@
-"""Which cubes lie inside others: parts of concatenations, and slices."""
+"""Which cubes lie inside others: parts of concatenations and of interleaved cubes, and slices."""
 
 from __future__ import annotations
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nvdla import (
@@ -11,6 +11,7 @@ from nvdla_ir.dialects.nvdla import (
     ROWS,
     ConcatOp,
     ConstantOp,
+    InterleaveOp,
     MemoryOp,
     SliceOp,
     cube_shape,
@@ -22,29 +23,37 @@ from nvdla_ir.passes.settings.memory import constant_of, image_format, memory_so
 
 
 @frozen
-class Begin:
-    """Where a view begins in what it is a view of."""
+class Window:
+    """The part of a cube that a view shows: from a channel, row and column on; every
+    ``row_step``-th row."""
 
     channel: int = 0
     row: int = 0
     column: int = 0
+    row_step: int = 1
 
     @staticmethod
-    def along(axis: int, begin: int) -> Begin:
+    def along(axis: int, begin: int) -> Window:
         """From element ``begin`` of an axis on."""
         names = {CHANNELS: "channel", ROWS: "row", COLUMNS: "column"}
-        return Begin(**{names[axis]: begin})
+        return Window(**{names[axis]: begin})
 
-    def __add__(self, other: Begin) -> Begin:
-        return Begin(self.channel + other.channel, self.row + other.row, self.column + other.column)
+    def within(self, outer: Window) -> Window:
+        """The same part, seen from what ``outer`` shows a part of."""
+        return Window(
+            outer.channel + self.channel,
+            outer.row + outer.row_step * self.row,
+            outer.column + self.column,
+            outer.row_step * self.row_step,
+        )
 
 
 @frozen(eq=False)
 class View:
-    """A cube's place: from ``begin`` on in the cube ``buffer``, which lies in no other."""
+    """A cube's place: the part ``window`` of the cube ``buffer``, which lies in no other."""
 
     buffer: Value
-    begin: Begin
+    window: Window
 
 
 @define(eq=False)
@@ -55,7 +64,7 @@ class Views:
     for a view that does not start at a memory atom.
     """
 
-    _parents: dict[Value, tuple[Value, Begin]] = field(factory=dict[Value, "tuple[Value, Begin]"])
+    _parents: dict[Value, tuple[Value, Window]] = field(factory=dict[Value, "tuple[Value, Window]"])
 
     @staticmethod
     def of_block(block: Block, hw: HardwareConfiguration) -> Views:
@@ -63,36 +72,45 @@ class Views:
         for operation in block.operations:
             if isinstance(operation, ConcatOp):
                 views._add_concat(operation, hw)
+            elif isinstance(operation, InterleaveOp):
+                step = len(operation.inputs)
+                for index, part in enumerate(operation.inputs):
+                    views._add_part(part, operation, Window(row=index, row_step=step))
             elif isinstance(operation, SliceOp) and constant_of(operation.input) is None:
                 _require_sliceable(operation)
                 _require_aligned(operation, "starts at", operation.axis, operation.begin, hw)
-                begin = Begin.along(operation.axis, operation.begin)
-                views._parents[operation.output] = operation.input, begin
+                window = evolve(
+                    Window.along(operation.axis, operation.begin), row_step=operation.step
+                )
+                views._parents[operation.output] = operation.input, window
         return views
 
     def place(self, value: Value) -> View:
         """Where ``value`` lies in the buffer that holds it."""
-        begin = Begin()
+        window = Window()
         while value in self._parents:
-            value, offset = self._parents[value]
-            begin += offset
-        return View(value, begin)
+            value, outer = self._parents[value]
+            window = window.within(outer)
+        return View(value, window)
 
     def _add_concat(self, concat: ConcatOp, hw: HardwareConfiguration) -> None:
         position = 0
         for index, part in enumerate(concat.inputs):
-            source = _require_cube(part, concat)
-            if isinstance(source, SliceOp) or part in self._parents:
-                other = "a slice of" if isinstance(source, SliceOp) else "a part of"
-                raise DiagnosticError.at(
-                    concat.location,
-                    f"{describe(concat)} joins {describe(source)}, which is {other} another cube "
-                    "already: a copy by 'nvdla.sdp' must come between",
-                )
             if index:
                 _require_aligned(concat, f"puts its input {index} at", concat.axis, position, hw)
-            self._parents[part] = concat.output, Begin.along(concat.axis, position)
+            self._add_part(part, concat, Window.along(concat.axis, position))
             position += cube_shape(part.type)[concat.axis]
+
+    def _add_part(self, part: Value, operation: ConcatOp | InterleaveOp, window: Window) -> None:
+        source = _require_cube(part, operation)
+        if isinstance(source, SliceOp) or part in self._parents:
+            other = "a slice of" if isinstance(source, SliceOp) else "a part of"
+            raise DiagnosticError.at(
+                operation.location,
+                f"{describe(operation)} joins {describe(source)}, which is {other} another cube "
+                "already: a copy by 'nvdla.sdp' must come between",
+            )
+        self._parents[part] = operation.output, window
 
 
 def _require_sliceable(operation: SliceOp) -> None:
@@ -101,11 +119,16 @@ def _require_sliceable(operation: SliceOp) -> None:
             operation.location,
             f"{describe(operation)} slices axis 0 of a cube, but cubes come one at a time",
         )
-    if image_format(operation.input) is not None and operation.axis != ROWS:
+    if image_format(operation.input) is None:
+        return
+    if operation.axis != ROWS or operation.step != 1:
+        which = (
+            f"every row {operation.step}" if operation.axis == ROWS else f"axis {operation.axis}"
+        )
         raise DiagnosticError.at(
             operation.location,
-            f"{describe(operation)} slices axis {operation.axis} of an image, but only its rows "
-            f"(axis {ROWS}) can be taken apart",
+            f"{describe(operation)} slices {which} of an image, but only rows (axis {ROWS}) that "
+            "follow each other can be taken",
         )
 
 
@@ -131,4 +154,4 @@ def _require_aligned(
 
 def is_view(operation: Operation) -> bool:
     """Whether the operation only renames memory."""
-    return isinstance(operation, SliceOp | ConcatOp)
+    return isinstance(operation, SliceOp | ConcatOp | InterleaveOp)

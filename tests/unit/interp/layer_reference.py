@@ -45,9 +45,14 @@ def _result(op: Operation, values: dict[Value, Array], resources: ResourceStore)
     if isinstance(op, nvdla.PdpOp):
         return _pool(op, values[op.input])
     if isinstance(op, nvdla.SliceOp):
-        return values[op.input][:, op.begin : op.begin + op.size]
+        indices = [op.begin + op.step * index for index in range(op.size)]
+        return values[op.input].take(indices, axis=op.axis)
+    if isinstance(op, nvdla.InterleaveOp):
+        parts = [values[part] for part in op.inputs]
+        rows = [part[:, :, [row]] for row in range(parts[0].shape[2]) for part in parts]
+        return np.concatenate(rows, axis=2)
     assert isinstance(op, nvdla.ConcatOp)
-    return np.concatenate([values[part] for part in op.inputs], axis=1)
+    return np.concatenate([values[part] for part in op.inputs], axis=op.axis)
 
 
 def _convolve(op: nvdla.ConvOp, x: Array, weights: Array) -> Array:

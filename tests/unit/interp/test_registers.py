@@ -142,6 +142,43 @@ func.func @main(%x: tensor<1x{channels}x11x13x{pixels}>) -> tensor<1x9x6x7x{Q}> 
 
 
 @every_configuration
+def test_rows_by_turns(target: str) -> None:
+    """Layers of every kind read and write rows that are apart; a part of what they made in turns
+    is read again, beside another cube."""
+    assert_same(
+        target,
+        f"""
+func.func @main(%x: tensor<1x9x9x5x{Q}>) -> (tensor<1x16x16x5x{Q}>, tensor<1x9x5x5x{Q}>) {{
+  %a = nvdla.upload %x -> tensor<1x9x9x5x{Q}>
+  %even = nvdla.slice %a axis=2 begin=0 size=4 step=2 -> tensor<1x9x4x5x{Q}>
+  %odd = nvdla.slice %a axis=2 begin=1 size=4 step=2 -> tensor<1x9x4x5x{Q}>
+  %third = nvdla.slice %a axis=2 begin=2 size=3 step=3 -> tensor<1x9x3x5x{Q}>
+  %w = nvdla.constant value=dense_resource<w> : tensor<16x9x3x3xi8>
+  %c = nvdla.conv %odd, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x16x4x5xi32>
+  %p = nvdla.sdp %c cvt_shift=9 -> tensor<1x16x4x5x{Q}>
+  %e = nvdla.conv %even, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x16x4x5xi32>
+  %q = nvdla.sdp %e bs={{relu}} cvt_shift=9 -> tensor<1x16x4x5x{Q}>
+  %r = nvdla.pdp max %p kernel=[1, 1] -> tensor<1x16x4x5x{Q}>
+  %inner = nvdla.interleave %p, %r -> tensor<1x16x8x5x{Q}>
+  %t = nvdla.sdp %inner cvt_offset=7 -> tensor<1x16x8x5x{Q}>
+  %rest = nvdla.slice %inner axis=2 begin=1 size=4 step=2 -> tensor<1x16x4x5x{Q}>
+  %s = nvdla.sdp %q bs_operand=%rest bs={{alu = "sum"}} -> tensor<1x16x4x5x{Q}>
+  %m = nvdla.pdp min %rest kernel=[3, 3] pads=[1, 1, 1, 1] -> tensor<1x16x4x5x{Q}>
+  %below = nvdla.interleave %s, %m -> tensor<1x16x8x5x{Q}>
+  %all = nvdla.interleave %t, %below -> tensor<1x16x16x5x{Q}>
+  %u = nvdla.sdp %third -> tensor<1x9x3x5x{Q}>
+  %v = nvdla.sdp %third bs={{relu}} -> tensor<1x9x3x5x{Q}>
+  %w2 = nvdla.interleave %u, %v -> tensor<1x9x6x5x{Q}>
+  %five = nvdla.slice %w2 axis=2 begin=1 size=5 -> tensor<1x9x5x5x{Q}>
+  %y = nvdla.download %all -> tensor<1x16x16x5x{Q}>
+  %z = nvdla.download %five -> tensor<1x9x5x5x{Q}>
+  func.return %y, %z
+}}
+""",
+    )
+
+
+@every_configuration
 def test_views(target: str) -> None:
     """A concatenation of two layers and a part of it, sliced again; the residual reads a part."""
     assert_same(

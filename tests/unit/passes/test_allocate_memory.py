@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from running import module_of, new_session, run
 
 from nvdla_ir.dialects import nvdla
@@ -23,14 +25,15 @@ from nvdla_ir.text.printer import print_operation
 
 BASE = 0x8000_0000
 PLANE = (3, 2)
+VIEWS = nvdla.SliceOp | nvdla.ConcatOp | nvdla.InterleaveOp
 
 
 def module_for(target: str, function: str) -> ModuleOp:
     return module_of(f'module attributes {{nvdla.target = "{target}"}} {{\n{function}\n}}')
 
 
-def cube(channels: int) -> str:
-    return f"tensor<1x{channels}x{PLANE[0]}x{PLANE[1]}xi8>"
+def cube(channels: int, rows: int = PLANE[0]) -> str:
+    return f"tensor<1x{channels}x{rows}x{PLANE[1]}xi8>"
 
 
 def number(module: ModuleOp, name: str) -> int:
@@ -45,18 +48,22 @@ def number(module: ModuleOp, name: str) -> int:
 class Program:
     """Text of a function that grows step by step."""
 
-    def __init__(self, atom: int) -> None:
-        self.atom = atom
+    def __init__(self) -> None:
         self.lines: list[str] = []
-        self.channels: dict[str, int] = {}
+        self.shapes: dict[str, tuple[int, int]] = {}
+        """Channels and rows of each cube."""
         # Values that lie in another one, or are slices: they cannot be joined.
         self.joined: set[str] = set()
 
-    def add(self, text: str, channels: int, kind: str = "v") -> str:
+    def add(self, text: str, shape: tuple[int, int], kind: str = "v") -> str:
         name = f"%{kind}{len(self.lines)}"
-        self.lines.append(f"  {name} = {text} -> {cube(channels)}")
-        self.channels[name] = channels
+        self.lines.append(f"  {name} = {text} -> {cube(*shape)}")
+        self.shapes[name] = shape
         return name
+
+    def join(self, operation: str, parts: list[str], shape: tuple[int, int]) -> None:
+        self.add(f"nvdla.{operation} {', '.join(parts)}", shape)
+        self.joined.update(parts)
 
     def text(self) -> str:
         body = "\n".join(self.lines)
@@ -65,24 +72,25 @@ class Program:
 
 @st.composite
 def programs(draw: st.DrawFn, atom: int) -> str:
-    program = Program(atom)
-    program.add("nvdla.upload %x", 20)
+    program = Program()
+    program.add("nvdla.upload %x", (20, PLANE[0]))
+    kinds = ["upload", "sdp", "add", "conv", "pool", "join", "turns", "cut", "rows", "get"]
     for step in range(draw(st.integers(1, 14))):
-        kind = draw(st.sampled_from(["upload", "sdp", "add", "conv", "pool", "join", "cut", "get"]))
-        name = draw(st.sampled_from(sorted(program.channels)))
-        channels = program.channels[name]
+        kind = draw(st.sampled_from(kinds))
+        name = draw(st.sampled_from(sorted(program.shapes)))
+        shape = channels, rows = program.shapes[name]
+        same = sorted(other for other, found in program.shapes.items() if found == shape)
         if kind == "upload":
-            program.add("nvdla.upload %x", 20)
+            program.add("nvdla.upload %x", (20, PLANE[0]))
         elif kind == "sdp":
-            program.add(f"nvdla.sdp {name}", channels)
+            program.add(f"nvdla.sdp {name}", shape)
         elif kind == "add":
-            same = sorted(n for n, count in program.channels.items() if count == channels)
             other = draw(st.sampled_from(same))
-            program.add(f'nvdla.sdp {name} bs_operand={other} bs={{alu = "sum"}}', channels)
+            program.add(f'nvdla.sdp {name} bs_operand={other} bs={{alu = "sum"}}', shape)
         elif kind == "conv":
             kernels = draw(st.sampled_from([1, 8, 33, 64]))
             weights = f"tensor<{kernels}x{channels}x1x1xi8>"
-            stream = f"!nvdla.stream<1x{kernels}x{PLANE[0]}x{PLANE[1]}x"
+            stream = f"!nvdla.stream<1x{kernels}x{rows}x{PLANE[1]}x"
             value = draw(st.integers(0, 2))
             program.lines += [
                 f"  %w{step} = nvdla.constant value=dense<{value}> : {weights}",
@@ -90,29 +98,39 @@ def programs(draw: st.DrawFn, atom: int) -> str:
             ]
             if draw(st.booleans()):
                 program.lines.append(f"  %s{step} = nvdla.sdp %c{step} -> {stream}i8>")
-                program.add(f"nvdla.pdp max %s{step} kernel=[1, 1]", kernels)
+                program.add(f"nvdla.pdp max %s{step} kernel=[1, 1]", (kernels, rows))
             else:
-                program.add(f"nvdla.sdp %c{step}", kernels)
+                program.add(f"nvdla.sdp %c{step}", (kernels, rows))
         elif kind == "pool":
-            program.add(f"nvdla.pdp max {name} kernel=[3, 3] pads=[1, 1, 1, 1]", channels)
+            program.add(f"nvdla.pdp max {name} kernel=[3, 3] pads=[1, 1, 1, 1]", shape)
         elif kind == "cut":
             begin = draw(st.integers(0, (channels - 1) // atom)) * atom
             size = draw(st.integers(1, channels - begin))
             text = f"nvdla.slice {name} begin={begin} size={size}"
-            program.joined.add(program.add(text, size))
+            program.joined.add(program.add(text, (size, rows)))
+        elif kind == "rows":
+            begin, apart = draw(st.integers(0, rows - 1)), draw(st.integers(1, 3))
+            size = draw(st.integers(1, (rows - 1 - begin) // apart + 1))
+            text = f"nvdla.slice {name} axis=2 begin={begin} size={size} step={apart}"
+            program.joined.add(program.add(text, (channels, size)))
+        elif kind == "turns":
+            free = sorted(set(same) - program.joined)
+            parts = draw(st.lists(st.sampled_from(free), unique=True, max_size=3)) if free else []
+            if parts:
+                program.join("interleave", parts, (channels, rows * len(parts)))
         elif kind == "join":
-            free = sorted(set(program.channels) - program.joined)
+            alike = {other for other, found in program.shapes.items() if found[1] == rows}
+            free = sorted(alike - program.joined)
             parts = draw(st.lists(st.sampled_from(free), unique=True, max_size=4)) if free else []
-            whole = [part for part in parts if program.channels[part] % atom == 0]
+            whole = [part for part in parts if program.shapes[part][0] % atom == 0]
             ragged = [part for part in parts if part not in whole]
             parts = whole + ragged[:1]
             if parts:
-                total = sum(program.channels[part] for part in parts)
-                program.add(f"nvdla.concat {', '.join(parts)}", total)
-                program.joined.update(parts)
+                total = sum(program.shapes[part][0] for part in parts)
+                program.join("concat", parts, (total, rows))
         else:
-            text = program.add(f"nvdla.download {name}", channels, "d")
-            del program.channels[text]
+            text = program.add(f"nvdla.download {name}", shape, "d")
+            del program.shapes[text]
     return program.text()
 
 
@@ -125,43 +143,53 @@ class Shadow:
     def __init__(self, atom: int) -> None:
         self.atom = atom
         self.atoms: dict[int, object] = {}
-        self.tags: dict[Value, list[object]] = {}
+        self.tags: dict[Value, NDArray[np.object_]] = {}
 
-    def places(self, value: Value) -> list[tuple[int, tuple[int, int, int]]]:
-        """The address of each atom of a cube: surface, row, column."""
+    def addresses(self, value: Value) -> NDArray[np.int64]:
+        """The address of each atom of a cube: by surface, row and column."""
         op = value.defining_operation
         assert isinstance(op, nvdla.MemoryOp) and op.address is not None
         assert op.line_stride is not None and op.surface_stride is not None
-        _, channels, height, width = cube_shape(value.type)
-        return [
-            (op.address + s * op.surface_stride + y * op.line_stride + x * self.atom, (s, y, x))
-            for s in range(-(-channels // self.atom))
-            for y in range(height)
-            for x in range(width)
-        ]
+        s, y, x = np.indices(self.shape(value))
+        return op.address + s * op.surface_stride + y * op.line_stride + x * self.atom
 
-    def surfaces(self, value: Value) -> list[object]:
-        """Who wrote each surface of a cube."""
+    def shape(self, value: Value) -> tuple[int, int, int]:
+        _, channels, height, width = cube_shape(value.type)
+        return -(-channels // self.atom), height, width
+
+    def writers(self, value: Value) -> NDArray[np.object_]:
+        """Who wrote each atom of a cube, as which of its atoms."""
         if value not in self.tags:
             op = value.defining_operation
-            count = -(-cube_shape(value.type)[1] // self.atom)
+            shape = self.shape(value)
             if isinstance(op, nvdla.SliceOp):
-                first = op.begin // self.atom
-                found = self.surfaces(op.input)[first : first + count]
+                found = self.writers(op.input)
+                if op.axis == nvdla.CHANNELS:
+                    found = found[op.begin // self.atom :][: shape[0]]
+                else:
+                    found = found[:, op.begin :: op.step][:, : shape[1]]
             elif isinstance(op, nvdla.ConcatOp):
-                found = [surface for part in op.inputs for surface in self.surfaces(part)]
+                found = np.concatenate([self.writers(part) for part in op.inputs])
+            elif isinstance(op, nvdla.InterleaveOp):
+                found = np.empty(shape, object)
+                for index, part in enumerate(op.inputs):
+                    found[:, index :: len(op.inputs)] = self.writers(part)
             else:
-                found = [(op, surface) for surface in range(count)]
+                found = np.empty(shape, object)
+                for position in np.ndindex(shape):
+                    found[position] = (op, position)
             self.tags[value] = found
         return self.tags[value]
 
     def write(self, value: Value) -> None:
-        for address, (s, y, x) in self.places(value):
-            self.atoms[address] = (self.surfaces(value)[s], y, x)
+        addresses = self.addresses(value).ravel().tolist()
+        self.atoms.update(zip(addresses, self.writers(value).ravel(), strict=True))
 
     def check(self, value: Value) -> None:
-        for address, (s, y, x) in self.places(value):
-            assert self.atoms.get(address) == (self.surfaces(value)[s], y, x)
+        for address, wanted in zip(
+            self.addresses(value).ravel().tolist(), self.writers(value).ravel(), strict=True
+        ):
+            assert self.atoms.get(address) == wanted
 
     def fill(self, address: int, size: int, tag: object) -> None:
         for offset in range(0, size, self.atom):
@@ -197,7 +225,7 @@ def check_by_shadow(module: ModuleOp, atom: int) -> None:
             shadow.fill(op.address, sizes[op], op)
     for op in function.body.operations:
         streams = any(isinstance(result.type, StreamType) for result in op.results)
-        if streams or isinstance(op, nvdla.SliceOp | nvdla.ConcatOp | nvdla.ConstantOp):
+        if streams or isinstance(op, VIEWS | nvdla.ConstantOp):
             continue
         reads = [] if isinstance(op, nvdla.UploadOp) else inputs_of_layer(op)
         for value in reads:
