@@ -64,9 +64,13 @@ class DiagnosticError(Exception):
 
 @define
 class DiagnosticCollector:
-    """Gathers diagnostics; ``raise_if_errors`` ends the stage with all of them."""
+    """Gathers diagnostics; ``raise_if_errors`` ends the stage with all of them.
+
+    stack_traces: whether those of exceptions in passes and rules tell every call
+    """
 
     diagnostics: list[Diagnostic] = field(factory=list[Diagnostic])
+    stack_traces: bool = False
 
     def emit(self, diagnostic: Diagnostic) -> None:
         self.diagnostics.append(diagnostic)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import traceback
 from collections.abc import Iterable, Sequence
-from types import FrameType, TracebackType
 
 from attrs import field, frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.ir.crashes import crash, described
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
-from nvdla_ir.ir.location import FileLineCol
 from nvdla_ir.ir.operation import Operation
 from nvdla_ir.ir.verifier import verify
 from nvdla_ir.passes.base import Pass, Session, check_conditions
@@ -84,7 +82,8 @@ class Pipeline:
             # One without diagnostics says nothing of what is wrong, so it is no better than others.
             if isinstance(error, DiagnosticError) and error.diagnostics:
                 raise
-            raise DiagnosticError(_crash(pass_, module, error)) from error
+            stack_trace = session.diagnostics.stack_traces
+            raise DiagnosticError(_crash(pass_, module, error, stack_trace)) from error
         if session.diagnostics.errors:
             return
         if self.verify_each:
@@ -98,11 +97,11 @@ def _verify_after(pass_: Pass, module: ModuleOp) -> None:
         verify(module, found)
     except Exception as error:
         # What the pass left is not even IR, such as None among the operands.
-        operation = _operation_at(list(traceback.walk_tb(error.__traceback__)), module)
+        operation = _operation_at(error, module)
         raise DiagnosticError.at(
             operation.location,
             f"pass '{pass_.name}' left IR that cannot be verified: '{operation.name}': "
-            f"{_described(error)}",
+            f"{described(error)}",
         ) from error
     faults = [
         Diagnostic.error(
@@ -117,42 +116,18 @@ def _verify_after(pass_: Pass, module: ModuleOp) -> None:
 # -------------------------------------------------------------- exceptions in passes
 
 
-def _crash(pass_: Pass, module: ModuleOp, error: BaseException) -> Diagnostic:
+def _crash(pass_: Pass, module: ModuleOp, error: BaseException, stack_trace: bool) -> Diagnostic:
     """What to tell of an exception: the pass, the operation it was at, and the line of code."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    operation = _operation_at(frames, module)
+    operation = _operation_at(error, module)
     at = f" on '{operation.name}'" if operation is not module else ""
-    note = Diagnostic.note(_code_location(pass_, frames, error.__traceback__), "raised here")
-    message = f"pass '{pass_.name}' failed{at}: {_described(error)}"
-    return Diagnostic.error(operation.location, message, [note])
+    what = f"pass '{pass_.name}' failed{at}"
+    return crash(what, operation.location, error, type(pass_), stack_trace=stack_trace)
 
 
-def _described(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(type(error), error)).strip()
-
-
-def _operation_at(frames: Sequence[tuple[FrameType, int]], module: ModuleOp) -> Operation:
+def _operation_at(error: BaseException, module: ModuleOp) -> Operation:
     """The operation that the innermost function was busy with, else the module."""
-    for frame, _ in reversed(frames):
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         for value in frame.f_locals.values():
             if isinstance(value, Operation) and value is not module:
                 return value
     return module
-
-
-def _code_location(
-    pass_: Pass, frames: Sequence[tuple[FrameType, int]], trace: TracebackType | None
-) -> FileLineCol:
-    """The innermost line in the pass's own file, else the innermost of all."""
-    own = inspect.getsourcefile(type(pass_))
-    inside = [entry for entry in frames if entry[0].f_code.co_filename == own]
-    frame, line = (inside or frames)[-1]
-    file = frame.f_code.co_filename
-    return FileLineCol(file, line, _first_column(file, line))
-
-
-def _first_column(file: str, line: int) -> int:
-    import linecache
-
-    text = linecache.getline(file, line)
-    return len(text) - len(text.lstrip()) + 1

@@ -16,6 +16,7 @@ from nvdla_ir.dialects.nn import (
     is_fake_quantized,
     tensor_type,
 )
+from nvdla_ir.ir.conversion import Replacement
 from nvdla_ir.ir.operation import Operation, Value
 
 WEIGHTED = (ConvOp, FullyConnectedOp)
@@ -49,6 +50,10 @@ class Chain:
     def rectifies(self) -> bool:
         """Whether negative results are clamped at the end."""
         return (self.late_relu if self.add is not None else self.early_relu) is not None
+
+    def replaced_by(self, value: Value) -> Replacement:
+        """``value`` is the result of all layers together."""
+        return Replacement(value, tuple(self.operations))
 
 
 def grow_chain(root: Operation, in_memory: Callable[[Value], bool], *, may_add: bool) -> Chain:

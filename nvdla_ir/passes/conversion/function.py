@@ -4,49 +4,105 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.dialects.layer import describe, layers_of
+from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.quant import (
     DequantizeCastOp,
     GridType,
     QuantizeCastOp,
     QuantizedType,
     UniformType,
+    is_quantized,
 )
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.builder import Builder, InsertionPoint
-from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.conversion import Conversion, LegalityTable, Replacement
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Operation, Value
-from nvdla_ir.ir.types import TensorType
+from nvdla_ir.ir.types import F32, I8, TensorType
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.conversion.chain import Chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
+from nvdla_ir.passes.conversion.grids import calibration_of, name_of, output_type
+from nvdla_ir.passes.conversion.limits import clip_fault
 from nvdla_ir.passes.conversion.pipeline import Pipeline
+from nvdla_ir.passes.conversion.rules import converts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-STATISTICS = "insert-converters"
+_SOME_INT8 = UniformType(I8, F32, 1.0)
 
 
-class FunctionConversion:
-    """What the conversions of layers share.
+class FunctionConversion(Conversion):
+    """The conversion of a function's layers to integers, and what its rules share.
 
     hw:   the hardware, where the module says it; what is chosen without it suits all that have
           every unit
     int8: the stored integers of each calibrated value
-    done: layers that nobody needs once all are converted
     """
 
+    rules = converts
+    legality = LegalityTable(
+        lambda op: all(calibration_of(result) is None for result in op.results)
+    )
+
     def __init__(self, func: FuncOp, session: Session, hw: HardwareConfiguration | None) -> None:
+        super().__init__(session.diagnostics)
         self.func = func
         self.session = session
         self.hw = hw
         self.int8: dict[Value, Value] = {}
-        self.done: set[Operation] = set()
+
+    # -------------------------------------------------------------- the stage
+
+    def has_rules_for(self, op: Operation) -> bool:
+        return isinstance(op, QuantizeCastOp) or not any(
+            isinstance(result.type, TensorType) and is_quantized(result.type.element)
+            for result in op.results
+        )
+
+    def settle(self, value: Value, replacement: Value) -> None:
+        if isinstance(nn.tensor_type(value).element, QuantizedType):
+            value.replace_all_uses_with(replacement)
+        else:
+            replacement.name_hint = value.name_hint
+            self.int8[value] = replacement
+
+    def type_fault(self, value: Value, replacement: Value) -> str | None:
+        type, wanted = replacement.type, nn.tensor_type(value)
+        if (
+            isinstance(type, TensorType)
+            and isinstance(type.element, UniformType)
+            and type.element.storage == I8
+            and type.shape == wanted.shape
+        ):
+            return None
+        return f"is not '{wanted.with_element(_SOME_INT8)}' of some scale"
+
+    def explain(self, op: Operation, error: Exception) -> Diagnostic | None:
+        if not isinstance(error, OperandError):
+            return None
+        return Diagnostic.error(
+            op.location,
+            f"{describe(op)}: {error}; check the calibrated ranges of its input and output",
+        )
+
+    def without_rule(self, op: Operation) -> None:
+        if isinstance(op, nn.BatchNormOp):
+            fault = f"{describe(op)} has no integer form; run 'fold-batch-norm' first"
+        elif isinstance(op, nn.ClipOp):
+            fault = clip_fault(op, output_type(op))
+        else:
+            fault = (
+                f"{describe(op)} has no integer form; if it only decodes what the network has "
+                "found, leave it to the host: import with '--outputs=NAME,…' what is before it"
+            )
+        raise DiagnosticError.at(op.location, fault)
 
     # -------------------------------------------------------------- boundaries
 
@@ -83,8 +139,8 @@ class FunctionConversion:
         op.output.name_hint = f"{value.name_hint}_int8" if value.name_hint else None
         self.int8[value] = op.output
 
-    def leave_on_host(self, op: Operation) -> None:
-        """Operations that compute on reals read dequantized values."""
+    def leave(self, op: Operation) -> None:
+        """What computes on reals reads dequantized values."""
         casts: dict[Value, Value] = {}
         for index, operand in enumerate(op.operands):
             stored = self.int8.get(operand)
@@ -97,13 +153,6 @@ class FunctionConversion:
                 cast_op.output.name_hint = f"{operand.name_hint}_f32" if operand.name_hint else None
                 casts[operand] = cast_op.output
             op.set_operand(index, casts[operand])
-
-    def remove_converted(self) -> None:
-        """Erase the layers that were replaced, and constants that only they read."""
-        for op in reversed(list(self.func.body.operations)):
-            replaced = op in self.done or isinstance(op, nn.ConstantOp)
-            if replaced and not any(result.is_used for result in op.results):
-                op.erase()
 
     # -------------------------------------------------------------- for one layer
 
@@ -156,7 +205,7 @@ class FunctionConversion:
     def builder(self, chain: Chain) -> Builder:
         """Inserts where ``chain`` ends."""
         location = fuse_locations([op.location for op in chain.operations])
-        return Builder(InsertionPoint.before(chain.last), location)
+        return self.builder_at(chain.last, location)
 
     def pipeline_from_memory(self, value: Value, chain: Chain) -> Pipeline:
         """A pipeline that reads the int8 tensor of ``value``."""
@@ -182,40 +231,10 @@ class FunctionConversion:
         source: Source,
         chain: Chain,
         residual: Residual | None = None,
-    ) -> None:
+    ) -> Replacement:
         """Emit the rest of the pipeline; its int8 value is the result of ``chain``."""
         output = output_type(chain.last)
         epilogue = Epilogue(pipeline, source, chain, output, self.session.diagnostics)
-        self.settle(chain, epilogue.emit(residual))
-        self.session.count(STATISTICS, "pipelines")
-
-    def settle(self, chain: Chain, value: Value) -> None:
-        """``value`` is the result of ``chain``; its layers are dealt with."""
-        last = chain.last.results[0]
-        value.name_hint = last.name_hint
-        self.int8[last] = value
-        self.done.update(chain.operations)
-
-
-def calibration_of(value: Value) -> GridType | None:
-    """The calibrated or fake-quantized element type of a tensor, if it has one."""
-    type = value.type
-    if isinstance(type, TensorType) and isinstance(type.element, GridType):
-        return type.element
-    return None
-
-
-def output_type(op: Operation) -> UniformType:
-    """The int8 type of the calibrated result of ``op``. Raises: DiagnosticError."""
-    calibration = calibration_of(op.results[0])
-    if calibration is None:
-        raise DiagnosticError.at(
-            op.location,
-            f"{describe(op)} has no calibrated range; run 'import-calibration' first",
-        )
-    return calibration.quantized()
-
-
-def name_of(op: Operation) -> str:
-    """What the tables of a layer are named after."""
-    return (layers_of(op) or (op.name.partition(".")[2],))[0]
+        value = epilogue.emit(residual)
+        self.session.count(self.rules.stage, "pipelines")
+        return chain.replaced_by(value)

@@ -18,20 +18,17 @@ from nvdla_ir.dialects.quant import (
     scales_of,
     zero_points_of,
 )
-from nvdla_ir.ir.builder import Builder, InsertionPoint
+from nvdla_ir.ir.conversion import Replacement
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import I8
 from nvdla_ir.passes.conversion.alignment import align, rectifies_late, suits
 from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
-from nvdla_ir.passes.conversion.function import (
-    FunctionConversion,
-    calibration_of,
-    name_of,
-    output_type,
-)
+from nvdla_ir.passes.conversion.function import FunctionConversion
+from nvdla_ir.passes.conversion.grids import calibration_of, name_of, output_type
 from nvdla_ir.passes.conversion.pipeline import Bias, Pipeline, pipeline_type, same_length
+from nvdla_ir.passes.conversion.rules import converts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +47,10 @@ TOLERATED_UNITS = 0.5
 _MEAN_LIMITS = (-(1 << 15), (1 << 15) - 1)
 
 
-def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyConnectedOp) -> None:
+@converts(nn.ConvOp, nn.FullyConnectedOp)
+def convert_weighted(
+    op: nn.ConvOp | nn.FullyConnectedOp, conversion: FunctionConversion
+) -> Replacement:
     """Convolutions and fully connected layers, with what follows in the pipeline. Factors of the
     channels go into the multiplier, so that the weights stay the integers that they are."""
     import numpy as np
@@ -110,7 +110,7 @@ def convert_weighted(conversion: FunctionConversion, op: nn.ConvOp | nn.FullyCon
         name_of(op),
     )
     pipeline.gains = entering.gains
-    conversion.emit(pipeline, entering.source, chain, residual)
+    return conversion.emit(pipeline, entering.source, chain, residual)
 
 
 @frozen(eq=False)
@@ -186,7 +186,7 @@ def _weights(
     import numpy as np
 
     key = f"{name_of(op)}.weight.live"
-    constant = Builder(InsertionPoint.before(op), op.location).create(
+    constant = conversion.builder_at(op).create(
         nn.ConstantOp,
         value=conversion.session.resources.attribute_for(key, integers.astype(np.int8), I8),
         result_types=[op.weight.type],
@@ -243,7 +243,7 @@ def _cannot_add(conversion: FunctionConversion, chain: Chain, reason: str) -> No
     """Later layers are converted as if there were a range for an addition in a pass of its own.
     Raises: DiagnosticError, always."""
     assert chain.add is not None
-    conversion.done.update(chain.operations)
+    conversion.replaced.update(chain.operations)
     conversion.stand_in(chain.last)
     raise DiagnosticError.at(
         chain.root.location,
@@ -252,7 +252,8 @@ def _cannot_add(conversion: FunctionConversion, chain: Chain, reason: str) -> No
     )
 
 
-def convert_scale(conversion: FunctionConversion, op: nn.ScaleOp) -> None:
+@converts(nn.ScaleOp)
+def convert_scale(op: nn.ScaleOp, conversion: FunctionConversion) -> Replacement:
     """The factors of the channels go into the multiplier; they may be negative or zero."""
     import numpy as np
 
@@ -263,25 +264,28 @@ def convert_scale(conversion: FunctionConversion, op: nn.ScaleOp) -> None:
     if op.bias is not None:
         bias = conversion.reals(op, op.bias, "bias")
     pipeline.gains = tuple(factors.tolist())
-    conversion.emit(pipeline, Source([LARGEST_INT8], bias), chain)
+    return conversion.emit(pipeline, Source([LARGEST_INT8], bias), chain)
 
 
-def convert_bias_add(conversion: FunctionConversion, op: nn.BiasAddOp) -> None:
+@converts(nn.BiasAddOp)
+def convert_bias_add(op: nn.BiasAddOp, conversion: FunctionConversion) -> Replacement:
     """One number a channel, at whichever side of the factor holds it better."""
     chain = grow_chain(op, conversion.in_memory, may_add=False)
     pipeline = conversion.pipeline_from_memory(op.input, chain)
     bias = conversion.reals(op, op.bias, "bias")
-    conversion.emit(pipeline, Source([LARGEST_INT8], bias), chain)
+    return conversion.emit(pipeline, Source([LARGEST_INT8], bias), chain)
 
 
-def convert_relu(conversion: FunctionConversion, op: nn.ReluOp) -> None:
+@converts(nn.ReluOp)
+def convert_relu(op: nn.ReluOp, conversion: FunctionConversion) -> Replacement:
     """A ReLU of a tensor in memory."""
     chain = Chain(op, early_relu=op, operations=[op])
     pipeline = conversion.pipeline_from_memory(op.input, chain)
-    conversion.emit(pipeline, Source([LARGEST_INT8]), chain)
+    return conversion.emit(pipeline, Source([LARGEST_INT8]), chain)
 
 
-def convert_add(conversion: FunctionConversion, op: nn.AddOp) -> None:
+@converts(nn.AddOp)
+def convert_add(op: nn.AddOp, conversion: FunctionConversion) -> Replacement:
     """Both operands are in memory: one enters the pipeline, the other is the residual. That is
     the one of the coarser scale, since it can be shifted left only."""
     if op.broadcasts:
@@ -302,8 +306,7 @@ def convert_add(conversion: FunctionConversion, op: nn.AddOp) -> None:
         output = output_type(chain.last)
         alignment = align(pipeline.scales, source.bounds, residual_type, output)
         if alignment is not None and suits(alignment, chain, pipeline.scales, output):
-            conversion.emit(pipeline, source, chain, Residual(op, residual, alignment))
-            return
+            return conversion.emit(pipeline, source, chain, Residual(op, residual, alignment))
     raise DiagnosticError.at(
         op.location,
         f"{describe(op)}: the scales {left_type.scale:g} and {right_type.scale:g} of its operands "
@@ -320,7 +323,8 @@ def _chains_from_add(op: nn.AddOp) -> Iterator[Chain]:
     yield Chain(op, add=op, operations=[op])
 
 
-def convert_concat(conversion: FunctionConversion, op: nn.ConcatOp) -> None:
+@converts(nn.ConcatOp)
+def convert_concat(op: nn.ConcatOp, conversion: FunctionConversion) -> Replacement:
     """Each input is brought to the output's scale, those that have it already excepted."""
     output = output_type(op)
     if op.axis != 1:
@@ -341,16 +345,16 @@ def convert_concat(conversion: FunctionConversion, op: nn.ConcatOp) -> None:
         layers=op.layers,
         result_types=[nn.tensor_type(op.output).with_element(output)],
     )
-    conversion.settle(chain, new.output)
+    return chain.replaced_by(new.output)
 
 
-def settle_moved(conversion: FunctionConversion, chain: Chain, moved: Value) -> None:
+def moved_result(conversion: FunctionConversion, chain: Chain, moved: Value) -> Replacement:
     """``moved``, integers that are some of the operand's, as the result of ``chain``. They keep
     the operand's codes, unless the network has others for the result."""
     result = chain.last.results[0]
     if nn.is_fake_quantized(result.type):
         moved = requantized_to(conversion, moved, output_type(chain.last), chain)
-    conversion.settle(chain, moved)
+    return chain.replaced_by(moved)
 
 
 def requantized_to(
@@ -364,26 +368,26 @@ def requantized_to(
     return Epilogue(pipeline, Source([LARGEST_INT8]), chain, output, diagnostics).emit(None)
 
 
-def convert_cast(conversion: FunctionConversion, op: QuantizeCastOp) -> None:
+@converts(QuantizeCastOp)
+def convert_cast(op: QuantizeCastOp, conversion: FunctionConversion) -> Value | None:
     """From the codes of what integers compute to those of the cast. What the host has in floats it
     casts itself."""
     if calibration_of(op.input) is None or conversion.find_stored(op.input) is None:
-        return
+        return None
     stored, _ = conversion.stored(op.input, op)
     output = nn.tensor_type(op.output).element
     if not isinstance(output, UniformType) or output.storage.width != INT8_WIDTH:
         raise DiagnosticError.at(
             op.location, f"{describe(op)} makes '{output}', which is not int8 with one scale"
         )
-    moved = requantized_to(conversion, stored, output, Chain(op, operations=[op]))
-    op.output.replace_all_uses_with(moved)
-    conversion.done.add(op)
+    return requantized_to(conversion, stored, output, Chain(op, operations=[op]))
 
 
-def convert_view(conversion: FunctionConversion, op: nn.ReshapeOp | nn.FlattenOp) -> None:
+@converts(nn.ViewOp)
+def convert_view(op: nn.ViewOp, conversion: FunctionConversion) -> Replacement | None:
     """The same stored integers; views of what the host computes stay there."""
     if conversion.find_stored(op.input) is None:
-        return
+        return None
     stored, element = conversion.stored(op.input, op)
     chain = Chain(op, operations=[op])
     fields: dict[str, Any] = {"axis": op.axis} if isinstance(op, nn.FlattenOp) else {}
@@ -394,16 +398,17 @@ def convert_view(conversion: FunctionConversion, op: nn.ReshapeOp | nn.FlattenOp
         result_types=[nn.tensor_type(op.output).with_element(element)],
         **fields,
     )
-    settle_moved(conversion, chain, new.output)
+    return moved_result(conversion, chain, new.output)
 
 
-def convert_normalize(conversion: FunctionConversion, op: nn.NormalizeOp) -> None:
+@converts(nn.NormalizeOp)
+def convert_normalize(op: nn.NormalizeOp, conversion: FunctionConversion) -> Replacement | None:
     """The image's mean and scale go into the input converter. (quantization.md section 3, item
     6) What is no image the host brings to int8."""
     output = output_type(op)
     if len(nn.shape_of(op.input)) != IMAGE_RANK:
         conversion.quantize_on_host(op.output)
-        return
+        return None
     if op.scale == 0:
         raise DiagnosticError.at(op.location, f"{describe(op)} multiplies the image by 0")
     factor = fixed_point(op.scale / output.scale)
@@ -436,4 +441,4 @@ def convert_normalize(conversion: FunctionConversion, op: nn.NormalizeOp) -> Non
         layers=op.layers,
         result_types=[nn.tensor_type(op.output).with_element(output)],
     )
-    conversion.settle(chain, new.output)
+    return chain.replaced_by(new.output)

@@ -7,7 +7,7 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.ir.builder import Builder, InsertionPoint
-from nvdla_ir.passes.conversion.function import calibration_of
+from nvdla_ir.passes.conversion.grids import calibration_of
 
 _LARGEST_CODE = 127
 

@@ -12,14 +12,17 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.hw.formats.pooling import LARGEST_POOLING_KERNEL
+from nvdla_ir.ir.conversion import Replacement
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import F32, I8
 from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Source
-from nvdla_ir.passes.conversion.function import FunctionConversion, name_of, output_type
-from nvdla_ir.passes.conversion.layers import settle_moved
+from nvdla_ir.passes.conversion.function import FunctionConversion
+from nvdla_ir.passes.conversion.grids import name_of, output_type
+from nvdla_ir.passes.conversion.layers import moved_result
 from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type
+from nvdla_ir.passes.conversion.rules import converts
 
 RECIPROCAL_ONE = 1 << 16
 MeanOp: TypeAlias = "nn.AveragePoolOp | nn.GlobalAveragePoolOp"
@@ -32,7 +35,8 @@ class _Windows:
     pads: tuple[int, ...]
 
 
-def convert_max_pool(conversion: FunctionConversion, op: nn.MaxPoolOp) -> None:
+@converts(nn.MaxPoolOp)
+def convert_max_pool(op: nn.MaxPoolOp, conversion: FunctionConversion) -> Replacement:
     """The maximum of stored integers is the stored maximum: the input's codes stay. What
     ``ceil_extension`` adds is padding, which never wins."""
     stored, element = conversion.stored(op.input, op)
@@ -46,10 +50,11 @@ def convert_max_pool(conversion: FunctionConversion, op: nn.MaxPoolOp) -> None:
         layers=op.layers,
         result_types=[nn.tensor_type(op.output).with_element(element)],
     )
-    settle_moved(conversion, chain, new.output)
+    return moved_result(conversion, chain, new.output)
 
 
-def convert_average_pool(conversion: FunctionConversion, op: MeanOp) -> None:
+@converts(nn.AveragePoolOp, nn.GlobalAveragePoolOp)
+def convert_average_pool(op: MeanOp, conversion: FunctionConversion) -> Replacement:
     """By the pooling unit, where there is one and its 8 bits lose nothing, else by a
     convolution."""
     stored, element = conversion.stored(op.input, op)
@@ -76,9 +81,8 @@ def convert_average_pool(conversion: FunctionConversion, op: MeanOp) -> None:
     has_unit = conversion.hw is None or conversion.hw.has_pdp
     fits = max(windows.kernel) <= LARGEST_POOLING_KERNEL
     if has_unit and fits and (coarser or element == output):
-        _by_pooling_unit(conversion, op, stored, element, output, windows)
-    else:
-        _by_convolution(conversion, op, stored, element, windows)
+        return _by_pooling_unit(conversion, op, stored, element, output, windows)
+    return _by_convolution(conversion, op, stored, element, windows)
 
 
 def _by_pooling_unit(
@@ -88,7 +92,7 @@ def _by_pooling_unit(
     element: UniformType,
     output: UniformType,
     windows: _Windows,
-) -> None:
+) -> Replacement:
     """The output's unit is no finer than the input's: the divider makes it exactly, and its 8
     bits cannot wrap. (quantization.md section 3, item 7; pdp.md section 3)"""
     # The height's division is the last one, so the scales go there.
@@ -105,7 +109,7 @@ def _by_pooling_unit(
         layers=op.layers,
         result_types=[nn.tensor_type(op.output).with_element(output)],
     )
-    conversion.settle(chain, new.output)
+    return chain.replaced_by(new.output)
 
 
 def _by_convolution(
@@ -114,7 +118,7 @@ def _by_convolution(
     stored: Value,
     element: UniformType,
     windows: _Windows,
-) -> None:
+) -> Replacement:
     """The output's unit is finer than the input's, which the pooling unit's 8 bits would lose, or
     zero points differ: a depthwise convolution with ones, whose step is one over the window, keeps
     both."""
@@ -145,4 +149,4 @@ def _by_convolution(
         result_types=[nn.tensor_type(op.output).with_element(pipeline_type(scales, zero_points))],
     )
     pipeline = Pipeline(builder, resources, accumulator.output, scales, zero_points, name_of(op))
-    conversion.emit(pipeline, Source([128.0 * window]), chain)
+    return conversion.emit(pipeline, Source([128.0 * window]), chain)

@@ -23,7 +23,7 @@ class Cubes:
 
     def __init__(self) -> None:
         self._cubes: dict[Value, Value] = {}
-        self._viewed: set[Value] = set()
+        self._values: dict[Value, list[Value]] = {}
         self._downloads: dict[Value, Value] = {}
 
     def find(self, value: Value) -> Value | None:
@@ -31,15 +31,14 @@ class Cubes:
         return self._cubes.get(value)
 
     def settle(self, value: Value, cube: Value) -> None:
-        """Let ``cube`` stand for ``value``."""
-        cube.name_hint = value.name_hint
-        self._cubes[value] = cube
+        """Let ``cube`` stand for ``value``, which may be a view of what it stands for already."""
+        if cube not in self._values:
+            cube.name_hint = value.name_hint
+        self._settle(value, cube)
 
-    def settle_view(self, view: nn.ViewOp, cube: Value) -> None:
-        """Let the cube of what ``view`` reads stand for its result, too."""
-        self._cubes[view.output] = cube
-        if not view.input.has_one_use:
-            self._viewed.add(cube)
+    def _settle(self, value: Value, cube: Value) -> None:
+        self._cubes[value] = cube
+        self._values.setdefault(cube, []).append(value)
 
     def cube_of(self, value: Value, user: Operation, builder: Builder) -> Value:
         """The cube for ``value``, uploaded if the host has it.
@@ -56,15 +55,7 @@ class Cubes:
                 ).output
             cube = builder.create(nvdla.UploadOp, input=source).output
             cube.name_hint = f"{value.name_hint}_cube" if value.name_hint else None
-            self._cubes[value] = cube
-        return cube
-
-    def upload_image(self, value: Value, image: Value, format: str, builder: Builder) -> Value:
-        """The pixels ``image``, uploaded once for all that read ``value`` converted from them."""
-        cube = self._cubes.get(value)
-        if cube is None:
-            cube = builder.create(nvdla.UploadOp, input=image, format=format).output
-            self._cubes[value] = cube
+            self._settle(value, cube)
         return cube
 
     def hand_to_host(self, op: Operation) -> None:
@@ -90,7 +81,7 @@ class Cubes:
     def is_read_once(self, value: Value) -> bool:
         """Whether ``value`` has one reader, and the cube that stands for it no other either."""
         cube = self._cubes[value]
-        return value.has_one_use and cube.use_count <= 1 and cube not in self._viewed
+        return cube.use_count <= 1 and all(seen.has_one_use for seen in self._values[cube])
 
     def stand_in(self, op: Operation) -> None:
         """Give results of a faulty layer a cube, so that the faults of later ones are found."""
@@ -102,7 +93,7 @@ class Cubes:
                 continue
             builder = Builder(InsertionPoint.before(op), op.location)
             upload = builder.create(nvdla.UploadOp, input=result, result_types=[as_cube(type)])
-            self._cubes[result] = upload.output
+            self._settle(result, upload.output)
 
 
 def as_cube(type: TensorType) -> TensorType:

@@ -14,12 +14,12 @@ from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.legalization.boundary import Cubes
 from nvdla_ir.passes.legalization.chains import unit_names
-from nvdla_ir.passes.legalization.context import FunctionContext
+from nvdla_ir.passes.legalization.function import FunctionLegalization
 from nvdla_ir.passes.legalization.limits import check_convolution
 
 
 def join(
-    op: nn.ConcatOp, parts: Sequence[Value], context: FunctionContext, builder: Builder
+    op: nn.ConcatOp, parts: Sequence[Value], context: FunctionLegalization, builder: Builder
 ) -> Value:
     """The cube of ``op``, whose inputs are ``parts``.
 
@@ -99,7 +99,7 @@ def _join_by_convolution(
     offsets: Sequence[int],
     type: TensorType,
     unit: str,
-    context: FunctionContext,
+    context: FunctionLegalization,
     builder: Builder,
 ) -> Value:
     """Each part is moved to its channels by a 1x1 convolution, the others being zero, and what

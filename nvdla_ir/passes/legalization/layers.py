@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from nvdla_ir.dialects import nn, nvdla
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.quant import QuantizedType, UniformType
-from nvdla_ir.ir.builder import Builder, InsertionPoint
+from nvdla_ir.ir.builder import Builder
+from nvdla_ir.ir.conversion import Replacement
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Operation, Value
@@ -23,9 +23,13 @@ from nvdla_ir.passes.legalization.chains import (
     zero_of_relu,
 )
 from nvdla_ir.passes.legalization.constants import resource_key
-from nvdla_ir.passes.legalization.context import FunctionContext
+from nvdla_ir.passes.legalization.function import FunctionLegalization
 from nvdla_ir.passes.legalization.groups import ChannelSlice, block_diagonal, channel_slices
-from nvdla_ir.passes.legalization.images import converter_fields, only_read_by_convolutions
+from nvdla_ir.passes.legalization.images import (
+    converter_fields,
+    only_read_by_convolutions,
+    pixel_format,
+)
 from nvdla_ir.passes.legalization.joins import join
 from nvdla_ir.passes.legalization.limits import (
     check_convolution,
@@ -33,29 +37,32 @@ from nvdla_ir.passes.legalization.limits import (
     check_processor,
 )
 from nvdla_ir.passes.legalization.operands import Operands, slice_channels
+from nvdla_ir.passes.legalization.rules import legalizes
 
 _NO_WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
 
 # -------------------------------------------------------------- the SDP and what feeds it
 
 
-def legalize_converter(op: nn.OutputConverterOp, context: FunctionContext) -> None:
+@legalizes(nn.OutputConverterOp)
+def legalize_converter(op: nn.OutputConverterOp, context: FunctionLegalization) -> Replacement:
     """A chain of steps that ends here, with the layer whose accumulators enter it."""
     chain = chain_ending_at(op, context.hw)
     location = fuse_locations([step.location for step in chain.operations])
-    builder = Builder(InsertionPoint.before(op), location)
+    builder = context.builder_at(op, location)
     if isinstance(chain.source, nn.ConvOp) and chain.source.groups > 1:
         cube = _grouped(chain, chain.source, context, builder)
     elif chain.source is not None:
         stream = _convolution(chain.source, context, builder)
         cube = _processor(chain, stream, context, builder, None)
     else:
-        source = context.cubes.cube_of(chain.input, op, builder)
+        source = context.cube_of(chain.input, op, builder)
         cube = _processor(chain, source, context, builder, None)
-    context.cubes.settle(op.output, cube)
+    return Replacement(cube, chain.operations)
 
 
-def legalize_relu(op: nn.ReluOp, context: FunctionContext) -> None:
+@legalizes(nn.ReluOp)
+def legalize_relu(op: nn.ReluOp, context: FunctionLegalization) -> Value:
     """ReLU of int8 in memory, at its zero point."""
     zero_of_relu(op)
     names = unit_names(context.hw)
@@ -63,8 +70,8 @@ def legalize_relu(op: nn.ReluOp, context: FunctionContext) -> None:
         raise DiagnosticError.at(
             op.location, f"{describe(op)}: the SDP of {context.hw.name} has no unit that rectifies"
         )
-    builder = Builder(InsertionPoint.before(op), op.location)
-    cube = context.cubes.cube_of(op.input, op, builder)
+    builder = context.builder_at(op)
+    cube = context.cube_of(op.input, op, builder)
     sdp = builder.create(
         nvdla.SdpOp,
         input=cube,
@@ -73,10 +80,10 @@ def legalize_relu(op: nn.ReluOp, context: FunctionContext) -> None:
         **{names[0]: rectifying(nvdla.SdpUnit(), op).to_attribute()},
     )
     check_processor(sdp, context.hw)
-    context.cubes.settle(op.output, sdp.output)
+    return sdp.output
 
 
-def _convolution(op: Weighted, context: FunctionContext, builder: Builder) -> Value:
+def _convolution(op: Weighted, context: FunctionLegalization, builder: Builder) -> Value:
     """The stream of accumulators of a layer without groups."""
     array = context.constants.array(op.weight, op)
     fields: dict[str, Any] = {}
@@ -84,7 +91,7 @@ def _convolution(op: Weighted, context: FunctionContext, builder: Builder) -> Va
         cube, fields = _image_or_cube(op, context, builder)
         fields |= _window_fields(op)
     else:
-        cube = context.cubes.cube_of(op.input, op, builder)
+        cube = context.cube_of(op.input, op, builder)
         # The window covers the whole input, so each kernel is one row of the weights.
         shape = (array.shape[0], *nvdla.cube_shape(cube.type)[1:])
         array = array.reshape(shape)
@@ -97,7 +104,7 @@ def _stream(
     cube: Value,
     weight: Value,
     fields: dict[str, Any],
-    context: FunctionContext,
+    context: FunctionLegalization,
     builder: Builder,
 ) -> Value:
     _require_no_bias(op)
@@ -115,12 +122,13 @@ def _stream(
 
 
 def _image_or_cube(
-    op: nn.ConvOp, context: FunctionContext, builder: Builder
+    op: nn.ConvOp, context: FunctionLegalization, builder: Builder
 ) -> tuple[Value, dict[str, Any]]:
     """What ``op`` reads, and what it must know about an image."""
+    cube = context.cube_of(op.input, op, builder)
     converter = op.input.defining_operation
     if not isinstance(converter, nn.InputConverterOp):
-        return context.cubes.cube_of(op.input, op, builder), {}
+        return cube, {}
     fields = converter_fields(converter, context.hw)
     if any(extent != 1 for extent in op.dilations):
         raise DiagnosticError.at(
@@ -128,21 +136,22 @@ def _image_or_cube(
             f"{describe(op)} is dilated, which the hardware cannot do on images; normalize on the "
             "host and give the network floats",
         )
-    image = context.cubes.upload_image(
-        converter.output, converter.input, fields["pixel_format"], builder
-    )
-    return image, fields
+    return cube, fields
 
 
-def legalize_image(op: nn.InputConverterOp, context: FunctionContext) -> None:
-    """The convolutions that read it do the work."""
+@legalizes(nn.InputConverterOp)
+def legalize_image(op: nn.InputConverterOp, context: FunctionLegalization) -> Value:
+    """The convolutions that read it do the work; the pixels stand for what they convert."""
     only_read_by_convolutions(op)
+    builder = context.builder_at(op)
+    format = pixel_format(op, context.hw)
+    return builder.create(nvdla.UploadOp, input=op.input, format=format).output
 
 
 def _processor(
     chain: Chain,
     source: Value,
-    context: FunctionContext,
+    context: FunctionLegalization,
     builder: Builder,
     part: ChannelSlice | None,
 ) -> Value:
@@ -171,7 +180,7 @@ def _processor(
 # -------------------------------------------------------------- groups
 
 
-def _grouped(chain: Chain, op: nn.ConvOp, context: FunctionContext, builder: Builder) -> Value:
+def _grouped(chain: Chain, op: nn.ConvOp, context: FunctionLegalization, builder: Builder) -> Value:
     """A convolution with groups: slice by slice, the results side by side."""
     groups, atom = op.groups, context.hw.memory_atom
     weights = context.constants.array(op.weight, op)
@@ -183,7 +192,7 @@ def _grouped(chain: Chain, op: nn.ConvOp, context: FunctionContext, builder: Bui
             f"{describe(op)}: {groups} groups of {inputs} to {outputs} channels do not align with "
             f"memory atoms of {atom}; computed as one dense convolution",
         )
-    cube = context.cubes.cube_of(op.input, op, builder)
+    cube = context.cube_of(op.input, op, builder)
     parts: list[Value] = []
     for part in slices:
         source = cube
@@ -207,10 +216,11 @@ def _grouped(chain: Chain, op: nn.ConvOp, context: FunctionContext, builder: Bui
 # -------------------------------------------------------------- pooling
 
 
-def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: FunctionContext) -> None:
+@legalizes(nn.MaxPoolOp, nn.AveragePoolOp)
+def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: FunctionLegalization) -> Value:
     """By the PDP, of a cube in memory."""
-    builder = Builder(InsertionPoint.before(op), op.location)
-    source = context.cubes.cube_of(op.input, op, builder)
+    builder = context.builder_at(op)
+    source = context.cube_of(op.input, op, builder)
     pdp = builder.create(
         nvdla.PdpOp,
         input=source,
@@ -221,7 +231,7 @@ def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: FunctionContext)
         **_method_fields(op),
     )
     check_pooling(pdp, context.hw)
-    context.cubes.settle(op.output, pdp.output)
+    return pdp.output
 
 
 def _method_fields(op: nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
@@ -254,33 +264,35 @@ def _method_fields(op: nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
 # -------------------------------------------------------------- joins and views
 
 
-def legalize_concat(op: nn.ConcatOp, context: FunctionContext) -> None:
+@legalizes(nn.ConcatOp)
+def legalize_concat(op: nn.ConcatOp, context: FunctionLegalization) -> Value:
     """Channels side by side."""
-    builder = Builder(InsertionPoint.before(op), op.location)
-    parts = [context.cubes.cube_of(value, op, builder) for value in op.inputs]
-    context.cubes.settle(op.output, join(op, parts, context, builder))
+    builder = context.builder_at(op)
+    parts = [context.cube_of(value, op, builder) for value in op.inputs]
+    return join(op, parts, context, builder)
 
 
-def legalize_view(op: nn.ViewOp, context: FunctionContext) -> None:
+@legalizes(nn.ViewOp)
+def legalize_view(op: nn.ViewOp, context: FunctionLegalization) -> Value | None:
     """The same bytes under another shape: on a cube, only the names of its extents, or else the
     host's work."""
     cube = context.cubes.find(op.input)
     if cube is None:
-        return  # the host's
+        return None  # the host's
     shape, target = nvdla.cube_shape(cube.type), nn.shape_of(op.output)
     kept = target[: len(shape)] == shape[: len(target)] and all(
         extent == 1 for extent in (*shape[len(target) :], *target[len(shape) :])
     )
     if kept or (len(target) == 2 and target[0] == shape[0]):
-        context.cubes.settle_view(op, cube)
-        return
-    context.cubes.hand_to_host(op)
+        return cube
+    context.leave(op)
     if any(is_for_hardware(user) for user in op.output.users):
         context.session.diagnostics.remark(
             op.location,
             f"{describe(op)} changes the shape from {text_of(shape)} to {text_of(target)} between "
             "hardware layers, which moves every byte: the host does it",
         )
+    return None
 
 
 def is_for_hardware(op: Operation) -> bool:
@@ -323,16 +335,3 @@ def _require_no_bias(op: Weighted) -> None:
             f"{describe(op)} has a bias on integers; run 'insert-converters', which makes it a "
             "step of its own",
         )
-
-
-LEGALIZATIONS: dict[type[Operation], Callable[[Any, FunctionContext], None]] = {
-    nn.OutputConverterOp: legalize_converter,
-    nn.ReluOp: legalize_relu,
-    nn.MaxPoolOp: legalize_pool,
-    nn.AveragePoolOp: legalize_pool,
-    nn.ConcatOp: legalize_concat,
-    nn.FlattenOp: legalize_view,
-    nn.ReshapeOp: legalize_view,
-    nn.InputConverterOp: legalize_image,
-}
-"""By operations with an int8 result."""

@@ -13,7 +13,7 @@ from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.legalization.chains import Chain, Unit
 from nvdla_ir.passes.legalization.constants import resource_key
-from nvdla_ir.passes.legalization.context import FunctionContext
+from nvdla_ir.passes.legalization.function import FunctionLegalization
 from nvdla_ir.passes.legalization.groups import ChannelSlice
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Operands:
         chain: Chain,
         shape: tuple[int, ...],
         part: ChannelSlice | None,
-        context: FunctionContext,
+        context: FunctionLegalization,
         builder: Builder,
     ) -> None:
         self._chain = chain
