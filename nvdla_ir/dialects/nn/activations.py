@@ -1,4 +1,4 @@
-"""Activation functions, and what normalizes across channels."""
+"""Activations that are no function of the element alone, and what normalizes across channels."""
 
 from __future__ import annotations
 
@@ -8,31 +8,8 @@ from nvdla_ir.dialects.nn.base import SameShapeOp
 from nvdla_ir.dialects.nn.shapes import ACTIVATION, shape_of, tensor_type, text_of
 from nvdla_ir.ir.attribute_kinds import FLOAT, INT
 from nvdla_ir.ir.constraints import FLOAT_TENSOR
-from nvdla_ir.ir.definition import attribute, operand, optional_attribute, result
+from nvdla_ir.ir.definition import attribute, operand, result
 from nvdla_ir.ir.traits import Pure
-
-
-class _ActivationOp(SameShapeOp):
-    """A function of each element."""
-
-    input = operand(ACTIVATION)
-    output = result(ACTIVATION)
-
-
-class ReluOp(_ActivationOp):
-    """``max(x, 0)``"""
-
-    name = "nn.relu"
-    traits = (Pure(),)
-
-
-class LeakyReluOp(_ActivationOp):
-    """``x`` where it is positive or 0, else ``alpha * x``."""
-
-    name = "nn.leaky_relu"
-    traits = (Pure(),)
-
-    alpha = attribute(FLOAT, default=0.01)
 
 
 class PReluOp(SameShapeOp):
@@ -53,63 +30,6 @@ class PReluOp(SameShapeOp):
                 f"has operand 'slope' of shape {text_of(shape)}, but it takes one a channel "
                 f"({channels}) or one for all (1)"
             )
-
-
-class ClipOp(_ActivationOp):
-    """``min(max(x, minimum), maximum)``; a limit that is absent limits nothing. ReLU6 is
-    ``minimum=0.0 maximum=6.0``."""
-
-    name = "nn.clip"
-    traits = (Pure(),)
-
-    minimum = optional_attribute(FLOAT)
-    maximum = optional_attribute(FLOAT)
-
-    def verify(self) -> Iterable[str]:
-        yield from super().verify()
-        low, high = self.minimum, self.maximum
-        if low is not None and high is not None and low > high:
-            yield f"has 'minimum = {low}', which is above 'maximum = {high}'"
-
-
-class SigmoidOp(_ActivationOp):
-    """``1 / (1 + exp(-x))``"""
-
-    name = "nn.sigmoid"
-    traits = (Pure(),)
-
-
-class HardSigmoidOp(_ActivationOp):
-    """``min(max(alpha * x + beta, 0), 1)``"""
-
-    name = "nn.hard_sigmoid"
-    traits = (Pure(),)
-
-    alpha = attribute(FLOAT, default=0.2)
-    beta = attribute(FLOAT, default=0.5)
-
-
-class TanhOp(_ActivationOp):
-    """``tanh(x)``"""
-
-    name = "nn.tanh"
-    traits = (Pure(),)
-
-
-class EluOp(_ActivationOp):
-    """``x`` where it is positive or 0, else ``alpha * (exp(x) - 1)``."""
-
-    name = "nn.elu"
-    traits = (Pure(),)
-
-    alpha = attribute(FLOAT, default=1.0)
-
-
-class HardSwishOp(_ActivationOp):
-    """``x * min(max(x / 6 + 1/2, 0), 1)``"""
-
-    name = "nn.hard_swish"
-    traits = (Pure(),)
 
 
 class LrnOp(SameShapeOp):

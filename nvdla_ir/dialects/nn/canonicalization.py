@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from nvdla_ir.dialects.layer import LayerOp, layers_of
-from nvdla_ir.dialects.nn.activations import ReluOp
 from nvdla_ir.dialects.nn.layers import BiasAddOp, ConstantOp, ScaleOp
 from nvdla_ir.dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from nvdla_ir.dialects.nn.structure import ConcatOp, FlattenOp, ReshapeOp, ViewOp
 from nvdla_ir.dialects.nn.types import is_fake_quantized
+from nvdla_ir.dialects.nn.unary import ReluOp
 from nvdla_ir.dialects.quant import is_quantized
 from nvdla_ir.ir.attributes import DenseElementsAttr
 from nvdla_ir.ir.location import fuse_locations

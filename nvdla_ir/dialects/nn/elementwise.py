@@ -13,8 +13,8 @@ from nvdla_ir.ir.traits import Pure
 class BinaryOp(SameShapeOp):
     """A function of the elements of ``lhs`` and ``rhs``.
 
-    The result has the shape of ``lhs``. ``rhs`` has the same shape, or the same rank and one
-    element a channel (NxCx1x1 or 1xCx1x1), or it has a single element.
+    The result has the shape of ``lhs``. ``rhs`` has the same shape, or the same rank and extents
+    of 1 along which its elements are repeated (1xCx1x1: one a channel), or a single element.
     """
 
     lhs = operand(ACTIVATION)
@@ -29,28 +29,17 @@ class BinaryOp(SameShapeOp):
     def verify(self) -> Iterable[str]:
         left, right = shape_of(self.lhs), shape_of(self.rhs)
         if not _fits(left, right):
-            ones = (1,) * (len(left) - 2)
-            channels = f"one a channel ({text_of((1, left[1], *ones))}), " if ones else ""
             yield (
-                f"combines shapes {text_of(left)} and {text_of(right)}, but the second must be "
-                f"the same, {channels}or a single element"
+                f"combines shapes {text_of(left)} and {text_of(right)}, but each extent of the "
+                "second must be that of the first or 1"
             )
         yield from super().verify()
 
 
 def _fits(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
-    if left == right:
-        return True
-    if len(right) > len(left):
-        return False
-    if all(extent == 1 for extent in right):
-        return True
-    return (
-        len(left) == len(right) > 2
-        and right[0] in (1, left[0])
-        and right[1] == left[1]
-        and all(extent == 1 for extent in right[2:])
-    )
+    if len(left) == len(right):
+        return all(extent in (1, other) for extent, other in zip(right, left, strict=True))
+    return len(right) < len(left) and all(extent == 1 for extent in right)
 
 
 class AddOp(BinaryOp):

@@ -10,13 +10,12 @@ from nvdla_ir.dialects.nn.base import NNOp
 from nvdla_ir.dialects.nn.shapes import (
     ACTIVATION,
     like,
-    rank_faults,
     shape_faults,
     shape_of,
     tensor_type,
     text_of,
 )
-from nvdla_ir.ir.attribute_kinds import BOOL, FLOAT, INT, INTS
+from nvdla_ir.ir.attribute_kinds import BOOL, INT, INTS
 from nvdla_ir.ir.constraints import INTEGER_TENSOR
 from nvdla_ir.ir.definition import attribute, operand, result, variadic_operand
 from nvdla_ir.ir.operation import Value
@@ -136,7 +135,7 @@ class TransposeOp(NNOp):
 
 
 class SliceOp(NNOp):
-    """The ``size`` elements from ``start`` on along ``axis``."""
+    """The ``size`` elements from ``start`` on along ``axis``, or each ``step``-th from there."""
 
     name = "nn.slice"
     traits = (Pure(),)
@@ -145,6 +144,7 @@ class SliceOp(NNOp):
     axis = attribute(INT, default=1)
     start = attribute(INT, default=0)
     size = attribute(INT)
+    step = attribute(INT, default=1)
     output = result(ACTIVATION)
 
     def _output_shape(self) -> tuple[int, ...]:
@@ -159,68 +159,16 @@ class SliceOp(NNOp):
         if not 0 <= axis < len(shape):
             yield f"has 'axis = {axis}', but its input has {len(shape)} dimensions"
             return
-        if self.start < 0 or self.size < 1 or self.start + self.size > shape[axis]:
+        if self.step < 1:
+            yield f"has 'step = {self.step}', but it must be at least 1"
+        last = self.start + (self.size - 1) * self.step
+        if self.start < 0 or self.size < 1 or last >= shape[axis]:
+            steps = f", {self.step} apart" if self.step != 1 else ""
             yield (
-                f"takes {self.size} elements from {self.start} on, but its input has "
+                f"takes {self.size} elements from {self.start} on{steps}, but its input has "
                 f"{shape[axis]} along axis {axis}"
             )
         yield from shape_faults(self.output, self._output_shape())
-
-
-class PadOp(NNOp):
-    """Rows and columns of ``value`` around each channel: ``pads`` are top, left, bottom and
-    right."""
-
-    name = "nn.pad"
-    traits = (Pure(),)
-
-    input = operand(ACTIVATION)
-    pads = attribute(INTS)
-    value = attribute(FLOAT, default=0.0)
-    output = result(ACTIVATION)
-
-    def _output_shape(self) -> tuple[int, ...]:
-        n, c, height, width = shape_of(self.input)
-        top, left, bottom, right = self.pads
-        return n, c, top + height + bottom, left + width + right
-
-    def infer_result_types(self) -> Sequence[Type] | None:
-        return like(self.input, self._output_shape())
-
-    def verify(self) -> Iterable[str]:
-        faults = list(rank_faults("input", self.input, 4))
-        if len(self.pads) != 4:
-            faults.append(f"has 'pads' of {len(self.pads)} numbers, but it takes 4")
-        elif min(self.pads) < 0:
-            faults.append(f"has 'pads = {list(self.pads)}', but each must be at least 0")
-        yield from faults or shape_faults(self.output, self._output_shape())
-
-
-class UpsampleOp(NNOp):
-    """Each element ``scales[0]`` times below one another and ``scales[1]`` times side by side:
-    the nearest neighbour by whole factors."""
-
-    name = "nn.upsample"
-    traits = (Pure(),)
-
-    input = operand(ACTIVATION)
-    scales = attribute(INTS)
-    output = result(ACTIVATION)
-
-    def _output_shape(self) -> tuple[int, ...]:
-        n, c, height, width = shape_of(self.input)
-        return n, c, height * self.scales[0], width * self.scales[1]
-
-    def infer_result_types(self) -> Sequence[Type] | None:
-        return like(self.input, self._output_shape())
-
-    def verify(self) -> Iterable[str]:
-        faults = list(rank_faults("input", self.input, 4))
-        if len(self.scales) != 2:
-            faults.append(f"has 'scales' of {len(self.scales)} numbers, but it takes 2")
-        elif min(self.scales) < 1:
-            faults.append(f"has 'scales = {list(self.scales)}', but each must be at least 1")
-        yield from faults or shape_faults(self.output, self._output_shape())
 
 
 class ArgmaxOp(NNOp):

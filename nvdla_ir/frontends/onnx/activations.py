@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
-from nvdla_ir.frontends.onnx.layer import Layer, checked_axis, handler
+from nvdla_ir.frontends.onnx.layer import HandlerFunction, Layer, checked_axis, handler
 from nvdla_ir.frontends.onnx.operands import Tensor
+from nvdla_ir.ir.attribute_kinds import FLOAT
 from nvdla_ir.ir.operation import Value
 
 
-@handler("Relu")
-def relu(layer: Layer) -> Value:
-    return layer.emit(nn.ReluOp, input=layer.activation())
+def unary(op_class: type[nn.UnaryOp], **defaults: float) -> HandlerFunction:
+    """The handler of an operator that is ``op_class``, whose fields are its attributes."""
+    fields = [field for field in op_class.definition.attributes.values() if not field.descriptive]
+
+    def imported(layer: Layer) -> Value:
+        stated: dict[str, Any] = {}
+        for field in fields:
+            default: Any = defaults.get(field.name, field.default)
+            read = layer.real if field.kind is FLOAT else layer.string
+            stated[field.name] = read(field.name, default)
+        return layer.emit(op_class, input=layer.activation(), **stated)
+
+    return imported
 
 
-@handler("LeakyRelu")
-def leaky_relu(layer: Layer) -> Value:
-    alpha = layer.real("alpha", 0.01)
-    return layer.emit(nn.LeakyReluOp, input=layer.activation(), alpha=alpha)
+for _op_class in nn.UNARY_OPS:
+    if _op_class.onnx_name is not None:
+        handler(_op_class.onnx_name)(unary(_op_class))
+handler("Gelu", domain="com.microsoft")(unary(nn.GeluOp))
+handler("QuickGelu", domain="com.microsoft")(unary(nn.SwishOp, alpha=1.702))
 
 
 @handler("PRelu")
@@ -87,32 +100,6 @@ def clipped(layer: Layer, value: Value, minimum: float | None, maximum: float | 
     if low == 0.0 and high is None:
         return layer.emit(nn.ReluOp, input=value)
     return layer.emit(nn.ClipOp, input=value, minimum=low, maximum=high)
-
-
-@handler("Sigmoid")
-def sigmoid(layer: Layer) -> Value:
-    return layer.emit(nn.SigmoidOp, input=layer.activation())
-
-
-@handler("HardSigmoid")
-def hard_sigmoid(layer: Layer) -> Value:
-    alpha, beta = layer.real("alpha", 0.2), layer.real("beta", 0.5)
-    return layer.emit(nn.HardSigmoidOp, input=layer.activation(), alpha=alpha, beta=beta)
-
-
-@handler("Tanh")
-def tanh(layer: Layer) -> Value:
-    return layer.emit(nn.TanhOp, input=layer.activation())
-
-
-@handler("Elu")
-def elu(layer: Layer) -> Value:
-    return layer.emit(nn.EluOp, input=layer.activation(), alpha=layer.real("alpha", 1.0))
-
-
-@handler("HardSwish")
-def hard_swish(layer: Layer) -> Value:
-    return layer.emit(nn.HardSwishOp, input=layer.activation())
 
 
 @handler("Softmax")

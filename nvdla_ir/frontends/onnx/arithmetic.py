@@ -53,13 +53,8 @@ def _full(layer: Layer, array: Array, shape: Sequence[int], name: str) -> Value:
 
 
 def _operand(layer: Layer, array: Array, shape: Sequence[int], name: str) -> Value:
-    """A constant as a second operand: as small as the operation takes it."""
-    channels = per_channel(array, shape)
-    if array.size == 1:
-        return layer.constant_value(array.reshape((1,) * len(shape)), name)
-    if channels is not None and len(shape) > 2:
-        return layer.constant_value(channels.reshape(1, -1, *[1] * (len(shape) - 2)), name)
-    return _full(layer, array, shape, name)
+    """A constant as the second operand of a tensor of ``shape``, which it broadcasts to."""
+    return layer.constant_value(array.reshape((1,) * (len(shape) - array.ndim) + array.shape), name)
 
 
 def combine(
@@ -80,7 +75,7 @@ def combine(
         return _scaled(layer, negative, np.float32(-1.0))
     raise UnsupportedError(
         f"broadcasts shapes {list(shapes[0])} and {list(shapes[1])}; one of them must be that of "
-        "the result, the other one a channel or one element"
+        "the result, and the second one of a quotient smaller"
     )
 
 
@@ -147,7 +142,7 @@ def add(layer: Layer) -> Value:
     channels = per_channel(array, shape)
     if channels is not None:
         return layer.emit(nn.BiasAddOp, input=value, bias=layer.constant_value(channels, name))
-    return layer.emit(nn.AddOp, lhs=value, rhs=_full(layer, array, shape, name))
+    return layer.emit(nn.AddOp, lhs=value, rhs=_operand(layer, array, shape, name))
 
 
 @handler("Sub")
@@ -163,10 +158,9 @@ def sub(layer: Layer) -> Value:
         return layer.emit(nn.BiasAddOp, input=value, bias=bias)
     if channels is not None:
         return _scaled(layer, value, np.float32(-1.0), channels)
-    full = _full(layer, array, shape, name)
     if index == 0:
-        return layer.emit(nn.SubOp, lhs=value, rhs=full)
-    return layer.emit(nn.SubOp, lhs=full, rhs=value)
+        return layer.emit(nn.SubOp, lhs=value, rhs=_operand(layer, array, shape, name))
+    return layer.emit(nn.SubOp, lhs=_full(layer, array, shape, name), rhs=value)
 
 
 @handler("Mul")
@@ -182,7 +176,7 @@ def mul(layer: Layer) -> Value:
     channels = per_channel(array, shape)
     if channels is not None:
         return layer.emit(nn.ScaleOp, input=value, scale=layer.constant_value(channels, name))
-    return layer.emit(nn.MulOp, lhs=value, rhs=_full(layer, array, shape, name))
+    return layer.emit(nn.MulOp, lhs=value, rhs=_operand(layer, array, shape, name))
 
 
 @handler("Div")
@@ -201,7 +195,7 @@ def div(layer: Layer) -> Value:
         raise UnsupportedError(f"divides by the constant '{name}', which has zeros")
     channels = per_channel(array, shape)
     if channels is None:
-        return layer.emit(nn.DivOp, lhs=value, rhs=_full(layer, array, shape, name))
+        return layer.emit(nn.DivOp, lhs=value, rhs=_operand(layer, array, shape, name))
     inverse = layer.constant_value(np.reciprocal(channels), f"{name}.inverse")
     return layer.emit(nn.ScaleOp, input=value, scale=inverse)
 
@@ -272,3 +266,27 @@ def total(layer: Layer) -> Value:
 @handler("Neg")
 def negative(layer: Layer) -> Value:
     return _scaled(layer, layer.activation(), np.float32(-1.0))
+
+
+@handler("Pow")
+def power(layer: Layer) -> Value:
+    exponent = layer.required_constant(1, "the exponent")
+    if exponent.size != 1:
+        raise UnsupportedError("the exponent must be one number")
+    return _power(layer, float(exponent.reshape(())))
+
+
+def _power(layer: Layer, exponent: float) -> Value:
+    if not math.isfinite(exponent):
+        raise UnsupportedError(f"the exponent is {exponent}, but it must be finite")
+    return layer.emit(nn.PowerOp, input=layer.activation(), power=exponent)
+
+
+@handler("Sqrt")
+def square_root(layer: Layer) -> Value:
+    return _power(layer, 0.5)
+
+
+@handler("Reciprocal")
+def reciprocal(layer: Layer) -> Value:
+    return _power(layer, -1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from attrs import evolve
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
@@ -55,6 +56,17 @@ def weights_of(layer: Layer, index: int, rank: int) -> Constant | QuantizedConst
     return weights
 
 
+def _window_weights(layer: Layer) -> Constant | QuantizedConstant:
+    """Input 1 as weights of four dimensions; those for lines have one row."""
+    weights = weights_of(layer, 1, 3 if layer.is_line else 4)
+    if not layer.is_line:
+        return weights
+    shape = (*weights.shape[:2], 1, weights.shape[2])
+    if isinstance(weights, QuantizedConstant):
+        return evolve(weights, stored=np.reshape(weights.stored, shape))
+    return Constant(np.reshape(weights.array, shape), weights.name)
+
+
 def _kernel(layer: Layer, weights: Constant | QuantizedConstant) -> tuple[int, int]:
     kernel = weights.shape[2], weights.shape[3]
     if layer.has("kernel_shape") and pair(layer, "kernel_shape") != kernel:
@@ -64,21 +76,14 @@ def _kernel(layer: Layer, weights: Constant | QuantizedConstant) -> tuple[int, i
 
 @handler("Conv")
 def conv(layer: Layer) -> Value:
-    weights = weights_of(layer, 1, 4)
-    image = layer.image()
-    return convolution(layer, image, weights, bias_value(layer, 2, weights.shape[0]))
-
-
-def convolution(
-    layer: Layer, image: Value, weights: Constant | QuantizedConstant, bias: Value | None
-) -> Value:
-    """The convolution that the attributes of ``layer`` ask for."""
+    image = layer.image_or_line()
+    weights = _window_weights(layer)
     found = windows(layer, nn.shape_of(image)[2:], _kernel(layer, weights))
-    return layer.emit(
+    return layer.emit_windows(
         nn.ConvOp,
         input=image,
         weight=weight_value(layer, weights, 0),
-        bias=bias,
+        bias=bias_value(layer, 2, weights.shape[0]),
         strides=found.strides,
         pads=found.pads,
         dilations=found.dilations,
@@ -90,29 +95,22 @@ def convolution(
 def conv_transpose(layer: Layer) -> Value:
     """``output_shape`` and automatic padding are turned into pads; where they would be negative,
     the output is longer at its end."""
-    weights = weights_of(layer, 1, 4)
-    image = layer.image()
+    image = layer.image_or_line()
+    weights = _window_weights(layer)
     kernel, groups = _kernel(layer, weights), layer.integer("group", 1)
     strides, dilations = pair(layer, "strides"), pair(layer, "dilations")
     pads = stated_pads(layer)
     auto_pad = layer.string("auto_pad", "NOTSET")
-    extra = layer.integers("output_padding") or (0, 0)
-    if len(extra) != 2 or min(extra) < 0:
-        raise UnsupportedError(
-            f"attribute 'output_padding = {list(extra)}' must be 2 numbers from 0 on"
-        )
+    extra = _rows_and_columns(layer, "output_padding", 0) or (0, 0)
     size = nn.shape_of(image)[2:]
-    wanted = layer.integers("output_shape")
+    wanted = _rows_and_columns(layer, "output_shape", 1)
     if wanted is None and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        wanted = tuple(size[axis] * strides[axis] for axis in range(2))
+        wanted = size[0] * strides[0], size[1] * strides[1]
     elif wanted is None and auto_pad == "VALID":
         pads = (0, 0, 0, 0)
     elif auto_pad not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise UnsupportedError(f"attribute 'auto_pad = {auto_pad}' is not known")
     if wanted is not None:
-        wanted = wanted[-2:]
-        if len(wanted) != 2:
-            raise UnsupportedError(f"attribute 'output_shape = {list(wanted)}' must be 2 numbers")
         totals = [
             (size[axis] - 1) * strides[axis]
             + extra[axis]
@@ -128,7 +126,7 @@ def conv_transpose(layer: Layer) -> Value:
         # Here ONNX puts the odd one before, except with SAME_UPPER.
         pads = split_pads(totals, "SAME_UPPER" if auto_pad == "SAME_UPPER" else "SAME_LOWER")
     bias = bias_value(layer, 2, weights.shape[1] * groups)
-    return layer.emit(
+    return layer.emit_windows(
         nn.ConvTransposeOp,
         input=image,
         weight=weight_value(layer, weights, 1),
@@ -139,6 +137,22 @@ def conv_transpose(layer: Layer) -> Value:
         dilations=dilations,
         groups=groups,
     )
+
+
+def _rows_and_columns(layer: Layer, name: str, of_line: int) -> tuple[int, int] | None:
+    """Attribute ``name``, whose last numbers are those of rows and columns; of a line, its rows
+    are ``of_line``."""
+    numbers = layer.integers(name)
+    if not numbers:
+        return None
+    if layer.is_line:
+        numbers = (of_line, numbers[-1])
+    if len(numbers) < 2 or min(numbers) < 0:
+        raise UnsupportedError(
+            f"attribute '{name} = {list(numbers)}' must be {1 if layer.is_line else 2} numbers "
+            "from 0 on"
+        )
+    return numbers[-2], numbers[-1]
 
 
 def transposed(weights: Constant | QuantizedConstant) -> Constant | QuantizedConstant:

@@ -140,6 +140,8 @@ class Layer:
     """The integers that the node may move as if they were reals."""
     operands: Sequence[Tensor | None] | None = None
     """What the inputs are, where they are not the tensors of their names."""
+    is_line: bool = False
+    """Whether the node slides its windows over lines, NxCxW; they are images of one row here."""
     _read: set[str] = field(factory=set[str])
 
     # -------------------------------------------------------------- attributes
@@ -254,6 +256,19 @@ class Layer:
             raise UnsupportedError(f"input {index} has {rank} dimensions; only NCHW is supported")
         return value
 
+    def image_or_line(self) -> Value:
+        """The reals of input 0, of four dimensions, a line as an image of one row."""
+        value = self.activation()
+        shape = nn.shape_of(value)
+        if len(shape) == 4:
+            return value
+        if len(shape) != 3:
+            raise UnsupportedError(
+                f"input 0 has {len(shape)} dimensions; only NCHW and NCW are supported"
+            )
+        self.is_line = True
+        return self.reshape(value, (*shape[:2], 1, shape[2]), "row")
+
     def constant(self, index: int, what: str) -> Array | None:
         """The elements of input ``index``, None where it is left out.
 
@@ -321,6 +336,14 @@ class Layer:
         builder.insert(op)
         result.name_hint = name
         return result
+
+    def emit_windows(self, op_class: type[LayerOp], **fields: Any) -> Value:
+        """As ``emit``, of the image or line that the node slides windows over."""
+        if not self.is_line:
+            return self.emit(op_class, **fields)
+        image = self.emit(op_class, "windows", **fields)
+        n, c, _, width = nn.shape_of(image)
+        return self.reshape(image, (n, c, width))
 
     def reshape(self, value: Value, shape: Sequence[int], part: str = "") -> Value:
         """``value`` under another shape; itself where it has that."""

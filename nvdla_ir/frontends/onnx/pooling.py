@@ -27,9 +27,9 @@ def _windows(layer: Layer, size: tuple[int, ...]) -> tuple[Windows, tuple[int, i
 def max_pool(layer: Layer) -> Value:
     # The order of the indices, which are not supported.
     layer.ignore("storage_order")
-    image = layer.image()
+    image = layer.image_or_line()
     found, extension = _windows(layer, nn.shape_of(image)[2:])
-    return layer.emit(
+    return layer.emit_windows(
         nn.MaxPoolOp,
         input=image,
         kernel=found.kernel,
@@ -41,9 +41,9 @@ def max_pool(layer: Layer) -> Value:
 
 @handler("AveragePool")
 def average_pool(layer: Layer) -> Value:
-    image = layer.image()
+    image = layer.image_or_line()
     found, extension = _windows(layer, nn.shape_of(image)[2:])
-    return layer.emit(
+    return layer.emit_windows(
         nn.AveragePoolOp,
         input=image,
         kernel=found.kernel,
@@ -56,12 +56,12 @@ def average_pool(layer: Layer) -> Value:
 
 @handler("GlobalAveragePool")
 def global_average_pool(layer: Layer) -> Value:
-    return layer.emit(nn.GlobalAveragePoolOp, input=layer.image())
+    return layer.emit_windows(nn.GlobalAveragePoolOp, input=layer.image_or_line())
 
 
 @handler("GlobalMaxPool")
 def global_max_pool(layer: Layer) -> Value:
-    return layer.emit(nn.GlobalMaxPoolOp, input=layer.image())
+    return layer.emit_windows(nn.GlobalMaxPoolOp, input=layer.image_or_line())
 
 
 @handler("ReduceMean")
@@ -84,11 +84,12 @@ def _reduced(layer: Layer, op_class: type[LayerOp]) -> Value:
         return value
     found = checked_axes(axes or range(len(shape)), len(shape))
     kept = layer.integer("keepdims", 1)
-    if found != (2, 3) or len(shape) != 4:
+    if found != tuple(range(2, len(shape))) or len(shape) not in (3, 4):
         raise UnsupportedError(
             f"reduces axes {list(found)} of {len(shape)} dimensions; only rows and columns (2 and "
-            "3 of 4) are supported"
+            "3 of 4), or those of lines (2 of 3), are supported"
         )
     if kept:
-        return layer.emit(op_class, input=value)
-    return layer.reshape(layer.emit(op_class, "kept", input=value), shape[:2])
+        return layer.emit_windows(op_class, input=layer.image_or_line())
+    image = layer.image_or_line()
+    return layer.reshape(layer.emit(op_class, "kept", input=image), shape[:2])

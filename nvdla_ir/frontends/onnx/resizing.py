@@ -1,7 +1,8 @@
-"""Resizing and padding of images."""
+"""Resizing and padding."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from nvdla_ir.dialects import nn
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
 from nvdla_ir.frontends.onnx.layer import Layer, checked_axis, handler
+from nvdla_ir.frontends.onnx.limits import require_size
+from nvdla_ir.frontends.onnx.structure import sliced
 from nvdla_ir.ir.operation import Value
 
 Reals = NDArray[np.float64]
@@ -50,9 +53,17 @@ def upsample(layer: Layer) -> Value:
     scales = _image_scales(factors or (), range(4))
     if scales == (1, 1):
         return image
-    if mode != "nearest":
-        raise UnsupportedError(f"attribute 'mode = {mode}' is not supported, only nearest")
+    if mode == "linear":
+        return layer.emit(nn.InterpolateOp, input=image, scales=scales, coordinates="asymmetric")
+    _require_nearest(mode)
     return layer.emit(nn.UpsampleOp, input=image, scales=scales)
+
+
+def _require_nearest(mode: str) -> None:
+    if mode != "nearest":
+        raise UnsupportedError(
+            f"attribute 'mode = {mode}' is not supported, only nearest and linear"
+        )
 
 
 def _image_scales(factors: Sequence[float], axes: Sequence[int]) -> tuple[int, int]:
@@ -87,8 +98,9 @@ def resize(layer: Layer) -> Value:
     scales = _image_scales(_factors(layer, [shape[axis] for axis in axes], policy), axes)
     if scales == (1, 1):
         return image
-    if mode != "nearest":
-        raise UnsupportedError(f"attribute 'mode = {mode}' is not supported, only nearest")
+    if mode == "linear":
+        return _interpolated(layer, image, scales, coordinates)
+    _require_nearest(mode)
     for size, scale in zip(shape[2:], scales, strict=True):
         if scale > 1 and not _repeats(size, scale, coordinates, rounding):
             raise UnsupportedError(
@@ -96,6 +108,14 @@ def resize(layer: Layer) -> Value:
                 f"{scale} times"
             )
     return layer.emit(nn.UpsampleOp, input=image, scales=scales)
+
+
+def _interpolated(layer: Layer, image: Value, scales: tuple[int, int], coordinates: str) -> Value:
+    """PyTorch's half pixels and symmetric ones are half pixels where the factor is whole and more
+    than one element comes out."""
+    if coordinates in ("half_pixel_symmetric", "pytorch_half_pixel"):
+        coordinates = "half_pixel"
+    return layer.emit(nn.InterpolateOp, input=image, scales=scales, coordinates=coordinates)
 
 
 def _factors(layer: Layer, extents: Sequence[int], policy: str) -> Sequence[float]:
@@ -128,7 +148,8 @@ def _repeats(size: int, scale: int, coordinates: str, rounding: str) -> bool:
 
 @handler("Pad")
 def pad(layer: Layer) -> Value:
-    """Pads and value are attributes before operator set 11, then inputs."""
+    """Pads and value are attributes before operator set 11, then inputs. Negative pads take
+    elements away, of what the others have made."""
     value = layer.activation()
     rank = len(nn.shape_of(value))
     mode = layer.string("mode", "constant")
@@ -145,19 +166,59 @@ def pad(layer: Layer) -> Value:
     found = [checked_axis(axis, rank) for axis in (range(rank) if axes is None else axes)]
     if pads is None or len(pads) != 2 * len(found):
         raise UnsupportedError(f"needs {2 * len(found)} pads")
-    if not any(pads):
-        return value
-    if mode != "constant":
-        raise UnsupportedError(f"attribute 'mode = {mode}' is not supported, only constant")
-    if min(pads) < 0:
-        raise UnsupportedError(f"pads {list(pads)} take something away, which is not supported")
+    if mode not in ("constant", "edge", "reflect"):
+        raise UnsupportedError(
+            f"attribute 'mode = {mode}' is not supported, only constant, edge and reflect"
+        )
     if not np.isfinite(filler):
         raise UnsupportedError(f"pads with {filler}; only finite numbers are supported")
-    before, behind = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
-    before.update(zip(found, pads[: len(found)], strict=True))
-    behind.update(zip(found, pads[len(found) :], strict=True))
-    if rank != 4 or any(before[axis] or behind[axis] for axis in (0, 1)):
-        raise UnsupportedError(f"pads {list(pads)} are not of rows and columns only")
-    return layer.emit(
-        nn.PadOp, input=value, pads=[before[2], before[3], behind[2], behind[3]], value=filler
-    )
+    before, behind = [0] * rank, [0] * rank
+    for axis, first, last in zip(found, pads[: len(found)], pads[len(found) :], strict=True):
+        before[axis], behind[axis] = first, last
+    crops = any(pad < 0 for pad in pads)
+    value = _padded(layer, value, before, behind, mode, filler, "padded" if crops else "")
+    kept = [
+        (axis, range(extent)[max(0, -before[axis]) : extent - max(0, -behind[axis])])
+        for axis, extent in enumerate(nn.shape_of(value))
+    ]
+    return sliced(layer, value, kept)
+
+
+def _padded(
+    layer: Layer,
+    value: Value,
+    before: Sequence[int],
+    behind: Sequence[int],
+    mode: str,
+    filler: float,
+    part: str,
+) -> Value:
+    """``value`` with the pads that are not negative; other axes than rows and columns get a
+    constant in front or behind."""
+    rank = len(before)
+    image = [axis for axis in (2, 3) if axis < rank == 4]
+    for axis in range(rank):
+        if axis in image or (before[axis] <= 0 and behind[axis] <= 0):
+            continue
+        if mode != "constant":
+            raise UnsupportedError(
+                f"pads axis {axis} of {rank} dimensions with mode '{mode}'; only rows and columns "
+                "of images can be"
+            )
+        shape = list(nn.shape_of(value))
+        parts = [value]
+        for extent, place in ((before[axis], 0), (behind[axis], 2)):
+            if extent > 0:
+                shape[axis] = extent
+                require_size(math.prod(shape))
+                full = np.full(shape, filler, np.float32)
+                name = f"{layer.name}.axis{axis}.{'before' if place == 0 else 'behind'}"
+                parts.insert(place, layer.constant_value(full, name))
+        rest = any(pad > 0 for pads in (before, behind) for pad in pads[axis + 1 :])
+        label = f"axis{axis}" if rest else part
+        value = layer.emit(nn.ConcatOp, label, inputs=parts, axis=axis)
+    pads = [max(0, pads[axis]) for pads in (before, behind) for axis in image]
+    if not any(pads):
+        return value
+    filler = filler if mode == "constant" else 0.0
+    return layer.emit(nn.PadOp, part, input=value, pads=pads, mode=mode, value=filler)

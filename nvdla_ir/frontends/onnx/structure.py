@@ -69,31 +69,55 @@ def slice_(layer: Layer) -> Value:
         axes, steps = layer.integer_list(3, "the axes"), layer.integer_list(4, "the steps")
     if starts is None or ends is None or len(starts) != len(ends):
         raise UnsupportedError("needs as many starts as ends")
-    if steps is not None and any(step != 1 for step in steps):
-        raise UnsupportedError(f"steps of {list(steps)} are not supported, only 1")
     stated = tuple(range(len(starts))) if axes is None else axes
-    if len(stated) != len(starts):
-        raise UnsupportedError("needs as many axes as starts")
+    steps = (1,) * len(starts) if steps is None else steps
+    if len(stated) != len(starts) or len(steps) != len(starts):
+        raise UnsupportedError("needs as many axes and steps as starts")
+    if min(steps, default=1) < 1:
+        raise UnsupportedError(f"steps of {list(steps)} are not supported, only forward ones")
     checked_axes(stated, len(shape))
     pieces = [
-        (axis % len(shape), start, size)
-        for axis, start, size in (
-            (axis, *_piece(start, end, shape[axis]))
-            for axis, start, end in zip(stated, starts, ends, strict=True)
-        )
-        if (start, size) != (0, shape[axis])
+        (axis % len(shape), range(shape[axis])[start:end:step])
+        for axis, start, end, step in zip(stated, starts, ends, steps, strict=True)
     ]
-    for index, (axis, start, size) in enumerate(pieces, start=1):
+    return sliced(layer, value, pieces)
+
+
+def sliced(layer: Layer, value: Value, pieces: Sequence[tuple[int, range]]) -> Value:
+    """Of each axis the elements that are stated."""
+    shape = nn.shape_of(value)
+    pieces = [(axis, taken) for axis, taken in pieces if taken != range(shape[axis])]
+    for index, (axis, taken) in enumerate(pieces, start=1):
+        if not taken:
+            raise UnsupportedError(f"takes nothing of {shape[axis]} elements along axis {axis}")
         part = "" if index == len(pieces) else f"axis{axis}"
-        value = layer.emit(nn.SliceOp, part, input=value, axis=axis, start=start, size=size)
+        value = layer.emit(
+            nn.SliceOp,
+            part,
+            input=value,
+            axis=axis,
+            start=taken[0],
+            size=len(taken),
+            step=taken.step if len(taken) > 1 else 1,
+        )
     return value
 
 
-def _piece(start: int, end: int, extent: int) -> tuple[int, int]:
-    first, last, _ = slice(start, end).indices(extent)
-    if last <= first:
-        raise UnsupportedError(f"takes nothing of {extent} elements (from {start} to {end})")
-    return first, last - first
+@handler("DepthToSpace")
+def depth_to_space(layer: Layer) -> Value:
+    return layer.emit(
+        nn.DepthToSpaceOp,
+        input=layer.image(),
+        block_size=layer.integer("blocksize", 0),
+        mode=layer.string("mode", "DCR"),
+    )
+
+
+@handler("SpaceToDepth")
+def space_to_depth(layer: Layer) -> Value:
+    return layer.emit(
+        nn.SpaceToDepthOp, input=layer.image(), block_size=layer.integer("blocksize", 0)
+    )
 
 
 @handler("Reshape")

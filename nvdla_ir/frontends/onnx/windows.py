@@ -50,28 +50,38 @@ def _extension(size: int, extent: int, stride: int, before: int, after: int) -> 
 
 def pair(layer: Layer, name: str, default: int = 1) -> tuple[int, int]:
     """Attribute ``name``, one number for rows and one for columns."""
-    numbers = layer.integers(name)
+    numbers = _numbers(layer, name, 1, least=1)
     if numbers is None:
         return default, default
-    if len(numbers) != 2:
-        raise UnsupportedError(
-            f"attribute '{name} = {list(numbers)}' must be 2 numbers: only images"
-        )
-    if min(numbers) < 1 or max(numbers) > _LARGEST:
-        raise UnsupportedError(f"attribute '{name} = {list(numbers)}' must be at least 1 each")
-    return numbers[0], numbers[1]
+    return (1, numbers[0]) if layer.is_line else (numbers[0], numbers[1])
 
 
 def stated_pads(layer: Layer) -> tuple[int, int, int, int]:
     """Attribute ``pads``."""
-    numbers = layer.integers("pads")
+    numbers = _numbers(layer, "pads", 2, least=0)
     if numbers is None:
         return 0, 0, 0, 0
-    if len(numbers) != 4:
-        raise UnsupportedError(f"attribute 'pads = {list(numbers)}' must be 4 numbers: only images")
-    if min(numbers) < 0 or max(numbers) > _LARGEST:
-        raise UnsupportedError(f"attribute 'pads = {list(numbers)}' must be at least 0 each")
+    if layer.is_line:
+        return 0, numbers[0], 0, numbers[1]
     return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _numbers(layer: Layer, name: str, for_each: int, *, least: int) -> tuple[int, ...] | None:
+    """Attribute ``name``, so many numbers for each axis that windows slide along."""
+    numbers = layer.integers(name)
+    if numbers is None:
+        return None
+    count = for_each if layer.is_line else 2 * for_each
+    if len(numbers) != count:
+        what = "a line" if layer.is_line else "an image"
+        raise UnsupportedError(
+            f"attribute '{name} = {list(numbers)}' must be {count} numbers for {what}"
+        )
+    if min(numbers) < least or max(numbers) > _LARGEST:
+        raise UnsupportedError(
+            f"attribute '{name} = {list(numbers)}' must be at least {least} each"
+        )
+    return numbers
 
 
 def windows(layer: Layer, size: Sequence[int], kernel: tuple[int, int]) -> Windows:

@@ -16,28 +16,29 @@ from nvdla_ir.interp.registry import Values, kernel
 Array = NDArray[Any]
 
 
+@kernel(nn.UnaryOp, any_batch=True)
+def unary(op: nn.UnaryOp, values: Values) -> Array:
+    x: Array = values[op.input]
+    return np.asarray(op.function(x), x.dtype)
+
+
+@kernel(nn.ExpOp, any_batch=True)
+def exponential(op: nn.ExpOp, values: Values) -> Array:
+    x: Array = values[op.input]
+    output = np.asarray(op.function(x), x.dtype)
+    if not np.isfinite(output).all():
+        raise OperandError(
+            f"exp(x) is too large for its type: x is up to {np.max(x)}; give it smaller numbers"
+        )
+    return output
+
+
+# The most frequent ones in blocks that stay in the cache.
+
+
 @kernel(nn.ReluOp, any_batch=True)
 def relu(op: nn.ReluOp, values: Values) -> Array:
     return blocks.clipped(values[op.input], 0.0, None)
-
-
-@kernel(nn.LeakyReluOp, any_batch=True)
-def leaky_relu(op: nn.LeakyReluOp, values: Values) -> Array:
-    return _below_zero(values[op.input], op.alpha)
-
-
-@kernel(nn.PReluOp, any_batch=True)
-def prelu(op: nn.PReluOp, values: Values) -> Array:
-    x, slope = values[op.input], values[op.slope]
-    return _below_zero(x, along_channels(slope, x.ndim) if slope.size > 1 else slope)
-
-
-def _below_zero(x: Array, slope: float | Array) -> Array:
-    """``x``, times ``slope`` where it is negative."""
-    output: Array = np.minimum(x, 0)
-    output *= np.asarray(slope, x.dtype)
-    output += blocks.clipped(x, 0.0, None)
-    return output
 
 
 @kernel(nn.ClipOp, any_batch=True)
@@ -45,44 +46,12 @@ def clip(op: nn.ClipOp, values: Values) -> Array:
     return blocks.clipped(values[op.input], op.minimum, op.maximum)
 
 
-@kernel(nn.SigmoidOp, any_batch=True)
-def sigmoid(op: nn.SigmoidOp, values: Values) -> Array:
-    with np.errstate(over="ignore"):  # exp(-x) infinite: the sigmoid is 0
-        output = np.asarray(np.exp(-values[op.input]))
-    output += 1
-    return np.reciprocal(output, out=output)
-
-
-@kernel(nn.HardSigmoidOp, any_batch=True)
-def hard_sigmoid(op: nn.HardSigmoidOp, values: Values) -> Array:
-    return _clipped_line(values[op.input], op.alpha, op.beta)
-
-
-@kernel(nn.HardSwishOp, any_batch=True)
-def hard_swish(op: nn.HardSwishOp, values: Values) -> Array:
-    x = values[op.input]
-    output = _clipped_line(x, 1 / 6, 0.5)
-    output *= x
-    return output
-
-
-def _clipped_line(x: Array, slope: float, intercept: float) -> Array:
-    output = np.asarray(x * x.dtype.type(slope))
-    output += x.dtype.type(intercept)
-    return np.clip(output, 0, 1, out=output)
-
-
-@kernel(nn.TanhOp, any_batch=True)
-def tanh(op: nn.TanhOp, values: Values) -> Array:
-    return np.tanh(values[op.input])
-
-
-@kernel(nn.EluOp, any_batch=True)
-def elu(op: nn.EluOp, values: Values) -> Array:
-    x = values[op.input]
-    output = np.expm1(np.minimum(x, 0))
-    output *= x.dtype.type(op.alpha)
-    output += np.maximum(x, 0)
+@kernel(nn.PReluOp, any_batch=True)
+def prelu(op: nn.PReluOp, values: Values) -> Array:
+    x, slope = values[op.input], values[op.slope]
+    output: Array = np.minimum(x, 0)
+    output *= along_channels(slope, x.ndim) if slope.size > 1 else slope
+    output += blocks.clipped(x, 0.0, None)
     return output
 
 

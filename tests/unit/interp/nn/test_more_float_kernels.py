@@ -41,13 +41,39 @@ ACTIVATIONS: list[tuple[Any, dict[str, Any], Callable[[float], float]]] = [
     (nn.ClipOp, {"minimum": -0.5}, lambda x: max(x, -0.5)),
     (nn.ClipOp, {"maximum": 0.25}, lambda x: min(x, 0.25)),
     (nn.ClipOp, {}, lambda x: x),
-    (nn.SigmoidOp, {}, lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0),
+    (nn.SigmoidOp, {}, lambda x: sigmoid(x)),
     (nn.HardSigmoidOp, {}, lambda x: min(max(0.2 * x + 0.5, 0), 1)),
     (nn.HardSigmoidOp, {"alpha": 1 / 6, "beta": 0.4}, lambda x: min(max(x / 6 + 0.4, 0), 1)),
     (nn.TanhOp, {}, math.tanh),
     (nn.EluOp, {"alpha": 0.7}, lambda x: x if x >= 0 else 0.7 * (math.exp(x) - 1)),
     (nn.HardSwishOp, {}, lambda x: x * min(max(x + 3, 0), 6) / 6),
+    (nn.SwishOp, {}, lambda x: x * sigmoid(x)),
+    (nn.SwishOp, {"alpha": 1.702}, lambda x: x * sigmoid(1.702 * x)),
+    (nn.GeluOp, {}, lambda x: x / 2 * math.erfc(-x / math.sqrt(2))),
+    (
+        nn.GeluOp,
+        {"approximate": "tanh"},
+        lambda x: x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    ),
+    (nn.MishOp, {}, lambda x: x * math.tanh(softplus(x))),
+    (nn.SoftplusOp, {}, lambda x: softplus(x)),
+    (nn.SoftsignOp, {}, lambda x: x / (1 + abs(x))),
+    (nn.ErfOp, {}, math.erf),
+    (nn.AbsOp, {}, abs),
+    (nn.ReluOp, {}, lambda x: max(x, 0)),
+    (nn.ThresholdedReluOp, {"alpha": 0.5}, lambda x: x if x > 0.5 else 0),
+    (nn.CeluOp, {"alpha": 2.0}, lambda x: max(x, 0) + min(2 * math.expm1(min(x, 0) / 2), 0)),
+    (nn.SeluOp, {}, lambda x: 1.05070099 * (x if x >= 0 else 1.67326324 * math.expm1(x))),
+    (nn.SeluOp, {"alpha": 2.0, "gamma": 3.0}, lambda x: 3 * (x if x > 0 else 2 * math.expm1(x))),
 ]
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
+def softplus(x: float) -> float:
+    return max(x, 0) + math.log1p(math.exp(-abs(x)))
 
 
 @pytest.mark.parametrize(("op_class", "attributes", "function"), ACTIVATIONS)
@@ -59,6 +85,30 @@ def test_activations(
     x[0, 0, 0, 0] = 0
     result = run_op(op_class, {"input": x}, attributes)
     assert_close(result, naive(x.shape, lambda *i: function(float(x[i]))))
+
+
+@pytest.mark.parametrize("op_class", nn.UNARY_OPS)
+@pytest.mark.parametrize("extreme", [False, True])
+def test_kernels_and_functions_are_the_same(op_class: Any, extreme: bool) -> None:
+    """In float32 the kernel, in float64 what tables are made from."""
+    attributes = {"minimum": -0.5, "maximum": 0.75} if op_class is nn.ClipOp else {}
+    x = floats(1, 2, 3, 4, 5, spread=3.0)
+    if extreme and op_class is not nn.ExpOp:
+        x.ravel()[:6] = [0.0, -0.0, 1e-38, 3e38, -3e38, 88.8]
+    graph = Graph()
+    op = graph.add(op_class, input=graph.input(x), **attributes).defining_operation
+    assert isinstance(op, nn.UnaryOp)
+    result = run_op(op_class, {"input": x}, attributes)
+    assert result.dtype == np.float32
+    assert np.isfinite(result).all()
+    wide = op.function(x.astype(np.float64))
+    assert wide.dtype == np.float64
+    np.testing.assert_allclose(result, wide, rtol=3e-5, atol=1e-6)
+
+
+def test_an_exponential_that_is_too_large_is_refused() -> None:
+    with pytest.raises(DiagnosticError, match=r"exp\(x\) is too large for its type: x is up to 99"):
+        run_op(nn.ExpOp, {"input": np.array([1.0, 99.0], np.float32)}, {})
 
 
 @pytest.mark.parametrize("slopes", [1, 3])
@@ -85,7 +135,17 @@ BINARY: list[tuple[Any, Callable[[float, float], float]]] = [
 
 @pytest.mark.parametrize(("op_class", "function"), BINARY)
 @pytest.mark.parametrize(
-    "shape", [(2, 3, 4, 2), (1, 3, 1, 1), (2, 3, 1, 1), (1, 1, 1, 1), (1,), (1, 1)]
+    "shape",
+    [
+        (2, 3, 4, 2),
+        (1, 3, 1, 1),
+        (2, 3, 1, 1),
+        (1, 1, 1, 1),
+        (1,),
+        (1, 1),
+        (2, 1, 4, 2),
+        (1, 1, 4, 1),
+    ],
 )
 def test_two_operands(
     op_class: Any, function: Callable[[float, float], float], shape: tuple[int, ...]
@@ -268,11 +328,73 @@ def test_extension_counts_in_no_mean() -> None:
 SELECTIONS: list[tuple[Any, dict[str, Any], Callable[[Array], Array]]] = [
     (nn.SliceOp, {"axis": 1, "start": 1, "size": 2}, lambda x: x[:, 1:3]),
     (nn.SliceOp, {"axis": 3, "size": 1}, lambda x: x[..., :1]),
+    (nn.SliceOp, {"axis": 2, "start": 1, "size": 2, "step": 2}, lambda x: x[:, :, 1::2]),
     (nn.PadOp, {"pads": (1, 0, 2, 3)}, lambda x: np.pad(x, ((0, 0), (0, 0), (1, 2), (0, 3)))),
     (nn.TransposeOp, {"permutation": (0, 2, 3, 1)}, lambda x: np.moveaxis(x, 1, -1)),
     (nn.UpsampleOp, {"scales": (2, 3)}, lambda x: x.repeat(2, 2).repeat(3, 3)),
     (nn.GlobalMaxPoolOp, {}, lambda x: x.max((2, 3), keepdims=True)),
+    (
+        nn.PadOp,
+        {"pads": (1, 0, 2, 3), "mode": "edge"},
+        lambda x: np.pad(x, ((0, 0), (0, 0), (1, 2), (0, 3)), "edge"),
+    ),
+    (
+        nn.PadOp,
+        {"pads": (3, 1, 0, 4), "mode": "reflect"},
+        lambda x: np.pad(x, ((0, 0), (0, 0), (3, 0), (1, 4)), "reflect"),
+    ),
+    (nn.ChannelShuffleOp, {"groups": 3}, lambda x: x),
 ]
+
+REARRANGEMENTS: list[tuple[Any, dict[str, Any], tuple[int, ...], tuple[int, ...], Any]] = [
+    # what, the input's axes in parts, and which part of the result each is
+    (nn.ChannelShuffleOp, {"groups": 2}, (2, 2, 3, 4, 5), (0, 2, 1, 3, 4), (2, 6, 4, 5)),
+    (nn.ChannelShuffleOp, {"groups": 3}, (2, 3, 2, 4, 5), (0, 2, 1, 3, 4), (2, 6, 4, 5)),
+    (
+        nn.DepthToSpaceOp,
+        {"block_size": 2},
+        (2, 2, 2, 3, 4, 5),
+        (0, 3, 4, 1, 5, 2),
+        (2, 3, 8, 10),
+    ),
+    (
+        nn.DepthToSpaceOp,
+        {"block_size": 2, "mode": "CRD"},
+        (2, 3, 2, 2, 4, 5),
+        (0, 1, 4, 2, 5, 3),
+        (2, 3, 8, 10),
+    ),
+]
+
+
+@pytest.mark.parametrize(("op_class", "attributes", "parts", "order", "shape"), REARRANGEMENTS)
+def test_rearrangements(
+    op_class: Any, attributes: dict[str, Any], parts: Any, order: Any, shape: Any
+) -> None:
+    numbers = np.arange(np.prod(parts), dtype=np.float32).reshape(parts)
+    x = numbers.reshape(2, -1, 4, 5)
+    result = run_op(op_class, {"input": x}, attributes)
+    np.testing.assert_array_equal(result, numbers.transpose(order).reshape(shape))
+    if op_class is nn.DepthToSpaceOp:
+        back = run_op(nn.SpaceToDepthOp, {"input": result}, attributes)
+        np.testing.assert_array_equal(back, x)
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "align_corners"])
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_interpolation(coordinates: str, size: int, scale: int) -> None:
+    x = floats(8, 1, 1, size, 1)
+    attributes = {"scales": (scale, 1), "coordinates": coordinates}
+    place = np.arange(size * scale, dtype=np.float64)
+    if coordinates == "half_pixel":
+        place = (place + 0.5) / scale - 0.5
+    elif coordinates == "asymmetric":
+        place = place / scale
+    elif size * scale > 1:
+        place = place * (size - 1) / (size * scale - 1)
+    expected = np.interp(place, np.arange(size), x.ravel())
+    assert_close(run_op(nn.InterpolateOp, {"input": x}, attributes).ravel(), expected)
 
 
 @pytest.mark.parametrize(("op_class", "attributes", "expected"), SELECTIONS)
