@@ -91,7 +91,7 @@ def _calibrate(options: Options, stdin: TextIO, stdout: TextIO, printer: Diagnos
     data = data_set(options, input_shapes(meter.func))
     printer.show(Diagnostic.remark(UNKNOWN, guess) for guess in data.guesses)
     # Tables and states are none of what is read.
-    kept = [options.model, *meter.sources, *data.files]
+    kept = [options.model, *options.plugins, *meter.sources, *data.files]
     check_writable(outputs, kept)
     job = Job(
         source,
@@ -202,7 +202,8 @@ def _source(options: Options, stdin: TextIO, printer: DiagnosticPrinter) -> Text
     printer.texts[file] = text
     directory = Path() if options.model == STANDARD_STREAM else Path(file).parent
     # Workers may stand elsewhere.
-    return TextNetwork(text, file, directory.resolve())
+    plugins = tuple(str(Path(plugin).resolve()) for plugin in options.plugins)
+    return TextNetwork(text, file, directory.resolve(), plugins)
 
 
 def data_set(options: Options, inputs: Sequence[InputShape]) -> DataSet:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from .command_line import Arguments, Flag, UsageError, check_distinct
+from .plugin_files import plugin_flag
 
 if TYPE_CHECKING:
     from nvdla_ir.calibration.datasets import Preparation
@@ -137,11 +138,22 @@ FLAGS = {
         ),
         Flag("report", "where a page with plots goes", _EVALUATION, "FILE.html"),
         Flag("json", "where the figures go as JSON", _EVALUATION, "FILE"),
+        plugin_flag(_GENERAL),
         Flag("help", "show this text", _GENERAL),
         Flag("version", "show the version", _GENERAL),
     )
 }
-_SHARED = ("data", "jobs", "batch", "mean", "scale", "layout", "channels", "resize")
+_SHARED = (
+    "data",
+    "jobs",
+    "batch",
+    "mean",
+    "scale",
+    "layout",
+    "channels",
+    "resize",
+    "load-pass-plugin",
+)
 
 
 def check_evaluation(arguments: Arguments) -> None:
@@ -198,6 +210,7 @@ class Options:
     jobs: int
     batch: int | None
     state_file: str | None
+    plugins: tuple[str, ...]
 
 
 def checked_options(arguments: Arguments) -> Options:
@@ -239,6 +252,7 @@ def checked_options(arguments: Arguments) -> Options:
         arguments.count("jobs", 1) or _processors(),
         arguments.count("batch", 1),
         arguments.value("resume"),
+        tuple(arguments.values("load-pass-plugin")),
     )
 
 

@@ -21,9 +21,10 @@ class TextNetwork:
     text: str
     file: str
     directory: Path
+    plugins: tuple[str, ...] = ()
 
     def open(self) -> tuple[FuncOp, ResourceStore]:
         """Raises: DiagnosticError for faults of the text, or no function to run."""
-        source = TextSource(self.text, self.file, self.directory)
+        source = TextSource(self.text, self.file, self.directory, self.plugins)
         program = Program.load(source, Mode.FLOAT)
         return program.func, program.machine.resources

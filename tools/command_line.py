@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -361,7 +362,17 @@ def run_handled(
     """The exit code of ``body``; exceptions that may end a command, and SIGTERM, become messages
     and a code."""
     with termination_raises():
-        return _handled(body, printer, command, stdout)
+        try:
+            return _handled(body, printer, command, stdout)
+        finally:
+            _forget_plugins()
+
+
+def _forget_plugins() -> None:
+    if "nvdla_ir.passes.plugins" in sys.modules:
+        from nvdla_ir.passes.plugins import forget_plugins
+
+        forget_plugins()
 
 
 def _handled(

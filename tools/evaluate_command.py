@@ -65,6 +65,7 @@ class EvaluateOptions:
     jobs: int
     batch: int | None
     sensitivity_images: int
+    plugins: tuple[str, ...]
 
     @property
     def outputs(self) -> list[str]:
@@ -136,6 +137,7 @@ def evaluate_options(arguments: Arguments) -> EvaluateOptions:
         arguments.count("jobs", 1) or 1,
         arguments.count("batch", 1),
         DEFAULT_SENSITIVITY_IMAGES if limit is None else limit,
+        tuple(arguments.values("load-pass-plugin")),
     )
 
 
@@ -164,7 +166,9 @@ def _evaluate(
     file, text = read_input(options.model, stdin)
     printer.texts[file] = text
     directory = Path() if options.model == STANDARD_STREAM else Path(file).parent
-    source = NetworkSource(text, file, directory, options.calibration, options.granularity)
+    source = NetworkSource(
+        text, file, directory, options.calibration, options.granularity, options.plugins
+    )
     network, remarks = source.open()
     printer.show(remarks)
     func = network.reals.func
@@ -172,7 +176,7 @@ def _evaluate(
     named = [options.model, *(split_key(a)[0] for a in arrays)]
     data = _Data.read(func, options, stdin)
     printer.show(Diagnostic.remark(UNKNOWN, guess) for guess in data.guesses)
-    kept = [*named, *network.reals.resources.sources, *data.files]
+    kept = [*named, *options.plugins, *network.reals.resources.sources, *data.files]
     inputs = data.inputs
     check_writable(options.outputs, kept)
     machine_inputs(func, Mode.FLOAT, inputs)  # all faults of the data, before the work

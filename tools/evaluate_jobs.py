@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from nvdla_ir.calibration.entry import INT8_MAXIMUM
 from nvdla_ir.calibration.table import lines_of, read_table
 from nvdla_ir.calibration.tensorrt_names import stated_names
-from nvdla_ir.dialects import default_context
 from nvdla_ir.evaluation.evaluation import Evaluation, Evaluator
 from nvdla_ir.evaluation.network import QuantizedNetwork
 from nvdla_ir.evaluation.remedies import Trial
@@ -21,7 +20,8 @@ from nvdla_ir.evaluation.statistics import ErrorSums
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 from nvdla_ir.workers import worker_pool
 
-from .module_files import load_module
+from .module_files import LoadedModule, load_module
+from .plugin_files import context_with
 
 Array = NDArray[Any]
 Part = tuple[dict[str, Array], "Array | None"]
@@ -37,10 +37,11 @@ class NetworkSource:
     directory: Path
     calibration: str | None
     granularity: str
+    plugins: tuple[str, ...] = ()
 
     def open(self) -> tuple[QuantizedNetwork, list[Diagnostic]]:
         """The network, quantized, and what there is to remark. Raises: DiagnosticError"""
-        loaded = load_module(self.text, self.file, self.directory, default_context())
+        loaded = self._load()
         collector = DiagnosticCollector()
         network = QuantizedNetwork.make(
             loaded.module,
@@ -51,13 +52,16 @@ class NetworkSource:
         )
         return network, collector.diagnostics
 
+    def _load(self) -> LoadedModule:
+        return load_module(self.text, self.file, self.directory, context_with(self.plugins))
+
     def entries(self, thresholds: Mapping[str, float]) -> dict[str, list[str]]:
         """What the calibration table would say of tensors with these ``thresholds``, by what a
         table of this network calls them; nothing without a table. Raises: DiagnosticError"""
         if self.calibration is None or not thresholds:
             return {}
         table = read_table(self.calibration)
-        module = load_module(self.text, self.file, self.directory, default_context()).module
+        module = self._load().module
         names = stated_names(table, module)
         return {
             name: lines_of(names.get(name, [name]), threshold / INT8_MAXIMUM, table.format)

@@ -37,7 +37,7 @@ FLAGS = {
         Flag("show-dialects", "list the dialects that are known", _GENERAL),
         Flag(
             "load-pass-plugin",
-            "make the passes and dialects of a Python file known",
+            "make the passes, dialects and rules of a Python file known",
             _GENERAL,
             "FILE.py",
         ),
@@ -112,6 +112,11 @@ FLAGS = {
         Flag("mlir-print-ir-after-failure", "show what a pass that fails has left", _WATCH),
         Flag("mlir-timing", "show how long each pass takes", _WATCH),
         Flag("mlir-pass-statistics", "show what passes have counted", _WATCH),
+        Flag(
+            "mlir-print-stacktrace-on-diagnostic",
+            "where a pass or a rule fails with an exception, show every call that led to it",
+            _WATCH,
+        ),
         Flag(
             "mlir-pass-pipeline-crash-reproducer",
             "if a pass fails, write the input and the pipeline to FILE; --run-reproducer runs it",

@@ -214,8 +214,9 @@ class _Job:
         modules: list[LoadedModule] = []
         if self.options.split:
             _check_separators(text, file)
+        stack_traces = self.command.arguments.has("mlir-print-stacktrace-on-diagnostic")
         for part in _split(text) if self.options.split else [text]:
-            diagnostics = DiagnosticCollector()
+            diagnostics = DiagnosticCollector(stack_traces=stack_traces)
             try:
                 modules.append(self._compile(part, file, diagnostics))
             except DiagnosticError as error:

@@ -7,7 +7,6 @@ from typing import Protocol, TextIO
 
 from attrs import frozen
 
-from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.files import decode_utf8, is_directory, read_bytes
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector
@@ -15,6 +14,7 @@ from nvdla_ir.resources import ResourceStore
 
 from .command_line import STANDARD_INPUT_NAME, STANDARD_STREAM, UsageError, refuse_foreign
 from .module_files import load_module
+from .plugin_files import context_with
 
 TRACE_SUFFIXES = (".cfg", ".txn")
 _LOADABLE_IDENTIFIER = b"NVDA"
@@ -32,15 +32,17 @@ class OpenedProgram:
 
 @frozen
 class TextSource:
-    """IR text; ``directory`` is what the name of its weights file is relative to."""
+    """IR text; ``directory`` is what the name of its weights file is relative to, ``plugins`` are
+    the files that bring its operations."""
 
     text: str
     file: str
     directory: Path
+    plugins: tuple[str, ...] = ()
 
     def open(self) -> OpenedProgram:
         """Raises: DiagnosticError for faults of the text."""
-        loaded = load_module(self.text, self.file, self.directory, default_context())
+        loaded = load_module(self.text, self.file, self.directory, context_with(self.plugins))
         return OpenedProgram(loaded.module, loaded.resources)
 
 

@@ -130,7 +130,7 @@ def _source(
             raise UsageError(f"'--{flag}' is for traces and loadables; IR says what it is for")
     printer.texts[file] = content
     directory = Path() if path == STANDARD_STREAM else Path(file).parent
-    return TextSource(content, file, directory)
+    return TextSource(content, file, directory, options.plugins)
 
 
 # -------------------------------------------------------------- running
@@ -196,7 +196,7 @@ def _check_outputs(program: Program, options: Options) -> Sequence[StrPath]:
     """
     from .array_files import NPZ, check_writable, split_key
 
-    kept = [options.program, *program.machine.resources.sources]
+    kept = [options.program, *options.plugins, *program.machine.resources.sources]
     specs = [item.file for item in options.inputs if not item.raw]
     specs += [] if options.labels is None else [options.labels]
     arrays = [split_key(spec)[0] for spec in specs]

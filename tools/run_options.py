@@ -14,6 +14,7 @@ from .command_line import (
     check_distinct,
     split_named,
 )
+from .plugin_files import plugin_flag
 
 NAME = "nvdla-run"
 USAGE = f"{NAME} PROGRAM [--input NAME=FILE …] [--output NAME=FILE …]"
@@ -116,6 +117,7 @@ FLAGS = {
             _HARDWARE,
             _COMPARED,
         ),
+        plugin_flag(_GENERAL),
         Flag("help", "show this text", _GENERAL),
         Flag("version", "show the version", _GENERAL),
     )
@@ -165,6 +167,7 @@ class Options:
     profile: bool
     dumps: tuple[MemoryFile, ...]
     checks: tuple[MemoryFile, ...]
+    plugins: tuple[str, ...]
 
     @property
     def needs_device(self) -> list[str]:
@@ -201,6 +204,7 @@ def checked_options(arguments: Arguments) -> Options:
         arguments.has("profile"),
         _memory_files(arguments, "dump", _DUMPED),
         _memory_files(arguments, "check", _COMPARED),
+        tuple(arguments.values("load-pass-plugin")),
     )
     if options.jobs > 1 and options.needs_device:
         flags = ", ".join(options.needs_device)

@@ -19,6 +19,7 @@ from attrs import define, field, frozen
 
 from nvdla_ir.dialects.quant import QuantizedType
 from nvdla_ir.interp.quantization import dequantize, element_of
+from nvdla_ir.ir.class_registry import ClassRegistry
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.resources import ResourceStore
 
@@ -117,7 +118,8 @@ class Fusion:
 
 
 _fusions: dict[type[Operation], Fusion] = {}
-_kernels: dict[tuple[type[Operation], Numbers], Kernel] = {}
+KERNELS = {numbers: ClassRegistry[Kernel]() for numbers in Numbers}
+"""What executes each class of operation, by what it computes on."""
 
 
 def kernel(
@@ -128,12 +130,13 @@ def kernel(
     constant: bool = False,
 ) -> Callable[[FunctionT], FunctionT]:
     """Make the decorated function the kernel of ``op_class`` on ``numbers``. The last one
-    registered for a class wins; a subclass without a kernel uses that of its base."""
+    registered for a class holds; a subclass without a kernel has that of its base."""
 
     def register(function: FunctionT) -> FunctionT:
         predicate: Callable[[OpT], bool]
         predicate = any_batch if callable(any_batch) else (lambda op, answer=any_batch: answer)
-        _kernels[op_class, numbers] = Kernel(function, numbers, predicate, constant)
+        found = Kernel(function, numbers, predicate, constant)
+        KERNELS[numbers].register(op_class, function, found)
         return function
 
     return register
@@ -158,19 +161,12 @@ def find_fusion(op: Operation) -> Fusion | None:
 
 def find_kernel(op: Operation, numbers: Numbers) -> Kernel | None:
     """The kernel for ``op`` on ``numbers``, its dialect's kernels imported; None without one."""
-    found = _registered(op, numbers)
+    registry, op_class = KERNELS[numbers], type(op)
+    found = registry.find(op_class)
     if found is not None:
         return found
     module = KERNEL_MODULES.get(op.name.partition(".")[0])
     if module is None:
         return None
     importlib.import_module(module)
-    return _registered(op, numbers)
-
-
-def _registered(op: Operation, numbers: Numbers) -> Kernel | None:
-    for op_class in type(op).__mro__:
-        found = _kernels.get((op_class, numbers))
-        if found is not None:
-            return found
-    return None
+    return registry.find(op_class)

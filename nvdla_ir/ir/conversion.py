@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 from attrs import field, frozen
 
 from nvdla_ir.ir.builder import Builder, InsertionPoint
+from nvdla_ir.ir.class_registry import ClassRegistry
 from nvdla_ir.ir.crashes import crash
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.location import Location
@@ -46,31 +47,24 @@ class Rule:
 
 
 class RuleSet:
-    """The rules of a stage, a decorator that registers one more. The last one registered for a
-    class wins; a subclass without a rule has that of its base."""
+    """The rules of a stage, as a decorator that registers one more. A subclass without a rule has
+    that of its base; the last one registered for a class holds."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
-        self._rules: dict[type[Operation], Rule] = {}
-        self._found: dict[type[Operation], Rule | None] = {}
+        self.registry = ClassRegistry[Rule]()
 
     def __call__(self, *op_classes: type[Operation]) -> Callable[[FunctionT], FunctionT]:
         def register(function: FunctionT) -> FunctionT:
             for op_class in op_classes:
-                self._rules[op_class] = Rule(self.stage, function)
-            self._found.clear()
+                self.registry.register(op_class, function, Rule(self.stage, function))
             return function
 
         return register
 
     def find(self, op: Operation) -> Rule | None:
         """The rule for ``op``, or None."""
-        op_class = type(op)
-        if op_class not in self._found:
-            self._found[op_class] = next(
-                (self._rules[base] for base in op_class.__mro__ if base in self._rules), None
-            )
-        return self._found[op_class]
+        return self.registry.find(type(op))
 
 
 @frozen(eq=False)
@@ -161,7 +155,7 @@ class Conversion(ABC):
 
     def why_illegal(self, op: Operation) -> str:
         """What to say of an operation of the input that is left."""
-        return f"'{op.name}' is left behind '{self.rules.stage}', where it is not legal"
+        return f"'{op.name}' may not stay behind '{self.rules.stage}'"
 
     # What rules use.
 
@@ -236,21 +230,27 @@ class Conversion(ABC):
         if not isinstance(returned, Replacement):
             raise DiagnosticError.at(
                 op.location,
-                f"{rule} returned {type(returned).__name__!r} for '{op.name}', where it takes a "
+                f"{rule} returned a {type(returned).__name__!r} for '{op.name}', where it takes a "
                 "value, a Replacement, or None for what stays",
             )
         self._replace(rule, op, returned)
 
     def _replace(self, rule: Rule, op: Operation, replacement: Replacement) -> None:
-        last = replacement.operations[-1]
-        value = replacement.value
-        fault = self.type_fault(last.result, value) if len(last.results) == 1 else "one result"
+        value, operations = replacement.value, replacement.operations
+        if op not in operations or len(operations[-1].results) != 1:
+            raise DiagnosticError.at(
+                op.location,
+                f"{rule} returned a Replacement for '{op.name}' of operations that this is none "
+                "of, or that do not end with one result",
+            )
+        last = operations[-1]
+        fault = self.type_fault(last.result, value)
         if fault is not None:
             raise DiagnosticError.at(
                 op.location, f"{rule} returned '{value.type}' for '{op.name}', which {fault}"
             )
         self.settle(last.result, value)
-        self.replaced.update(replacement.operations)
+        self.replaced.update(operations)
 
     def _report(self, found: tuple[Diagnostic, ...]) -> None:
         """Several operations may run into the same fault of what they share."""
@@ -274,4 +274,4 @@ class _RuleBuilder(Builder):
 
 
 def _left(rule: Rule, op: Operation, how: str) -> str:
-    return f"{rule} {how} '{op.name}', which is not legal behind this stage"
+    return f"{rule} {how} '{op.name}', which may not stay behind this stage"

@@ -57,17 +57,24 @@ class Dialect:
         )
 
 
+def _no_dialect(name: str) -> Dialect | None:
+    return None
+
+
 @define(eq=False)
 class Context:
     """Which dialects are known. Each is imported the first time a name of it is met.
 
-    ``table`` maps a dialect's name to ``module:attribute``.
+    ``table`` maps a dialect's name to ``module:attribute``; ``find_other`` is asked for a name that
+    it has not.
     """
 
     table: dict[str, str]
     allow_unregistered: bool = False
+    find_other: Callable[[str], Dialect | None] = _no_dialect
     _loaded: dict[str, Dialect] = field(factory=dict[str, Dialect], init=False)
     _registered: dict[str, Dialect] = field(factory=dict[str, Dialect], init=False)
+    _unknown: set[str] = field(factory=set[str], init=False)
 
     @property
     def dialect_names(self) -> list[str]:
@@ -89,6 +96,12 @@ class Context:
             module, _, attribute = self.table[name].partition(":")
             dialect = cast(Dialect, getattr(importlib.import_module(module), attribute))
             self._loaded[name] = dialect
+        elif dialect is None and name not in self._unknown:
+            dialect = self.find_other(name)
+            if dialect is None:
+                self._unknown.add(name)
+            else:
+                self._loaded[name] = dialect
         return dialect
 
     def dialects(self) -> list[Dialect]:

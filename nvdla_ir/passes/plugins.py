@@ -1,7 +1,7 @@
-"""Plug-ins: single Python files that bring passes and dialects.
+"""Plug-ins: single Python files that bring passes, dialects, kernels and rules.
 
 Every ``Pass`` class with a name that is defined in the file is a pass of the plug-in, every
-``Dialect`` in its global names a dialect.
+``Dialect`` in its global names a dialect. Kernels and rules register themselves.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 import attrs
 from attrs import frozen
 
 from nvdla_ir.files import StrPath, read_bytes
+from nvdla_ir.ir.class_registry import ClassRegistry
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.dialect import Dialect
 from nvdla_ir.ir.location import FileLineCol, Location
 from nvdla_ir.passes.base import Pass
 from nvdla_ir.passes.options import options_of
+
+_MODULE_PREFIX = "nvdla_ir_plugin_"
 
 
 @frozen
@@ -52,13 +55,35 @@ def load_plugin(path: StrPath) -> Plugin:
         and _is_pass(value, start)
     )
     dialects = tuple(value for value in vars(module).values() if isinstance(value, Dialect))
-    if not passes and not dialects:
-        raise DiagnosticError.at(start, "the plug-in defines neither a pass nor a dialect")
+    if not passes and not dialects and not _registers(module.__name__):
+        message = "the plug-in defines no pass, no dialect, no rule and no kernel"
+        raise DiagnosticError.at(start, message)
     return Plugin(str(file), passes, dialects)
 
 
+def _registers(module: str) -> bool:
+    """Whether rules or kernels come from the module of this name."""
+    return any(registry.has_entries_of(module) for registry in _registries())
+
+
+def forget_plugins() -> None:
+    """Take out the rules and kernels of all plug-ins, which hold for one command only."""
+    for name in [name for name in sys.modules if name.startswith(_MODULE_PREFIX)]:
+        del sys.modules[name]
+        for registry in _registries():
+            registry.forget(name)
+
+
+def _registries() -> list[ClassRegistry[Any]]:
+    from nvdla_ir.interp.registry import KERNELS
+    from nvdla_ir.passes.conversion import converts
+    from nvdla_ir.passes.legalization import legalizes
+
+    return [converts.registry, legalizes.registry, *KERNELS.values()]
+
+
 def _execute(file: Path) -> ModuleType:
-    name = f"nvdla_ir_plugin_{file.stem}"
+    name = f"{_MODULE_PREFIX}{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise DiagnosticError.at(
@@ -70,7 +95,7 @@ def _execute(file: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        forget_plugins()
         raise DiagnosticError(_failure(file, error)) from error
     return module
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import re
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -102,9 +103,12 @@ def _unknown_type(text: str, offset: int) -> str | None:
 
 @functools.lru_cache(maxsize=4)
 def _parser(
-    table: tuple[tuple[str, str], ...], registered: tuple[Dialect, ...], allow_unregistered: bool
+    table: tuple[tuple[str, str], ...],
+    registered: tuple[Dialect, ...],
+    allow_unregistered: bool,
+    find_other: Callable[[str], Dialect | None],
 ) -> Parser:
-    context = Context(dict(table), allow_unregistered)
+    context = Context(dict(table), allow_unregistered, find_other)
     for dialect in registered:
         context.register(dialect)
     return Parser(context)
@@ -113,7 +117,8 @@ def _parser(
 def parser_for(context: Context) -> Parser:
     """The parser for the dialects of ``context``: one for each set of dialects in a process."""
     table = tuple(context.table.items())
-    return _parser(table, tuple(context.registered), context.allow_unregistered)
+    registered = tuple(context.registered)
+    return _parser(table, registered, context.allow_unregistered, context.find_other)
 
 
 def parse(

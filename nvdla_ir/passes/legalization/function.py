@@ -90,13 +90,14 @@ class FunctionLegalization(Conversion):
         width = _stored_width(op)
         if width == PIPELINE_WIDTH:
             return
-        if width is None or not _is_off_grid(op):
-            fault = "computes reals"
+        if width == MEMORY_WIDTH:
+            fault = f"has no rule in '{self.rules.stage}' that makes hardware layers of '{op.name}'"
+        elif width is None:
+            fault = "computes reals; run 'insert-converters' first"
         else:
-            fault = f"makes '{op.results[0].type}', which the hardware does not"
-        raise DiagnosticError.at(
-            op.location, f"{describe(op)} {fault}; run 'insert-converters' first"
-        )
+            type = op.results[0].type
+            fault = f"makes '{type}', which the hardware does not; run 'insert-converters' first"
+        raise DiagnosticError.at(op.location, f"{describe(op)} {fault}")
 
     def why_illegal(self, op: Operation) -> str:
         readers = ", ".join(dict.fromkeys(describe(user) for user in op.results[0].users))

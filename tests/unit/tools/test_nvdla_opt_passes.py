@@ -327,7 +327,7 @@ def test_a_plugin_with_a_dialect(tmp_path: Path) -> None:
         ("x = 1\n\n\ny = x / 0\n", 4, "ZeroDivisionError: division by zero"),
         ("def f(:\n", 1, "SyntaxError: "),
         ("import sys\nsys.exit(3)\n", 2, "SystemExit: 3"),
-        ("x = 1\n", 1, "the plug-in defines neither a pass nor a dialect"),
+        ("x = 1\n", 1, "the plug-in defines no pass, no dialect, no rule and no kernel"),
         (
             "from nvdla_ir.passes.base import Pass, option\n"
             "class P(Pass):\n    name = 'p'\n    a: int = option(1, help='')\n",
