@@ -109,7 +109,7 @@ def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]]) -> LayerEstimate:
     )
 
 
-_UNITS = {"convolution": "CONV", "processor": "SDP", "pooling": "PDP"}
+_UNITS = {"convolution": "CONV", "processor": "SDP", "pooling": "PDP", "alone": "CDP"}
 
 
 def _nothing(module: ModuleOp) -> DiagnosticError:

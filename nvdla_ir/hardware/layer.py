@@ -15,8 +15,11 @@ from nvdla_ir.hardware.rubik import RubikSetting
 from nvdla_ir.hardware.sdp import SdpSetting
 from nvdla_ir.hw.configuration import HardwareConfiguration
 
-Setting = ConvolutionSetting | SdpSetting | PdpSetting | CdpSetting | RubikSetting | BdmaSetting
-"""What one unit is told; CDP, RUBIK and BDMA are layers of their own."""
+AloneSetting = CdpSetting | RubikSetting | BdmaSetting
+"""What a unit is told that is a layer of its own."""
+
+Setting = ConvolutionSetting | SdpSetting | PdpSetting | AloneSetting
+"""What one unit is told."""
 
 
 def interrupts_of(settings: Iterable[Setting]) -> tuple[str, ...]:
@@ -27,16 +30,18 @@ def interrupts_of(settings: Iterable[Setting]) -> tuple[str, ...]:
 
 @frozen
 class Layer:
-    """The settings of a layer's units: a chain convolution, SDP, PDP, or a part of it."""
+    """The settings of a layer's units: a chain convolution, SDP, PDP, or a part of it, or a unit
+    ``alone``."""
 
-    convolution: ConvolutionSetting | None
-    processor: SdpSetting | None
-    pooling: PdpSetting | None
+    convolution: ConvolutionSetting | None = None
+    processor: SdpSetting | None = None
+    pooling: PdpSetting | None = None
+    alone: AloneSetting | None = None
 
     @property
-    def settings(self) -> tuple[ConvolutionSetting | SdpSetting | PdpSetting, ...]:
+    def settings(self) -> tuple[Setting, ...]:
         """Those that there are, in the order of the data flow."""
-        chain = (self.convolution, self.processor, self.pooling)
+        chain = (self.convolution, self.processor, self.pooling, self.alone)
         return tuple(setting for setting in chain if setting is not None)
 
     @property

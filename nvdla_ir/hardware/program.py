@@ -18,8 +18,9 @@ from nvdla_ir.dialects.csb import (
     WriteTableOp,
 )
 from nvdla_ir.hardware.fields import Fields, UnitFields
-from nvdla_ir.hardware.look_up_tables import LookUpTables, TableUnit
+from nvdla_ir.hardware.look_up_tables import table_fields
 from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.look_up_tables import LookUpTables, TableUnit
 from nvdla_ir.hw.registers import Block, register_map
 from nvdla_ir.ir.attributes import DictAttr, IntegerAttr, StringAttr
 from nvdla_ir.ir.builder import Builder
@@ -134,7 +135,7 @@ class ProgramBuilder:
                     WriteTableOp, unit=unit, table=name, values=entries, layers=layer.names
                 )
                 self.writes += 1 + len(entries)
-            self._configure(builder, unit, None, contents.fields(unit), layer.names)
+            self._configure(builder, unit, None, table_fields(contents, unit), layer.names)
 
     def _next_group(self, unit: str) -> int:
         group = self._groups.get(unit, 0)

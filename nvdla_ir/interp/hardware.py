@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.arith import fast
-from nvdla_ir.arith.parameters import AluAlgorithm, OutputConverter, XUnit
+from nvdla_ir.arith.parameters import AluAlgorithm, Normalization, OutputConverter, XUnit
 from nvdla_ir.dialects import nvdla
 from nvdla_ir.dialects.nn.shapes import window_shape
 from nvdla_ir.interp.nn.weighted import along_channels
@@ -119,6 +119,23 @@ def pdp(op: nvdla.PdpOp, values: Values) -> Array:
         pad_values=[count * op.pad_value & _PAD_VALUE_MASK for count in range(1, _PAD_VALUES + 1)],
         **window,
     )
+
+
+@kernel(nvdla.CdpOp, numbers=Numbers.STORED, any_batch=True)
+def cdp(op: nvdla.CdpOp, values: Values) -> Array:
+    layer = Normalization(
+        size=op.window,
+        table=nvdla.arithmetic_table(op.tables),
+        input_offset=op.input_offset,
+        input_scale=op.input_scale,
+        input_shift=op.input_shift,
+        output_offset=op.output_offset,
+        output_scale=op.output_scale,
+        output_shift=op.output_shift,
+        bypass_square_sum=not op.square_sum,
+        bypass_multiply=not op.multiply,
+    )
+    return fast.local_response_normalization(values[op.input], layer).values
 
 
 @kernel(nvdla.SliceOp, numbers=Numbers.STORED, any_batch=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from operator import ne
+from typing import ClassVar
 
 from attrs import field, frozen
 
@@ -195,6 +196,22 @@ class TypeAttr(Attribute):
 
     def __str__(self) -> str:
         return str(self.type)
+
+
+class StructureAttr(Attribute):
+    """``#dialect.name<key = value, …>``: an attribute of a dialect, written as what it consists
+    of. ``mnemonic`` is ``dialect.name``."""
+
+    __slots__ = ()
+    mnemonic: ClassVar[str]
+
+    @property
+    def entries(self) -> Iterable[tuple[str, Attribute]]:
+        """What the dialect makes it of again (``Dialect.attribute_parsers``)."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return f"#{self.mnemonic}<{str(DictAttr(tuple(self.entries)))[1:-1]}>"
 
 
 @frozen(cache_hash=True)

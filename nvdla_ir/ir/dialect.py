@@ -9,13 +9,14 @@ from typing import Any, cast
 
 from attrs import define, field, frozen
 
+from nvdla_ir.ir.attributes import Attribute
 from nvdla_ir.ir.definition import Op
 from nvdla_ir.ir.rewriter import RewritePattern
 
 
 @frozen(eq=False)
 class Dialect:
-    """A named set of operations and types.
+    """A named set of operations, types and attributes.
 
     grammar:      the stem of its grammar fragment ``grammar/<stem>.lark``, if it has types or a
                   syntax of its own
@@ -23,6 +24,8 @@ class Dialect:
                   its value from the values of the rule's children (ValueError: what is wrong)
     statement_parsers: for each rule that is part of an operation's own syntax, the function that
                   is called with the parser's state and the children
+    attribute_parsers: for each attribute ``#dialect.name<key = value, …>``, by its name, the
+                  function that makes it from its entries (ValueError: what is wrong)
     canonicalization: gives the patterns that bring operations into their simplest form
     """
 
@@ -34,6 +37,9 @@ class Dialect:
     statement_parsers: Mapping[str, Callable[[Any, list[Any]], Any]] = field(
         factory=dict[str, Callable[[Any, "list[Any]"], Any]]
     )
+    attribute_parsers: Mapping[str, Callable[[Mapping[str, Attribute]], Attribute]] = field(
+        factory=dict[str, Callable[["Mapping[str, Attribute]"], Attribute]]
+    )
     canonicalization: Callable[[], Iterable[RewritePattern[Any]]] = tuple
 
     @staticmethod
@@ -44,6 +50,8 @@ class Dialect:
         grammar: str | None = None,
         type_parsers: Mapping[str, Callable[..., Any]] | None = None,
         statement_parsers: Mapping[str, Callable[[Any, list[Any]], Any]] | None = None,
+        attribute_parsers: Mapping[str, Callable[[Mapping[str, Attribute]], Attribute]]
+        | None = None,
         canonicalization: Callable[[], Iterable[RewritePattern[Any]]] = tuple,
     ) -> Dialect:
         return Dialect(
@@ -53,6 +61,7 @@ class Dialect:
             grammar,
             type_parsers or {},
             statement_parsers or {},
+            attribute_parsers or {},
             canonicalization,
         )
 

@@ -30,7 +30,11 @@ from nvdla_ir.passes.settings.memory import (
 )
 from nvdla_ir.passes.settings.programs import layer_program
 
-_WAITED_FOR = ("SDP", "PDP")
+_INTERRUPTS: dict[type[Operation], str] = {
+    nvdla.SdpOp: "SDP",
+    nvdla.PdpOp: "PDP",
+    nvdla.CdpOp: "CDP",
+}
 _HARDWARE = (nvdla.MemoryOp, nvdla.ConvOp, nvdla.DownloadOp)
 
 
@@ -96,7 +100,13 @@ class _Emission:
                 self._load(operation, start)
         if layers:
             convolves = any(layer.convolution is not None for layer in layers.values())
-            self._program.start(start, _WAITED_FOR, convolves=convolves)
+            awaited = {
+                interrupt
+                for layer in layers.values()
+                for operation in layer.operations
+                if (interrupt := _INTERRUPTS.get(type(operation)))
+            }
+            self._program.start(start, awaited, convolves=convolves)
         for operation in original:
             builder = Builder(InsertionPoint.before(operation), operation.location)
             if isinstance(operation, nvdla.UploadOp) and operation.output.is_used:

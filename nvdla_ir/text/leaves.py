@@ -17,12 +17,14 @@ from nvdla_ir.ir.attributes import (
     DenseArrayAttr,
     DenseElementsAttr,
     DenseResourceAttr,
+    DictAttr,
     FloatAttr,
     IntegerAttr,
     OpaqueAttr,
     TypeAttr,
     UnitAttr,
 )
+from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import Context, Dialect, did_you_mean
 from nvdla_ir.ir.location import (
     UNKNOWN,
@@ -213,10 +215,14 @@ class LeafCallbacks:
                 )
         dialect = self._context.dialect(namespace)
         if dialect is not None:
-            types = (rule.partition("_type_")[2] for rule in dialect.type_parsers)
+            known = (
+                dialect.attribute_parsers
+                if what == "attribute"
+                else filter(None, (rule.partition("_type_")[2] for rule in dialect.type_parsers))
+            )
             raise LeafError(
                 f"unknown {what} '{text[0]}{namespace}.{name}' in dialect '{namespace}'"
-                f"{did_you_mean(name, filter(None, types))}",
+                f"{did_you_mean(name, known)}",
                 _offset(text),
             )
         if not self._context.allow_unregistered:
@@ -245,8 +251,39 @@ class LeafCallbacks:
 
     def opaque_attribute(self, children: list[Any]) -> Attribute:
         text, type = children
+        head = text[1:].partition("<")[0]
+        namespace, _, name = head.partition(".")
+        dialect = self._context.dialect(namespace)
+        if dialect is not None and name in dialect.attribute_parsers:
+            if type is not None:
+                raise LeafError(f"'#{head}' has no type behind it")
+            return self._structure(text, head, dialect.attribute_parsers[name])
         self._check_opaque(text, "attribute")
         return OpaqueAttr(str(text) if type is None else f"{text} : {type}")
+
+    def _structure(
+        self, text: lark.Token, head: str, make: Callable[[Mapping[str, Attribute]], Attribute]
+    ) -> Attribute:
+        """``#dialect.name<key = value, …>``, whose entries are those of a dictionary."""
+        begin = 1 + len(head)
+        inside = text[begin + 1 : -1] if len(text) > begin else ""
+        # Blanks ahead, so that offsets are those in the token.
+        dictionary = f"{' ' * begin}{{{inside}}}"
+        place = _offset(text)
+        try:
+            entries = self.leaf("leaf_value", dictionary)
+        except LeafError as error:
+            raise LeafError(error.message, place + error.offset) from None
+        except DiagnosticError as error:
+            (fault,) = error.diagnostics
+            found = fault.location.file_position()
+            offset = 0 if found is None else offset_in(dictionary, found.line, found.column)
+            raise LeafError(fault.message, place + offset) from None
+        assert isinstance(entries, DictAttr)
+        try:
+            return make(entries)
+        except ValueError as error:
+            raise LeafError(f"'#{head}': {error}", place) from None
 
     def attribute_alias(self, children: list[lark.Token]) -> Attribute:
         found = self._alias(children[0])
@@ -427,6 +464,11 @@ def _unbalanced(text: str) -> int | None:
                 return (open_brackets[-1] if open_brackets else match).start()
             open_brackets.pop()
     return open_brackets[-1].start() if open_brackets else None
+
+
+def offset_in(text: str, line: int, column: int) -> int:
+    """How many characters of ``text`` stand before a place, both of which count from 1."""
+    return sum(len(before) + 1 for before in text.split("\n")[: line - 1]) + column - 1
 
 
 def _offset(token: lark.Token) -> int:

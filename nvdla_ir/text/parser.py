@@ -18,7 +18,7 @@ from nvdla_ir.ir.location import FileLineCol
 from nvdla_ir.ir.operation import Operation
 from nvdla_ir.ir.types import Type
 from nvdla_ir.text import grammar
-from nvdla_ir.text.leaves import LeafError
+from nvdla_ir.text.leaves import LeafError, offset_in
 from nvdla_ir.text.statements import StatementCallbacks
 from nvdla_ir.text.syntax_errors import syntax_error
 
@@ -88,8 +88,7 @@ class Parser:
             diagnostic = syntax_error(error, self._lark, text, "")
             place = diagnostic.location.file_position()
             assert place is not None
-            lines = text.split("\n")
-            offset = sum(len(line) + 1 for line in lines[: place.line - 1]) + place.column - 1
+            offset = offset_in(text, place.line, place.column)
             raise LeafError(_unknown_type(text, offset) or diagnostic.message, offset) from None
         except VisitError as error:
             raise error.orig_exc from None

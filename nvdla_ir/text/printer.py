@@ -14,6 +14,7 @@ from nvdla_ir.ir.attributes import (
     DenseResourceAttr,
     DictAttr,
     StringAttr,
+    StructureAttr,
     SymbolRefAttr,
     UnitAttr,
     quote_key,
@@ -146,6 +147,8 @@ class Printer:
             return str(DenseResourceAttr("__elided__", attribute.type))
         if isinstance(attribute, DictAttr):
             return f"{{{self._entries(attribute.entries)}}}"
+        if isinstance(attribute, StructureAttr):
+            return f"#{attribute.mnemonic}<{self._entries(attribute.entries)}>"
         return str(attribute)
 
     def _entries(self, entries: Iterable[tuple[str, Attribute]]) -> str:

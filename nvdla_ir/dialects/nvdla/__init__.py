@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nvdla_ir.dialects.nvdla.look_up_tables import LutAttr, arithmetic_table
+from nvdla_ir.dialects.nvdla.memory_units import CdpOp
 from nvdla_ir.dialects.nvdla.operations import (
     CHANNELS,
     COLUMNS,
@@ -35,11 +37,13 @@ __all__ = [
     "NVDLA",
     "ROWS",
     "TARGET_ATTRIBUTE",
+    "CdpOp",
     "ConcatOp",
     "ConstantOp",
     "ConvOp",
     "DownloadOp",
     "InterleaveOp",
+    "LutAttr",
     "MemoryOp",
     "PdpOp",
     "SdpOp",
@@ -47,6 +51,7 @@ __all__ = [
     "SliceOp",
     "StreamType",
     "UploadOp",
+    "arithmetic_table",
     "configuration_of",
     "cube_shape",
     "target_attribute",
@@ -63,10 +68,12 @@ NVDLA = Dialect.of(
         ConvOp,
         SdpOp,
         PdpOp,
+        CdpOp,
         SliceOp,
         ConcatOp,
         InterleaveOp,
     ],
     grammar="nvdla",
     type_parsers={"nvdla_type_stream": parse_stream},
+    attribute_parsers={"lut": LutAttr.from_entries},
 )

@@ -23,8 +23,9 @@ from nvdla_ir.frontends.loadable.scheduling import FusedGroup
 from nvdla_ir.frontends.loadable.sdp import sdp_units
 from nvdla_ir.hardware.fields import Fields, UnitFields
 from nvdla_ir.hardware.layer import Setting, interrupts_of
-from nvdla_ir.hardware.look_up_tables import TableUnit
+from nvdla_ir.hardware.look_up_tables import table_fields
 from nvdla_ir.hardware.program import LayerProgram, Tables, encoded
+from nvdla_ir.hw.look_up_tables import TableUnit
 from nvdla_ir.hw.registers import RegisterError
 
 _UNITS: Mapping[Kind, Callable[[Operation, ReadingContext], tuple[Setting, UnitFields]]] = {
@@ -79,7 +80,7 @@ def layer_of(group: FusedGroup, network: Network, context: ReadingContext) -> La
         needed = None if unit is None else tables_of(operation, network, unit, context)
         if needed is not None:
             tables.append(needed)
-            found.append((needed.unit, needed.contents.fields(needed.unit)))
+            found.append((needed.unit, table_fields(needed.contents, needed.unit)))
         for name, fields in found:
             _check_fields(name, fields, operation, context)
     program = LayerProgram(

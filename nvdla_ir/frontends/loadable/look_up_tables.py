@@ -5,7 +5,9 @@ from __future__ import annotations
 from nvdla_ir.frontends.loadable.cubes import ReadingContext
 from nvdla_ir.frontends.loadable.network import Network, Operation
 from nvdla_ir.frontends.loadable.structures import Record
-from nvdla_ir.hardware.look_up_tables import (
+from nvdla_ir.hardware.look_up_tables import table_faults
+from nvdla_ir.hardware.program import Tables
+from nvdla_ir.hw.look_up_tables import (
     LIMIT_BITS,
     Function,
     LookUpTable,
@@ -14,7 +16,6 @@ from nvdla_ir.hardware.look_up_tables import (
     TableName,
     TableUnit,
 )
-from nvdla_ir.hardware.program import Tables
 
 _FUNCTIONS: tuple[Function, ...] = ("EXPONENT", "LINEAR")
 _NAMES: tuple[TableName, ...] = ("LE", "LO")
@@ -48,7 +49,7 @@ def tables_of(
         overflow_priority=_NAMES[table["overflow_priority"]],
         hybrid_priority=_NAMES[table["hybrid_priority"]],
     )
-    context.require_possible(operation, contents.faults(context.hw, unit))
+    context.require_possible(operation, table_faults(contents, context.hw, unit))
     return Tables(unit, contents)
 
 

@@ -38,20 +38,18 @@ class CostModel:
 
     hw: HardwareConfiguration
     memory: MemoryTiming = field(factory=MemoryTiming)
-    _known: dict[Layer | CdpSetting, Cost] = field(
-        factory=dict["Layer | CdpSetting", Cost], init=False
-    )
+    _known: dict[Layer, Cost] = field(factory=dict[Layer, Cost], init=False)
 
-    def cost(self, layer: Layer | CdpSetting) -> Cost:
+    def cost(self, layer: Layer) -> Cost:
         """The cost of a layer that runs alone, without what passes between layers."""
         cost = self._known.get(layer)
         if cost is None:
             cost = self._known[layer] = self._cost(layer)
         return cost
 
-    def _cost(self, layer: Layer | CdpSetting) -> Cost:
-        if isinstance(layer, CdpSetting):
-            return cdp_cost(layer, self.hw, self.memory)
+    def _cost(self, layer: Layer) -> Cost:
+        if isinstance(layer.alone, CdpSetting):
+            return cdp_cost(layer.alone, self.hw, self.memory)
         convolution, processor, pooling = layer.convolution, layer.processor, layer.pooling
         if convolution is not None:
             assert processor is not None, "the SDP takes what a convolution makes"

@@ -10,6 +10,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nvdla import (
+    CdpOp,
     ConvOp,
     DownloadOp,
     MemoryOp,
@@ -23,17 +24,18 @@ from nvdla_ir.ir.operation import Block, Operation
 
 @frozen(eq=False)
 class HardwareLayer:
-    """A chain convolution → SDP → PDP, or a part of it. There is an SDP wherever there is a
-    convolution."""
+    """A chain convolution → SDP → PDP, or a part of it, or a unit ``alone``. There is an SDP
+    wherever there is a convolution."""
 
-    convolution: ConvOp | None
-    processor: SdpOp | None
-    pooling: PdpOp | None
+    convolution: ConvOp | None = None
+    processor: SdpOp | None = None
+    pooling: PdpOp | None = None
+    alone: CdpOp | None = None
 
     @property
     def operations(self) -> tuple[Operation, ...]:
         """The operations in order of the data flow."""
-        chain = (self.convolution, self.processor, self.pooling)
+        chain = (self.convolution, self.processor, self.pooling, self.alone)
         return tuple(operation for operation in chain if operation is not None)
 
     @property
@@ -63,12 +65,14 @@ def hardware_layers(block: Block) -> list[HardwareLayer]:
     return [
         layer
         for operation in block.operations
-        if isinstance(operation, SdpOp | PdpOp | ConvOp)
+        if isinstance(operation, SdpOp | PdpOp | ConvOp | CdpOp)
         and (layer := _layer_ending_at(operation)) is not None
     ]
 
 
-def _layer_ending_at(last: ConvOp | SdpOp | PdpOp) -> HardwareLayer | None:
+def _layer_ending_at(last: ConvOp | SdpOp | PdpOp | CdpOp) -> HardwareLayer | None:
+    if isinstance(last, CdpOp):
+        return HardwareLayer(alone=last)
     if isinstance(last.output.type, StreamType):
         return None
     pooling = processor = convolution = None

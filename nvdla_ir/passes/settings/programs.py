@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.faults import Fault
 from nvdla_ir.hardware.fields import UnitFields
 from nvdla_ir.hardware.layer import Layer
-from nvdla_ir.hardware.program import LayerProgram
+from nvdla_ir.hardware.look_up_tables import table_faults
+from nvdla_ir.hardware.program import LayerProgram, Tables
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
+from nvdla_ir.passes.settings.cdp import cdp_places, cdp_setting
 from nvdla_ir.passes.settings.convolution import convolution_places, convolution_setting
 from nvdla_ir.passes.settings.layers import HardwareLayer
 from nvdla_ir.passes.settings.pdp import pdp_places, pdp_setting
@@ -24,9 +27,20 @@ def layer_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
         None if layer.convolution is None else convolution_setting(layer.convolution, hw),
         None if layer.processor is None else sdp_setting(layer.processor, hw),
         None if layer.pooling is None else pdp_setting(layer.pooling),
+        None if layer.alone is None else cdp_setting(layer.alone),
     )
-    _raise(layer, hw, setting.faults(hw))
+    of_tables = [
+        fault
+        for tables in layer_tables(layer)
+        for fault in table_faults(tables.contents, hw, tables.unit)
+    ]
+    _raise(layer, hw, setting.faults(hw) + of_tables)
     return setting
+
+
+def layer_tables(layer: HardwareLayer) -> tuple[Tables, ...]:
+    """What look-up tables must hold while the layer runs."""
+    return () if layer.alone is None else (Tables("CDP", layer.alone.tables),)
 
 
 def fitted_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
@@ -61,7 +75,10 @@ def layer_program(layer: HardwareLayer, hw: HardwareConfiguration) -> LayerProgr
         units |= setting.processor.fields(hw, places)
     if setting.pooling is not None and layer.pooling is not None:
         units |= setting.pooling.fields(hw, pdp_places(layer.pooling, hw))
-    return LayerProgram(units, setting.interrupts, layer.names, layer.location)
+    if layer.alone is not None and isinstance(setting.alone, CdpSetting):
+        units |= setting.alone.fields(hw, cdp_places(layer.alone, hw))
+    tables = layer_tables(layer)
+    return LayerProgram(units, setting.interrupts, layer.names, layer.location, tables=tables)
 
 
 def _raise(layer: HardwareLayer, hw: HardwareConfiguration, faults: list[Fault]) -> None:

@@ -77,7 +77,7 @@ def measured_layers() -> Iterator[MeasuredLayer]:
         )
 
 
-def layers_of(hw: HardwareConfiguration) -> Iterator[Layer | CdpSetting]:
+def layers_of(hw: HardwareConfiguration) -> Iterator[Layer]:
     """The settings of all programs' layers."""
     for registers in json.loads(RECORDS.read_text(encoding="utf-8"))["registers"].values():
         yield layer_of(registers, hw)
@@ -105,10 +105,10 @@ class Unit:
         return found
 
 
-def layer_of(registers: Registers, hw: HardwareConfiguration) -> Layer | CdpSetting:
+def layer_of(registers: Registers, hw: HardwareConfiguration) -> Layer:
     """The settings of a layer's units."""
     if "CDP" in registers:
-        return _cdp(registers, hw)
+        return Layer(alone=_cdp(registers, hw))
     return Layer(
         _convolution(registers, hw) if "CDMA" in registers else None,
         _sdp(registers, hw) if "SDP" in registers else None,

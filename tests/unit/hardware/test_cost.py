@@ -239,7 +239,7 @@ def test_pools_wait_for_windows_that_end_in_the_padding() -> None:
 
 
 def test_cdp_costs_its_atoms_and_the_ends_of_lines() -> None:
-    cost = CostModel(SMALL).cost(CdpSetting(16, 4, 16, window=5))
+    cost = CostModel(SMALL).cost(Layer(alone=CdpSetting(16, 4, 16, window=5)))
     assert cost.cycles == 124 + 100 + 8 * 128 + 2 * 8
     assert cost.read == cost.written == {"CDP": 1024}
 

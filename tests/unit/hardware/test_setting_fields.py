@@ -7,12 +7,13 @@ from attrs import evolve
 
 from nvdla_ir.hardware.bdma import BdmaSetting, Transfer, TransferPlaces
 from nvdla_ir.hardware.cdp import CdpConverter, CdpPlaces, CdpSetting
-from nvdla_ir.hardware.look_up_tables import LookUpTable, LookUpTables, Slope
+from nvdla_ir.hardware.look_up_tables import table_fields
 from nvdla_ir.hardware.place import BlockPlace, CubePlace, Memory, PlanesPlace
 from nvdla_ir.hardware.program import encoded
 from nvdla_ir.hardware.rubik import RubikPlaces, RubikSetting
 from nvdla_ir.hw.configuration import load_configuration
 from nvdla_ir.hw.formats.feature import FeatureLayout
+from nvdla_ir.hw.look_up_tables import LookUpTable, LookUpTables, Slope
 from nvdla_ir.hw.registers import RegisterError
 
 SMALL, FULL = load_configuration("nv_small"), load_configuration("nv_full")
@@ -148,7 +149,7 @@ TABLES = LookUpTables(
 
 
 def test_tables_of_sdp() -> None:
-    words = encoded("SDP", TABLES.fields("SDP"), FULL)
+    words = encoded("SDP", table_fields(TABLES, "SDP"), FULL)
     assert words["S_LUT_CFG"] == 1 << 4 | 1 << 6
     assert words["S_LUT_INFO"] == 0xFD | 8 << 16
     assert (words["S_LUT_LE_START"], words["S_LUT_LE_END"]) == (0xFFFF_FFFF, 1 << 30)
@@ -159,11 +160,11 @@ def test_tables_of_sdp() -> None:
 
 def test_tables_of_cdp_hold_wider_numbers() -> None:
     wide = evolve(TABLES, function="LINEAR", lo=evolve(TABLES.lo, end=(1 << 37) - 1))
-    words = encoded("CDP", wide.fields("CDP"), SMALL)
+    words = encoded("CDP", table_fields(wide, "CDP"), SMALL)
     assert words["S_LUT_CFG"] == 1 | 1 << 4 | 1 << 6
     assert words["S_LUT_INFO"] == 0xFD << 8 | 8 << 16
     assert (words["S_LUT_LE_START_LOW"], words["S_LUT_LE_START_HIGH"]) == (0xFFFF_FFFF, 0x3F)
     assert (words["S_LUT_LO_START_LOW"], words["S_LUT_LO_START_HIGH"]) == (0x8000_0000, 0x3F)
     assert (words["S_LUT_LO_END_LOW"], words["S_LUT_LO_END_HIGH"]) == (0xFFFF_FFFF, 0x1F)
     with pytest.raises(RegisterError):
-        encoded("SDP", wide.fields("SDP"), FULL)
+        encoded("SDP", table_fields(wide, "SDP"), FULL)

@@ -19,7 +19,7 @@ from nvdla_ir.hardware.convolution_geometry import (
     Window,
 )
 from nvdla_ir.hardware.faults import Fault
-from nvdla_ir.hardware.look_up_tables import LookUpTable, LookUpTables, Slope, TableUnit
+from nvdla_ir.hardware.look_up_tables import table_faults
 from nvdla_ir.hardware.pdp import PdpSetting, PoolWindow
 from nvdla_ir.hardware.place import BlockPlace, CubePlace, PlanesPlace
 from nvdla_ir.hardware.rubik import RubikPlaces, RubikSetting
@@ -35,6 +35,7 @@ from nvdla_ir.hardware.sdp import (
 from nvdla_ir.hw.configuration import load_configuration
 from nvdla_ir.hw.formats.feature import FeatureLayout
 from nvdla_ir.hw.formats.pooling import WidthSplit
+from nvdla_ir.hw.look_up_tables import LookUpTable, LookUpTables, Slope, TableUnit
 from nvdla_ir.hw.pixels import PIXEL_FORMATS_BY_CODE
 from nvdla_ir.hw.registers import register_map
 
@@ -417,26 +418,33 @@ TABLES = LookUpTables(LE, LO)
 @pytest.mark.parametrize("unit", ["SDP", "CDP"])
 def test_tables(changes: dict[str, Any], register: str, unit: TableUnit) -> None:
     broken = evolve(TABLES, le=evolve(LE, **changes))
-    assert registers(broken.faults(FULL, unit)) == [f"{unit}.{register}"]
+    assert registers(table_faults(broken, FULL, unit)) == [f"{unit}.{register}"]
 
 
 def test_tables_at_their_limits() -> None:
-    for unit, bits in (("SDP", 32), ("CDP", 38)):
+    limits: list[tuple[TableUnit, int, int]] = [("SDP", 32, -128), ("CDP", 38, -32)]
+    for unit, bits, index in limits:
         half, suffix = 1 << (bits - 1), "" if unit == "SDP" else "_LOW"
         slopes = {"underflow": Slope(32767, 15), "overflow": Slope(-32768, -16)}
-        lowest = LookUpTable((-32768,) * 65, -half, half - 1, -128, **slopes)
-        assert evolve(TABLES, le=lowest).faults(FULL, unit) == []
+        lowest = LookUpTable((-32768,) * 65, -half, half - 1, index, **slopes)
+        assert table_faults(evolve(TABLES, le=lowest), FULL, unit) == []
         below = evolve(TABLES, lo=evolve(LO, start=-half - 1))
-        assert registers(below.faults(FULL, unit)) == [f"{unit}.LUT_LO_START{suffix}"]
+        assert registers(table_faults(below, FULL, unit)) == [f"{unit}.LUT_LO_START{suffix}"]
         above = evolve(TABLES, le=evolve(LE, end=half))
-        assert registers(above.faults(FULL, unit)) == [f"{unit}.LUT_LE_END{suffix}"]
+        assert registers(table_faults(above, FULL, unit)) == [f"{unit}.LUT_LE_END{suffix}"]
+    for index in (-33, 32):
+        beyond = evolve(TABLES, lo=evolve(LO, index=index))
+        assert table_faults(beyond, FULL, "SDP") == []
+        assert registers(table_faults(beyond, FULL, "CDP")) == ["CDP.LUT_LO_INDEX_SELECT"]
+    exponential = evolve(TABLES, le=evolve(LE, index=127), function="EXPONENT")
+    assert table_faults(exponential, FULL, "CDP") == []
     exponential = evolve(TABLES, le=evolve(LE, index=128), function="EXPONENT")
-    assert registers(exponential.faults(FULL, "SDP")) == ["SDP.LUT_LE_INDEX_OFFSET"]
+    assert registers(table_faults(exponential, FULL, "SDP")) == ["SDP.LUT_LE_INDEX_OFFSET"]
 
 
 def test_only_some_sdps_have_tables() -> None:
-    assert TABLES.faults(SMALL, "CDP") == []
-    assert registers(TABLES.faults(SMALL, "SDP")) == ["SDP.LUT_DATA"]
+    assert table_faults(TABLES, SMALL, "CDP") == []
+    assert registers(table_faults(TABLES, SMALL, "SDP")) == ["SDP.LUT_DATA"]
 
 
 # ---------------------------------------------------------------- RUBIK

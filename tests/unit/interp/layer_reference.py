@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.arith import reference
-from nvdla_ir.arith.parameters import AluAlgorithm, OutputConverter, XUnit
+from nvdla_ir.arith.parameters import AluAlgorithm, Normalization, OutputConverter, XUnit
 from nvdla_ir.dialects import nvdla
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import SdpUnit, cube_shape
@@ -44,6 +44,8 @@ def _result(op: Operation, values: dict[Value, Array], resources: ResourceStore)
         return _process(op, values)
     if isinstance(op, nvdla.PdpOp):
         return _pool(op, values[op.input])
+    if isinstance(op, nvdla.CdpOp):
+        return _normalize(op, values[op.input])
     if isinstance(op, nvdla.SliceOp):
         indices = [op.begin + op.step * index for index in range(op.size)]
         return values[op.input].take(indices, axis=op.axis)
@@ -122,6 +124,22 @@ def _pool(op: nvdla.PdpOp, x: Array) -> Array:
         pad_values=[n * op.pad_value & 0x7FFFF for n in range(1, 8)],
         **window,
     )
+
+
+def _normalize(op: nvdla.CdpOp, x: Array) -> Array:
+    layer = Normalization(
+        size=op.window,
+        table=nvdla.arithmetic_table(op.tables),
+        input_offset=op.input_offset,
+        input_scale=op.input_scale,
+        input_shift=op.input_shift,
+        output_offset=op.output_offset,
+        output_scale=op.output_scale,
+        output_shift=op.output_shift,
+        bypass_square_sum=not op.square_sum,
+        bypass_multiply=not op.multiply,
+    )
+    return reference.local_response_normalization(x, layer).values
 
 
 def _plane(value: Value) -> tuple[int, int]:

@@ -1,0 +1,62 @@
+"""Units that read memory and write memory, each a hardware layer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nvdla_ir.dialects.nn.shapes import shape_of
+from nvdla_ir.dialects.nvdla.look_up_tables import LUT
+from nvdla_ir.dialects.nvdla.operations import MemoryOp
+from nvdla_ir.dialects.nvdla.types import CUBE
+from nvdla_ir.ir.attribute_kinds import BOOL, INT
+from nvdla_ir.ir.definition import attribute, operand, result
+from nvdla_ir.ir.traits import Pure
+
+_CDP_WINDOWS = (3, 5, 7, 9)
+_CDP_LIMITS = {
+    "input_offset": (-(1 << 7), (1 << 7) - 1),
+    "input_scale": (-(1 << 15), (1 << 15) - 1),
+    "input_shift": (0, 31),
+    "output_offset": (-(1 << 24), (1 << 24) - 1),
+    "output_scale": (-(1 << 15), (1 << 15) - 1),
+    "output_shift": (0, 63),
+}
+
+
+class CdpOp(MemoryOp):
+    """The CDP: each element times what the tables say of the squares around it (cdp.md section 2).
+
+    window:     3, 5, 7 or 9 channels whose squares are added up
+    tables:     what the sum is looked up in
+    square_sum: false: the element itself is looked up
+    multiply:   false: what is found is not multiplied with the element
+    input_…:    ``sat9(rha((x - offset) * scale, shift))``, ahead of all else
+    output_…:   ``sat8(rha((x - offset) * scale, shift))``, at the end
+    """
+
+    name = "nvdla.cdp"
+    traits = (Pure(),)
+
+    input = operand(CUBE)
+    window = attribute(INT, default=3)
+    square_sum = attribute(BOOL, default=True)
+    multiply = attribute(BOOL, default=True)
+    input_offset = attribute(INT, default=0)
+    input_scale = attribute(INT, default=1)
+    input_shift = attribute(INT, default=0)
+    output_offset = attribute(INT, default=0)
+    output_scale = attribute(INT, default=1)
+    output_shift = attribute(INT, default=0)
+    tables = attribute(LUT)
+    output = result(CUBE)
+
+    def verify(self) -> Iterable[str]:
+        if shape_of(self.output) != shape_of(self.input):
+            yield "changes the shape"
+        if self.window not in _CDP_WINDOWS:
+            windows = ", ".join(map(str, _CDP_WINDOWS))
+            yield f"has 'window' {self.window}, but it must be one of {windows}"
+        for name, (low, high) in _CDP_LIMITS.items():
+            value: int = getattr(self, name)
+            if not low <= value <= high:
+                yield f"has '{name}' {value}, but it must be from {low} to {high}"
