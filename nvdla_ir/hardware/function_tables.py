@@ -148,9 +148,9 @@ def normalization_fit(
 def _sums(last: int) -> NDArray[np.int64]:
     """Sums of squares on which choices are weighed: all small ones, and others spread to
     ``last``."""
-    dense = np.arange(1, min(last, _DENSE_SUMS) + 1)
-    spread = np.linspace(1, last, _SPREAD_SUMS).round().astype(np.int64)
-    return np.unique(np.concatenate([dense, spread]))
+    dense = np.arange(1, min(last, _DENSE_SUMS), dtype=np.int64)
+    spread = np.arange(last, 0, -max(1, last // _SPREAD_SUMS), dtype=np.int64)
+    return np.unique(np.concatenate((dense, spread)))
 
 
 def _fraction_bits(gain: float, source: CodeScale, result: CodeScale) -> int:
