@@ -21,6 +21,9 @@ from nvdla_ir.ir.location import UNKNOWN, FileLineCol
 
 StrPath = str | os.PathLike[str]
 
+Content = bytes | str | Iterable[bytes | memoryview]
+"""What goes into a file: text as UTF-8, bytes, or their parts, made one after the other."""
+
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = "\ufeff"
 
@@ -78,7 +81,7 @@ def write_atomically(path: StrPath, data: bytes | str, kept: Iterable[StrPath] =
     write_together({path: data}, kept)
 
 
-def write_together(contents: Mapping[StrPath, bytes | str], kept: Iterable[StrPath] = ()) -> None:
+def write_together(contents: Mapping[StrPath, Content], kept: Iterable[StrPath] = ()) -> None:
     """``write_atomically`` for several files that belong together: all new contents are on the
     disk before the first old file is replaced, in the order given.
 
@@ -93,7 +96,7 @@ def write_together(contents: Mapping[StrPath, bytes | str], kept: Iterable[StrPa
                 file = _Staged(path)
                 staged.append(file)
                 try:
-                    file.stage(data.encode("utf-8") if isinstance(data, str) else data)
+                    file.stage(_parts(data))
                 except (OSError, ValueError) as error:
                     raise _cannot("write", path, _reason(error)) from error
             with signals_held():
@@ -129,10 +132,10 @@ class _Staged:
     temporary: Path | None = None
     old: Path | None = None
 
-    def stage(self, content: bytes) -> None:
+    def stage(self, parts: Iterable[bytes | memoryview]) -> None:
         mode = _mode_of(Path(self.path))
         if _is_stream(self.path, mode):
-            self.content = content
+            self.content = b"".join(parts)
             return
         self.target = Path(self.path).resolve()
         # Known before it is there: a signal may come at any time.
@@ -140,7 +143,7 @@ class _Staged:
         # Created without mkstemp so that a new file gets the permissions that the umask says.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(self.temporary, flags, 0o666), "wb") as file:
-            file.write(content)
+            file.writelines(parts)
         if mode is not None:
             self.temporary.chmod(stat.S_IMODE(mode))
 
@@ -170,6 +173,12 @@ class _Staged:
         for file in (self.temporary, self.old):
             if file is not None:
                 file.unlink(missing_ok=True)
+
+
+def _parts(content: Content) -> Iterable[bytes | memoryview]:
+    if isinstance(content, str):
+        return [content.encode("utf-8")]
+    return [content] if isinstance(content, bytes) else content
 
 
 def _temporary_beside(target: Path) -> Path:

@@ -30,7 +30,7 @@ from nvdla_ir.ir.dialect import Context
 from nvdla_ir.ir.location import UNKNOWN, FileLineCol
 from nvdla_ir.ir.operation import Operation
 from nvdla_ir.ir.verifier import verify
-from nvdla_ir.resources import ResourceStore, resources_of, serialize
+from nvdla_ir.resources import ResourceStore, file_parts, resources_of
 from nvdla_ir.text.parser import parse
 from nvdla_ir.text.printer import PrintOptions, print_operation
 from nvdla_ir.text.resource_section import resource_section
@@ -159,7 +159,7 @@ def write_module(
         module.attributes.pop(WEIGHTS_ATTRIBUTE, None)
         write_together({path: print_operation(module, options)}, kept)
         return []
-    arrays = resources.collect(module)
+    tensors = resources.tensors(module)
     if all(map(resources.is_in_file, referred)):
         point_to_weights(module, resources, output.parent)
         write_together({path: print_operation(module, options)}, kept)
@@ -172,7 +172,7 @@ def write_module(
     module.attributes[WEIGHTS_ATTRIBUTE] = StringAttr(name)
     others = [file for file in kept if not same_file(file, weights)]
     write_together(
-        {str(weights): serialize(arrays), path: print_operation(module, options)}, others
+        {str(weights): file_parts(tensors), path: print_operation(module, options)}, others
     )
     return remarks
 

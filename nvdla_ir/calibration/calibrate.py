@@ -144,7 +144,7 @@ def network_digest(func: FuncOp, resources: ResourceStore) -> str:
     state = blake2b(print_operation(func).encode(), digest_size=16)
     for op in func.walk():
         for attribute in resources_of(op):
-            state.update(resources.array(attribute, op.location).tobytes())
+            state.update(resources.tensor(attribute, op.location).digest)
     return state.hexdigest()
 
 

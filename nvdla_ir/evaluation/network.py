@@ -117,10 +117,11 @@ class QuantizedNetwork:
             )
         copy = module.clone()
         assert isinstance(copy, ModuleOp)
-        Pipeline([QuantizeWeights(granularity=granularity), InsertConverters()]).run(copy, session)
+        own = Session(resources.copy(), session.diagnostics)
+        Pipeline([QuantizeWeights(granularity=granularity), InsertConverters()]).run(copy, own)
         return _paired(
             Executable(func, resources, Mode.FLOAT),
-            Executable(_function(copy, entry), resources, Mode.INTEGER),
+            Executable(_function(copy, entry), own.resources, Mode.INTEGER),
         )
 
 

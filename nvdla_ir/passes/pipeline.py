@@ -62,6 +62,7 @@ class Pipeline:
             try:
                 self._run_pass(pass_, module, session)
                 session.diagnostics.raise_if_errors()
+                session.resources.release(module)
             except DiagnosticError as error:
                 reported = set(session.diagnostics.diagnostics)
                 for diagnostic in error.diagnostics:

@@ -102,14 +102,14 @@ def codes(scale: float, inputs: int) -> Any:
 
 
 def test_a_dead_channel_keeps_its_bias() -> None:
-    session = session_with(w=[[0.0, 0.0], [0.5, -0.25], [1e-9, 0.0]], b=[0.75, 0.0, -0.6])
     for granularity in ("per-channel", "per-tensor"):
+        session = session_with(w=[[0.0, 0.0], [0.5, -0.25], [1e-9, 0.0]], b=[0.75, 0.0, -0.6])
         module = fully_connected(3, 2)
         converted(module, session, granularity)
         output = execute(module, session, {"x": codes(1 / 127, 2)})
         np.testing.assert_allclose(output[:, 0], round(0.75 * 127) / 127, rtol=1e-6)
         np.testing.assert_allclose(output[:, 2], -round(0.6 * 127) / 127, rtol=1e-6)
-    assert remarks(session) == []
+        assert remarks(session) == []
 
 
 @pytest.mark.parametrize("granularity", ["per-channel", "per-tensor"])

@@ -310,8 +310,8 @@ def test_an_imported_module_is_text_that_parses_back(tmp_path: Path) -> None:
     assert isinstance(module, ModuleOp)
     assert print_operation(module) == text
     resources = ResourceStore()
-    for key, array in played.resources.collect(played.module).items():
-        resources.add(key, array)
+    for key, tensor in played.resources.tensors(played.module).items():
+        resources.add(key, tensor.array())
     checks = checks_of(run(module, resources))
     assert [check.passed for check in checks] == [True, True]
     assert function_of(module).sym_name == "main"
