@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,7 @@ from nvdla_ir.passes.settings.memory import (
     plane_stride,
 )
 from nvdla_ir.passes.settings.views import Views, is_view
+from nvdla_ir.resources import EqualTensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,17 +136,23 @@ class _Allocation:
     def _place_constants(self) -> int:
         """Give constants their addresses; returns the address behind them."""
         address = self.base
-        equal: dict[tuple[WeightLayout | TableLayout, bytes], list[ConstantOp]] = {}
+        known: EqualTensors[list[ConstantOp]] = EqualTensors()
+        equal: list[list[ConstantOp]] = []
         for constant in list(self.function.body.operations):
             if not isinstance(constant, ConstantOp):
                 continue
             for copy, layout in self._by_layout(constant):
-                copies = equal.setdefault((layout, self._digest(copy)), [])
-                copies.append(copy)
-                if len(copies) == 1:
-                    copy.address = address
-                    address = align_up(address + layout.size_bytes(self.hw), self.alignment)
-        for kept, *duplicates in equal.values():
+                tensor = self.session.resources.tensor(copy.value, copy.location)
+                copies = known.find(tensor, layout)
+                if copies is not None:
+                    copies.append(copy)
+                    continue
+                copies = [copy]
+                equal.append(copies)
+                known.add(tensor, copies, layout)
+                copy.address = address
+                address = align_up(address + layout.size_bytes(self.hw), self.alignment)
+        for kept, *duplicates in equal:
             if duplicates:
                 _merge(duplicates, kept)
         return address
@@ -167,10 +173,6 @@ class _Allocation:
                 for operation, index in readers:
                     operation.set_operand(index, copy.output)
             yield copy, layout
-
-    def _digest(self, constant: ConstantOp) -> bytes:
-        array = self.session.resources.elements(constant.value, constant.location)
-        return hashlib.blake2b(array.tobytes(), digest_size=16).digest()
 
     # -------------------------------------------------------------- activations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from attrs import define, field, frozen
 
@@ -13,18 +14,20 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.hardware.program import ProgramBuilder
 from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.formats.sizes import LayoutError
 from nvdla_ir.hw.registers import RegisterError
 from nvdla_ir.ir.attributes import DenseResourceAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation
-from nvdla_ir.ir.types import I8
+from nvdla_ir.ir.types import I8, TensorType
 from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
 from nvdla_ir.passes.settings.memory import (
+    TableLayout,
+    WeightLayout,
     address_of,
     constant_layout,
-    packed_constant,
     placed_cube,
     placed_upload,
 )
@@ -127,7 +130,6 @@ class _Emission:
     # -------------------------------------------------------------- memory
 
     def _load(self, constant: nvdla.ConstantOp, builder: Builder) -> None:
-        resources = self.session.resources
         layouts = {constant_layout(use, self.hw) for use in constant.output.uses}
         if len(layouts) > 1:
             raise DiagnosticError.at(
@@ -136,18 +138,31 @@ class _Emission:
                 "'address': 'allocate-memory' makes a copy for each",
             )
         (layout,) = layouts
-        array = resources.elements(constant.value, constant.location)
-        data = packed_constant(constant, layout, array, self.hw)
-        value = constant.value
-        key = value.key if isinstance(value, DenseResourceAttr) else _key(constant)
         builder.create(
             LoadOp,
             location=constant.location,
             address=address_of(constant),
-            value=resources.attribute_for(f"{key}.packed", data, I8),
+            value=self._packed(constant, layout),
             layers=constant.layers,
         )
-        self.session.count(self.pass_name, "bytes loaded", len(data))
+        self.session.count(self.pass_name, "bytes loaded", layout.size_bytes(self.hw))
+
+    def _packed(
+        self, constant: nvdla.ConstantOp, layout: WeightLayout | TableLayout
+    ) -> DenseResourceAttr:
+        """The bytes in memory. Those of weights are put in order when somebody reads them: then
+        weights are there once."""
+        resources, value = self.session.resources, constant.value
+        tensor = resources.tensor(value, constant.location)
+        key = f"{value.key if isinstance(value, DenseResourceAttr) else _key(constant)}.packed"
+        if isinstance(layout, WeightLayout):
+            type = TensorType((layout.size_bytes(self.hw),), I8)
+            recipe = partial(layout.parts, hw=self.hw)
+            return resources.derive(key, type, recipe, [tensor], constant.location)
+        try:
+            return resources.attribute_for(key, layout.pack(tensor.array()), I8)
+        except LayoutError as error:
+            raise DiagnosticError.at(constant.location, f"{describe(constant)}: {error}") from error
 
     def _upload(self, upload: nvdla.UploadOp, builder: Builder) -> None:
         placed_upload(upload, self.hw)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
@@ -26,6 +27,7 @@ from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import F32, FloatType, TensorType
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.blocks import blocks, largest_magnitudes
 from nvdla_ir.passes.conditions import no_operation
 
 if TYPE_CHECKING:
@@ -105,15 +107,11 @@ class _Folder:
                 self._merge(chain)
 
     def _fold_into(self, op: ConvOp | FullyConnectedOp, chain: Sequence[Affine]) -> None:
-        import numpy as np
-
         factor, shift = self._compose(chain)
         constants = _Constants(self._session, op, chain)
         weight, bias = op.weight, op.bias
         if any(not isinstance(affine, BiasAddOp) for affine in chain):
-            array = self._array(weight, op)
-            by_channel = np.expand_dims(factor, tuple(range(1, array.ndim)))
-            weight = constants.create("weight", array * by_channel, weight)
+            weight = constants.create_scaled("weight", self._constant(weight, op), factor)
         if bias is not None:
             shift = self._array(bias, op) * factor + shift
         parameters = [*op.operands[1:], *(p for affine in chain for p in affine.operands[1:])]
@@ -175,13 +173,17 @@ class _Folder:
     def _array(self, value: Value, op: LayerOp) -> Array:
         import numpy as np
 
+        constant = self._constant(value, op)
+        array = self._session.resources.elements(constant.value, constant.location)
+        return array.astype(np.float64)
+
+    def _constant(self, value: Value, op: LayerOp) -> ConstantOp:
         constant = value.defining_operation
         if not isinstance(constant, ConstantOp) or not _is_float_constant(value):
             raise DiagnosticError.at(
                 op.location, f"{describe(op)} needs parameters that are constants of floats"
             )
-        array = self._session.resources.elements(constant.value, constant.location)
-        return array.astype(np.float64)
+        return constant
 
 
 class _Constants:
@@ -203,28 +205,66 @@ class _Constants:
         the value it replaces. Raises: DiagnosticError where float32 is too small."""
         import numpy as np
 
-        op = self._op
         with np.errstate(over="ignore"):
             stored = array.astype(np.float32)
         if (wrong := np.flatnonzero(~np.isfinite(stored))).size:
             raise DiagnosticError.at(
-                op.location,
-                f"the folded {role} of {describe(op)} is {array.ravel()[wrong[0]]:.6g} at "
+                self._op.location,
+                f"the folded {role} of {describe(self._op)} is {array.ravel()[wrong[0]]:.6g} at "
                 f"element {int(wrong[0])}{_others(wrong.size)}; it must be a finite float32",
             )
-        hint = op.results[0].name_hint
-        layer = op.layers[0] if op.layers else (hint or op.name)
         value: DenseElementsAttr | DenseResourceAttr
         if self._inline and stored.size <= _INLINE_ELEMENTS:
             # The shortest decimals that read back as the same float32.
             decimals = tuple(float(str(number)) for number in stored.ravel())
             value = DenseElementsAttr(TensorType(tuple(stored.shape), F32), decimals)
         else:
-            value = self._resources.attribute_for(f"{layer}.{role}.folded", stored, F32)
+            value = self._resources.attribute_for(self._key(role), stored, F32)
+        return self._constant(value, role, replaced)
+
+    def create_scaled(self, role: str, replaced: ConstantOp, factor: Array) -> Value:
+        """Like ``create``, of the elements of ``replaced`` with each row times its ``factor``."""
+        import numpy as np
+
+        old = replaced.value
+        array = self._resources.elements(old, replaced.location)
+        factor = np.broadcast_to(factor, len(array))
+        with np.errstate(over="ignore", invalid="ignore"):
+            peaks = largest_magnitudes(array.reshape(len(array), -1)) * factor
+            is_finite = np.isfinite(peaks.astype(np.float32)).all()
+        if isinstance(old, DenseElementsAttr) or not is_finite:
+            by_channel = np.expand_dims(factor, tuple(range(1, array.ndim)))
+            return self.create(role, array * by_channel, replaced.output)
+        value = self._resources.derive(
+            self._key(role),
+            TensorType(tuple(array.shape), F32),
+            partial(_scaled, factor=factor),
+            [self._resources.tensor(old, replaced.location)],
+            self._op.location,
+        )
+        return self._constant(value, role, replaced.output)
+
+    def _key(self, role: str) -> str:
+        op = self._op
+        return f"{op.layers[0] if op.layers else op.results[0].name_hint or op.name}.{role}.folded"
+
+    def _constant(
+        self, value: DenseElementsAttr | DenseResourceAttr, role: str, replaced: Value | None
+    ) -> Value:
         constant = self.builder.create(ConstantOp, value=value)
+        hint = self._op.results[0].name_hint
         named = replaced.name_hint if replaced is not None else None
         constant.output.name_hint = named or (hint and f"{hint}_{role}")
         return constant.output
+
+
+def _scaled(weights: NDArray[np.floating], factor: Array) -> Iterator[NDArray[np.float32]]:
+    """The rows times their factors, in float64, rounded once."""
+    import numpy as np
+
+    rows = weights.reshape(len(weights), -1)
+    for block in blocks(*rows.shape):
+        yield np.multiply(rows[block], factor[block[0], None]).astype(np.float32)
 
 
 def _chain_from(value: Value) -> list[Affine]:

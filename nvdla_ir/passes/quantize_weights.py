@@ -27,6 +27,7 @@ from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.types import F32, I8
 from nvdla_ir.passes.base import Pass, Session, option
+from nvdla_ir.passes.blocks import blocks, largest_magnitudes
 from nvdla_ir.passes.conditions import no_operation
 
 if TYPE_CHECKING:
@@ -119,21 +120,19 @@ class QuantizeWeights(Pass):
     def _constant(
         self, op: ConvOp | FullyConnectedOp, constant: ConstantOp, session: Session
     ) -> ConstantOp:
-        import numpy as np
-
         weights = session.resources.elements(constant.value, constant.location)
         element = tensor_type(constant.output).element
         if isinstance(element, QuantizedType):
             stored, symmetric = self._requantized(op, weights, element, session)
             return self._replaced(constant, stored, symmetric, session)
-        if not np.isfinite(weights).all():
-            raise DiagnosticError.at(
-                constant.location,
-                f"the weights of {describe(op)} contain NaN or infinite numbers",
+        try:
+            stored, element = quantize(
+                weights, self.granularity == "per-channel", least_squares=self.scales == "mse"
             )
-        stored, element = quantize(
-            weights, self.granularity == "per-channel", least_squares=self.scales == "mse"
-        )
+        except ValueError as error:
+            raise DiagnosticError.at(
+                constant.location, f"the weights of {describe(op)} {error}"
+            ) from error
         session.count(self.name, "weights", weights.size)
         return self._replaced(constant, stored, element, session)
 
@@ -183,11 +182,15 @@ def quantize(
 
     A channel of zeros, or of very small weights, gets a scale in proportion to the others (see
     ``SMALLEST_RELATIVE_SCALE``), so that its bias survives.
+
+    Raises: ValueError where they are not finite.
     """
     import numpy as np
 
-    rows = weights.astype(np.float64).reshape(len(weights) if per_channel else 1, -1)
-    scales = np.abs(rows).max(axis=1, initial=0.0) / LARGEST_WEIGHT
+    rows = weights.reshape(len(weights) if per_channel else 1, -1)
+    scales = largest_magnitudes(rows) / LARGEST_WEIGHT
+    if not np.isfinite(scales).all():
+        raise ValueError("contain NaN or infinite numbers")
     if least_squares:
         scales = _least_squares(rows, scales)
     if per_channel:
@@ -195,7 +198,10 @@ def quantize(
         scales = np.maximum(scales, largest * SMALLEST_RELATIVE_SCALE)
     else:
         scales[scales == 0] = 1.0
-    stored = _round(rows / scales[:, None]).reshape(weights.shape)
+    stored = np.empty(rows.shape, np.int8)
+    for block in blocks(*rows.shape):
+        stored[block] = _round(np.divide(rows[block], scales[block[0], None]))
+    stored = stored.reshape(weights.shape)
     if not per_channel:
         return stored, uniform_i8(float(scales[0]))
     return stored, UniformPerAxisType(uniform_i8(1.0).storage, F32, 0, tuple(scales.tolist()))
@@ -215,53 +221,58 @@ def requantize(
     channels = len(weights)
     zero_points = np.broadcast_to(np.array(zero_points_of(element), np.int64), channels)
     steps = np.broadcast_to(np.array(scales_of(element), np.float64), channels)
-    distances = weights.astype(np.int64).reshape(channels, -1) - zero_points[:, None]
-    fits = (distances.min(axis=1) >= -LARGEST_WEIGHT - 1) & (
-        distances.max(axis=1) <= LARGEST_WEIGHT
-    )
-    peaks = np.abs(distances).max(axis=1)
+    rows = weights.reshape(channels, -1)
+    nearest = rows.min(axis=1).astype(np.int64) - zero_points
+    farthest = rows.max(axis=1).astype(np.int64) - zero_points
+    fits = (nearest >= -LARGEST_WEIGHT - 1) & (farthest <= LARGEST_WEIGHT)
+    peaks = np.maximum(np.abs(nearest), np.abs(farthest))
     scales = np.where(fits, steps, steps * peaks / LARGEST_WEIGHT)
     scales = np.where(peaks == 0, 0.0, scales)
     largest = float(scales.max(initial=0.0)) or 1.0
     if not per_channel and len(set(scales[peaks > 0].tolist())) > 1:
         scales = np.full(channels, largest)
     scales = np.maximum(scales, largest * SMALLEST_RELATIVE_SCALE)
-    exact = scales == steps
-    reals = distances * (steps / scales)[:, None]
-    stored = np.where(exact[:, None], distances, _round(reals))
-    changed = int(np.count_nonzero(np.abs(stored - reals) > _ROUNDING_ERROR))
-    integers = stored.astype(np.int8).reshape(weights.shape)
+    exact, factors = scales == steps, steps / scales
+    stored, changed = np.empty(rows.shape, np.int8), 0
+    for block in blocks(*rows.shape):
+        of_rows = block[0]
+        distances = rows[block].astype(np.int64) - zero_points[of_rows, None]
+        reals: NDArray[np.float64] = distances * factors[of_rows, None]
+        stored[block] = np.where(exact[of_rows, None], distances, _round(1.0 * reals))
+        changed += int(np.count_nonzero(np.abs(stored[block] - reals) > _ROUNDING_ERROR))
+    integers = stored.reshape(weights.shape)
     if len(set(scales.tolist())) == 1:
         return integers, uniform_i8(float(scales[0])), changed
     return integers, UniformPerAxisType(I8, F32, 0, tuple(scales.tolist())), changed
 
 
-def _least_squares(rows: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.float64]:
+def _least_squares(rows: NDArray[np.floating], scales: NDArray[np.float64]) -> NDArray[np.float64]:
     """For each of ``rows`` the share of its scale that leaves the least squared error."""
     import numpy as np
 
     # Rows of zeros have no scale, and no error with any.
-    steps = np.where(scales > 0, scales, 1.0)[:, None]
-    best, least = scales, np.full(len(rows), np.inf)
-    # In units of the covering scale, in float32: this only compares.
-    reals = (rows / steps).astype(np.float32)
-    codes = np.empty_like(reals)
-    for share in _CLIPPED_RANGES:
-        np.divide(reals, share, out=codes)
-        np.rint(codes, out=codes)
-        np.clip(codes, -LARGEST_WEIGHT, LARGEST_WEIGHT, out=codes)
-        np.multiply(codes, share, out=codes)
-        np.subtract(codes, reals, out=codes)
-        errors = np.einsum("ij,ij->i", codes, codes)
-        # The first of equals, which is the largest, stays.
-        best = np.where(errors < least, scales * share, best)
-        least = np.minimum(errors, least)
-    return best
+    steps = np.where(scales > 0, scales, 1.0)
+    errors = np.zeros((len(_CLIPPED_RANGES), len(rows)))
+    for block in blocks(*rows.shape):
+        # In units of the covering scale, in float32: this only compares.
+        reals = (rows[block] / steps[block[0], None]).astype(np.float32)
+        codes = np.empty_like(reals)
+        for share, found in zip(_CLIPPED_RANGES, errors, strict=True):
+            np.divide(reals, share, out=codes)
+            np.rint(codes, out=codes)
+            np.clip(codes, -LARGEST_WEIGHT, LARGEST_WEIGHT, out=codes)
+            np.multiply(codes, share, out=codes)
+            np.subtract(codes, reals, out=codes)
+            found[block[0]] += np.einsum("ij,ij->i", codes, codes)
+    # Of equals the first, which is the largest.
+    best = errors.argmin(axis=0)
+    return scales * np.array(_CLIPPED_RANGES)[best]
 
 
-def _round(values: NDArray[np.float64]) -> NDArray[np.int8]:
+def _round(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers, in place of ``values``, whose integer part is the nearest integer, of a tie that
+    away from zero, saturated: casts to integers cut fractions off."""
     import numpy as np
 
-    magnitudes = np.floor(np.abs(values) + 0.5)
-    rounded = np.copysign(np.minimum(magnitudes, LARGEST_WEIGHT), values)
-    return rounded.astype(np.int8)
+    values += np.copysign(0.5, values)
+    return np.clip(values, -LARGEST_WEIGHT, LARGEST_WEIGHT, out=values)

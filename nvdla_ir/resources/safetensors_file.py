@@ -20,7 +20,7 @@ from nvdla_ir.resources.tensors import MappedTensor, Tensor
 _LENGTH_BYTES = 8
 _HEADER_ALIGNMENT = 8
 
-_DTYPES = {
+_DTYPES: dict[str, str] = {
     "BOOL": "bool",
     "F16": "float16",
     "F32": "float32",
@@ -67,17 +67,21 @@ def map_file(file: Path, location: Location) -> dict[str, MappedTensor]:
             location, f"weights file '{file}' is no valid safetensors file: {error}"
         ) from None
     start = _LENGTH_BYTES + int.from_bytes(mapped[:_LENGTH_BYTES], "little")
-    header: dict[str, Any] = json.loads(mapped[_LENGTH_BYTES:start])
+    header: dict[str, dict[str, Any]] = json.loads(mapped[_LENGTH_BYTES:start])
     return {
         key: MappedTensor(
             mapped,
             start + entry["data_offsets"][0],
-            _DTYPES.get(entry["dtype"], entry["dtype"]),
+            _dtype(entry["dtype"]),
             tuple(entry["shape"]),
         )
         for key, entry in header.items()
         if key != "__metadata__"
     }
+
+
+def _dtype(name: str) -> str:
+    return _DTYPES.get(name, name)
 
 
 def file_parts(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:

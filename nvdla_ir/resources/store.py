@@ -138,15 +138,11 @@ class ResourceStore:
         """Make tensors known that stood in the text."""
         self._blobs.update(blobs)
 
-    def add(self, key: str, array: NDArray[Any]) -> str:
-        """Keep ``array`` under ``key``, or, where that is taken by another, under ``key`` with a
-        number. Returns the key."""
-        import numpy as np
-
-        return self._add(key, ArrayTensor(np.asarray(array, order="C")))
-
-    def _add(self, key: str, tensor: Tensor) -> str:
+    def add(self, key: str, elements: NDArray[Any] | Tensor) -> str:
+        """Keep ``elements`` under ``key``, or, where that is taken by others, under ``key`` with
+        a number. Returns the key."""
         self._open_waiting()
+        tensor = elements if isinstance(elements, Tensor) else ArrayTensor(elements)
         if not self._is_taken(key):
             self._added[key] = tensor
             return key
@@ -167,14 +163,16 @@ class ResourceStore:
     def _is_taken(self, key: str) -> bool:
         return key in self._in_file or key in self._blobs or key in self._added
 
-    def attribute_for(self, key: str, array: NDArray[Any], element: Type) -> DenseResourceAttr:
-        """Keep ``array`` and return the attribute that refers to it.
+    def attribute_for(
+        self, key: str, elements: NDArray[Any] | Tensor, element: Type
+    ) -> DenseResourceAttr:
+        """Keep ``elements`` and return the attribute that refers to them.
 
         The key is made a bare identifier, as MLIR demands of resources: names of layers often are
         none.
         """
-        type = TensorType(tuple(array.shape), element)
-        return DenseResourceAttr(self.add(_bare(key), array), type)
+        type = TensorType(tuple(elements.shape), element)
+        return DenseResourceAttr(self.add(_bare(key), elements), type)
 
     def derive(
         self,
@@ -192,22 +190,26 @@ class ResourceStore:
         assert dtype is not None, f"elements of type '{type.element}' cannot be stored"
         key = _bare(key)
         tensor = DerivedTensor(dtype, type.static_shape, recipe, sources, key, location)
-        return DenseResourceAttr(self._add(key, tensor), type)
+        return DenseResourceAttr(self.add(key, tensor), type)
 
     def tensor(
         self, attribute: DenseResourceAttr | DenseElementsAttr, location: Location = UNKNOWN
     ) -> Tensor:
-        """What ``attribute`` refers to, or says itself, of its type's shape.
+        """What ``attribute`` refers to, or lists itself, of its type's shape.
 
-        Raises: DiagnosticError at ``location`` where the key, shape or element type do not fit.
+        Raises: DiagnosticError at ``location`` where the key, shape or element type do not fit,
+        and for an element that the text repeats too often to compute with.
         """
-        dtype = dtype_name(attribute.type.element)
-        if dtype is None:
-            raise DiagnosticError.at(
-                location, f"elements of type '{attribute.type.element}' cannot be stored"
-            )
+        dtype = _stored_dtype(attribute, location)
         if isinstance(attribute, DenseElementsAttr):
-            return ArrayTensor(_elements(attribute, dtype))
+            array = _listed(attribute, dtype)
+            if len(attribute.values) == 1 and array.size > LARGEST_SPLAT:
+                raise DiagnosticError.at(
+                    location,
+                    f"'{attribute.type}' repeats one element {array.size} times, but passes "
+                    f"compute with at most {LARGEST_SPLAT} elements that the text does not list",
+                )
+            return ArrayTensor(array)
         self._open_waiting()
         found = self._find(attribute, dtype, location)
         fault = self._mismatch(attribute, found, dtype)
@@ -215,7 +217,7 @@ class ResourceStore:
             raise DiagnosticError.at(location, fault)
         return found
 
-    def array(
+    def elements(
         self, attribute: DenseResourceAttr | DenseElementsAttr, location: Location = UNKNOWN
     ) -> NDArray[Any]:
         """The elements of ``attribute`` as an array of its type's shape; do not write to it.
@@ -224,25 +226,17 @@ class ResourceStore:
         """
         return self.tensor(attribute, location).array()
 
-    def elements(
+    def array(
         self, attribute: DenseResourceAttr | DenseElementsAttr, location: Location = UNKNOWN
     ) -> NDArray[Any]:
-        """Like ``array``, for passes, which make another array of as many elements.
+        """Like ``elements``, for whoever makes no other array of as many elements: one that the
+        text repeats is there once.
 
-        Raises: DiagnosticError as ``array``, and for an element that is repeated too often.
+        Raises: DiagnosticError where the key, shape or element type do not fit.
         """
-        array = self.array(attribute, location)
-        if (
-            isinstance(attribute, DenseElementsAttr)
-            and len(attribute.values) == 1
-            and array.size > LARGEST_SPLAT
-        ):
-            raise DiagnosticError.at(
-                location,
-                f"'{attribute.type}' repeats one element {array.size} times, but passes compute "
-                f"with at most {LARGEST_SPLAT} elements that the text does not list",
-            )
-        return array
+        if isinstance(attribute, DenseElementsAttr):
+            return _listed(attribute, _stored_dtype(attribute, location))
+        return self.elements(attribute, location)
 
     def _mismatch(self, attribute: DenseResourceAttr, found: Tensor, wanted: str) -> str | None:
         key = attribute.key
@@ -341,8 +335,17 @@ def _bare(key: str) -> str:
     return bare if is_bare_identifier(bare) else f"_{bare}"
 
 
-def _elements(attribute: DenseElementsAttr, dtype: str) -> NDArray[Any]:
-    """Those that the text lists; one that it repeats is in memory once."""
+def _stored_dtype(attribute: DenseResourceAttr | DenseElementsAttr, location: Location) -> str:
+    dtype = dtype_name(attribute.type.element)
+    if dtype is None:
+        raise DiagnosticError.at(
+            location, f"elements of type '{attribute.type.element}' cannot be stored"
+        )
+    return dtype
+
+
+def _listed(attribute: DenseElementsAttr, dtype: str) -> NDArray[Any]:
+    """The elements in the text; one that it repeats is in memory once."""
     import numpy as np
 
     values, shape = np.array(attribute.values, dtype), attribute.type.static_shape

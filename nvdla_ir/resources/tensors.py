@@ -16,7 +16,7 @@ import mmap
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN, Location
@@ -152,9 +152,9 @@ class DerivedTensor(Tensor):
         size, begin = math.prod(self.shape), 0
         try:
             made = self._recipe(*(source.array() for source in self._sources))
-            for part in [made] if isinstance(made, np.ndarray) else made:
-                begin += part.size
-                if str(part.dtype) != self.dtype or begin > size:
+            for part in cast("Iterable[Array]", [made] if isinstance(made, np.ndarray) else made):
+                begin += part.size if str(part.dtype) == self.dtype else size + 1
+                if begin > size:
                     break
                 yield part
         except DiagnosticError:

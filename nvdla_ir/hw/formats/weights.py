@@ -8,7 +8,7 @@ many of them the hardware is told to fetch is another matter: ``buffer.fetched_w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from nvdla_ir.hw.formats.sizes import LayoutError, align_up, require_bytes, requ
 
 WEIGHT_ALIGNMENT = 128
 """Bytes that a weight surface is padded to (convolution.md section 2.4)."""
+
+# What is rearranged at once: it stays in caches.
+_PART_BYTES = 1 << 18
 
 WINOGRAD_CHANNELS_PER_BLOCK = 4
 """Channels that a Winograd weight block interleaves (convolution.md section 2.8)."""
@@ -41,12 +44,25 @@ def pack_weights(
 
     Order, outermost first: kernel group, channel block, row, column, kernel, channel.
     """
+    return np.concatenate(
+        list(packed_weight_parts(weights, kernels_per_group, channels_per_block, alignment))
+    )
+
+
+def packed_weight_parts(
+    weights: NDArray[np.int8],
+    kernels_per_group: int,
+    channels_per_block: int,
+    alignment: int = WEIGHT_ALIGNMENT,
+) -> Iterator[NDArray[np.int8]]:
+    """Yield the surface that ``pack_weights`` returns in parts that follow one another: some
+    kernel groups each, and the padding."""
     _require_weights(weights.shape)
-    parts = [
-        _pack_groups(groups, channels_per_block)
-        for groups in _split_groups(weights, kernels_per_group)
-    ]
-    return _padded(np.concatenate(parts), alignment)
+    for groups in _split_groups(weights, kernels_per_group):
+        at_once = max(_PART_BYTES // groups[0].size, 1)
+        for first in range(0, len(groups), at_once):
+            yield _pack_groups(groups[first : first + at_once], channels_per_block)
+    yield np.zeros(-weights.size % alignment, np.int8)
 
 
 def unpack_weights(
@@ -241,12 +257,18 @@ def _unpack(
 def _pack_groups(groups: NDArray[np.int8], channels_per_block: int) -> NDArray[np.int8]:
     """``[G, K, C, R, S]`` to the stream of G groups: block, row, column, kernel, channel."""
     count, kernels, channels, rows, columns = groups.shape
-    streams: list[NDArray[np.int8]] = []
+    streams = np.empty((count, groups[0].size), np.int8)
+    taken = 0
     for start, blocks, length in _parts(channels, channels_per_block):
         part = groups[:, :, start : start + blocks * length]
         part = part.reshape(count, kernels, blocks, length, rows, columns)
-        streams.append(np.transpose(part, (0, 2, 4, 5, 1, 3)).reshape(count, -1))
-    return np.concatenate(streams, axis=1).reshape(-1)
+        size = blocks * length * rows * columns * kernels
+        stream = streams[:, taken : taken + size]
+        stream.reshape(count, blocks, rows, columns, kernels, length)[...] = np.transpose(
+            part, (0, 2, 4, 5, 1, 3)
+        )
+        taken += size
+    return streams.reshape(-1)
 
 
 def _unpack_groups(

@@ -22,6 +22,7 @@ from nvdla_ir.ir.conversion import Replacement
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import I8
+from nvdla_ir.passes.blocks import sums
 from nvdla_ir.passes.conversion.alignment import align, rectifies_late, suits
 from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
@@ -53,7 +54,6 @@ def convert_weighted(
 ) -> Replacement:
     """Convolutions and fully connected layers, with what follows in the pipeline. Factors of the
     channels go into the multiplier, so that the weights stay the integers that they are."""
-    import numpy as np
 
     stored, input_type = conversion.stored(op.input, op)
     constant = op.weight.defining_operation
@@ -68,8 +68,9 @@ def convert_weighted(
             op.location,
             f"the weights of {describe(op)} have zero points; run 'quantize-weights' first",
         )
-    weights = conversion.session.resources.elements(constant.value, constant.location)
-    integers: NDArray[np.int64] = weights.astype(np.int64)
+    integers = _Integers.of(
+        conversion.session.resources.elements(constant.value, constant.location)
+    )
     scales = tuple(input_type.scale * scale for scale in scales_of(weight_type))
     chain = grow_chain(op, conversion.in_memory, may_add=True)
     entering = _entering(conversion, op, chain, integers, scales)
@@ -86,7 +87,7 @@ def convert_weighted(
         entering = _entering(conversion, op, chain, integers, scales)
     weight = op.weight
     if entering.integers is not integers:
-        weight = _weights(conversion, op, entering.integers)
+        weight = _weights(conversion, op, entering.integers.array)
     zero_points = entering.zero_points(input_type.zero_point)
     builder = conversion.builder(chain)
     fields: dict[str, Any] = {"input": stored, "weight": weight, "layers": op.layers}
@@ -114,10 +115,30 @@ def convert_weighted(
 
 
 @frozen(eq=False)
+class _Integers:
+    """Weights, the sums of each output channel's, and those of their magnitudes."""
+
+    array: NDArray[Any]
+    sums: NDArray[np.int64]
+    magnitudes: NDArray[np.int64]
+
+    @staticmethod
+    def of(array: NDArray[Any]) -> _Integers:
+        return _Integers(array, *sums(array.reshape(len(array), -1)))
+
+    def without(self, dead: NDArray[np.bool_]) -> _Integers:
+        """With zeros in the channels ``dead``."""
+        import numpy as np
+
+        rows = dead.reshape(-1, *[1] * (self.array.ndim - 1))
+        return _Integers.of(np.where(rows, np.int8(0), self.array))
+
+
+@frozen(eq=False)
 class _Entering:
     """Weights, and what is to be done behind them."""
 
-    integers: NDArray[np.int64]
+    integers: _Integers
     gains: tuple[float, ...]
     source: Source
 
@@ -126,14 +147,14 @@ class _Entering:
 
     def zero_points(self, of_input: int) -> tuple[int, ...]:
         """What the sums are where all of the input stands for 0."""
-        return tuple((_by_channel(self.integers) * of_input).tolist()) if of_input else (0,)
+        return tuple((self.integers.sums * of_input).tolist()) if of_input else (0,)
 
 
 def _entering(
     conversion: FunctionConversion,
     op: nn.ConvOp | nn.FullyConnectedOp,
     chain: Chain,
-    integers: NDArray[np.int64],
+    integers: _Integers,
     scales: tuple[float, ...],
 ) -> _Entering:
     """The weights ``integers``, and the factors and summands that ``chain`` has for them.
@@ -145,13 +166,13 @@ def _entering(
 
     gains, bias = _affine(conversion, op, chain)
     units = np.abs(np.array(scales) * gains)
-    largest_sums = _by_channel(np.abs(integers)) * LARGEST_INT8
+    largest_sums = integers.magnitudes * LARGEST_INT8
     dead = (gains != 1.0) & (largest_sums * units <= output_type(chain.last).scale * NEGLIGIBLE)
     if dead.any():
-        integers = np.where(dead.reshape(-1, *[1] * (integers.ndim - 1)), 0, integers)
+        integers = integers.without(np.broadcast_to(dead, integers.sums.shape))
         largest = units.max(where=~dead, initial=0.0) or 1.0
         gains = np.where(dead, largest / np.array(scales), gains)
-    bounds = _by_channel(np.abs(integers)) * LARGEST_MAGNITUDE
+    bounds = integers.magnitudes * LARGEST_MAGNITUDE
     return _Entering(integers, tuple(gains.tolist()), Source(bounds.tolist(), bias))
 
 
@@ -174,13 +195,10 @@ def _affine(
     return gains, bias
 
 
-def _by_channel(weights: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sum of each output channel's."""
-    return weights.sum(axis=tuple(range(1, weights.ndim)))
-
-
 def _weights(
-    conversion: FunctionConversion, op: nn.ConvOp | nn.FullyConnectedOp, integers: NDArray[np.int64]
+    conversion: FunctionConversion,
+    op: nn.ConvOp | nn.FullyConnectedOp,
+    integers: NDArray[Any],
 ) -> Value:
     """Those of ``op`` with other integers."""
     import numpy as np

@@ -10,7 +10,7 @@ from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import I8, IntegerType
-from nvdla_ir.resources import ResourceStore
+from nvdla_ir.resources import ArrayTensor, EqualTensors, ResourceStore, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,27 +23,28 @@ class Constants:
 
     def __init__(self, resources: ResourceStore) -> None:
         self._resources = resources
-        self._made: dict[tuple[object, ...], Value] = {}
+        self._made: EqualTensors[Value] = EqualTensors()
 
-    def array(self, value: Value, user: Operation) -> NDArray[Any]:
-        """The elements of a constant operand. Raises: DiagnosticError where it is not constant."""
+    def tensor(self, value: Value, user: Operation) -> Tensor:
+        """A constant operand. Raises: DiagnosticError where it is not constant."""
         constant = value.defining_operation
         if not isinstance(constant, nn.ConstantOp):
             raise DiagnosticError.at(
                 user.location, f"{describe(user)} needs constant weights and parameters"
             )
-        return self._resources.elements(constant.value, constant.location)
+        return self._resources.tensor(constant.value, constant.location)
 
-    def make(self, array: NDArray[Any], key: str, builder: Builder) -> Value:
-        """The value of an int8 or int16 array; ``key`` names it where it is new."""
-        identity = (str(array.dtype), array.shape, array.tobytes())
-        found = self._made.get(identity)
+    def make(self, elements: NDArray[Any] | Tensor, key: str, builder: Builder) -> Value:
+        """The value of int8 or int16 numbers; ``key`` names it where it is new."""
+        tensor = elements if isinstance(elements, Tensor) else ArrayTensor(elements)
+        found = self._made.find(tensor)
         if found is None:
-            element = I8 if array.dtype.itemsize == 1 else I16
-            attribute = self._resources.attribute_for(key, array, element)
+            element = I8 if tensor.dtype == "int8" else I16
+            attribute = self._resources.attribute_for(key, tensor, element)
             op = builder.create(nvdla.ConstantOp, value=attribute)
             op.output.name_hint = key.replace(".", "_").replace("/", "_")
-            found = self._made[identity] = op.output
+            found = op.output
+            self._made.add(tensor, found)
         return found
 
 

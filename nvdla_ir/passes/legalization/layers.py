@@ -38,6 +38,7 @@ from nvdla_ir.passes.legalization.limits import (
 )
 from nvdla_ir.passes.legalization.operands import Operands, slice_channels
 from nvdla_ir.passes.legalization.rules import legalizes
+from nvdla_ir.resources import ArrayTensor
 
 _NO_WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
 
@@ -85,7 +86,7 @@ def legalize_relu(op: nn.ReluOp, context: FunctionLegalization) -> Value:
 
 def _convolution(op: Weighted, context: FunctionLegalization, builder: Builder) -> Value:
     """The stream of accumulators of a layer without groups."""
-    array = context.constants.array(op.weight, op)
+    weights = context.constants.tensor(op.weight, op)
     fields: dict[str, Any] = {}
     if isinstance(op, nn.ConvOp):
         cube, fields = _image_or_cube(op, context, builder)
@@ -93,9 +94,9 @@ def _convolution(op: Weighted, context: FunctionLegalization, builder: Builder) 
     else:
         cube = context.cube_of(op.input, op, builder)
         # The window covers the whole input, so each kernel is one row of the weights.
-        shape = (array.shape[0], *nvdla.cube_shape(cube.type)[1:])
-        array = array.reshape(shape)
-    weight = context.constants.make(array, resource_key(op.weight, "weight"), builder)
+        shape = (weights.shape[0], *nvdla.cube_shape(cube.type)[1:])
+        weights = ArrayTensor(weights.array().reshape(shape))
+    weight = context.constants.make(weights, resource_key(op.weight, "weight"), builder)
     return _stream(op, cube, weight, fields, context, builder)
 
 
@@ -183,7 +184,7 @@ def _processor(
 def _grouped(chain: Chain, op: nn.ConvOp, context: FunctionLegalization, builder: Builder) -> Value:
     """A convolution with groups: slice by slice, the results side by side."""
     groups, atom = op.groups, context.hw.memory_atom
-    weights = context.constants.array(op.weight, op)
+    weights = context.constants.tensor(op.weight, op).array()
     inputs, outputs = weights.shape[1], weights.shape[0] // groups
     slices = channel_slices(groups, inputs, outputs, atom)
     if len(slices) == 1 and inputs * groups > atom:

@@ -93,7 +93,7 @@ class Operands:
     def _array(self, operand: Value) -> NDArray[Any]:
         """One number a channel [C], or one an element [1, C, H, W]."""
         user = self._user
-        array = self._constants.array(operand, user)
+        array = self._constants.tensor(operand, user).array()
         if array.dtype.kind != "i" or array.dtype.itemsize > 2:
             raise DiagnosticError.at(
                 user.location,

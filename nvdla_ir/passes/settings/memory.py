@@ -6,6 +6,7 @@ tables. Sources: convolution.md section 2, sdp.md section 2.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,11 @@ from nvdla_ir.hw.formats.feature import FeatureLayout
 from nvdla_ir.hw.formats.image import ImageLayout
 from nvdla_ir.hw.formats.operands import DataUse, OperandLayout
 from nvdla_ir.hw.formats.sizes import LayoutError, align_up
-from nvdla_ir.hw.formats.weights import pack_image_weights, pack_weights, weight_surface_bytes
+from nvdla_ir.hw.formats.weights import (
+    extend_image_weights,
+    packed_weight_parts,
+    weight_surface_bytes,
+)
 from nvdla_ir.hw.pixels import PIXEL_FORMATS, PixelFormat
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
@@ -234,11 +239,13 @@ class WeightLayout:
         kernels, channels, rows, columns = self.shape
         return weight_surface_bytes((kernels, channels, rows, columns), hw.weight_alignment)
 
-    def pack(self, array: NDArray[Any], hw: HardwareConfiguration) -> NDArray[np.int8]:
-        """The bytes of weights of this shape."""
+    def parts(
+        self, array: NDArray[np.int8], hw: HardwareConfiguration
+    ) -> Iterable[NDArray[np.int8]]:
+        """The bytes of weights of this shape, in parts that follow one another."""
         if self.image:
-            return pack_image_weights(array, self.group, hw.atomic_c, alignment=hw.weight_alignment)
-        return pack_weights(array, self.group, hw.atomic_c, hw.weight_alignment)
+            array = extend_image_weights(array)
+        return packed_weight_parts(array, self.group, hw.atomic_c, hw.weight_alignment)
 
 
 @frozen
@@ -251,7 +258,7 @@ class TableLayout:
         """Bytes in memory, the lanes that fill up the last atom included."""
         return self.operands.size_bytes
 
-    def pack(self, array: NDArray[Any], hw: HardwareConfiguration) -> NDArray[np.int8]:
+    def pack(self, array: NDArray[Any]) -> NDArray[np.int8]:
         """The bytes of a table: K, Kx2 (ALU, MUL) or 1xCxHxW. Raises: LayoutError."""
         if self.operands.use == "BOTH":
             return self.operands.pack(alu=array[:, 0], mul=array[:, 1])
@@ -352,16 +359,3 @@ def data_use(unit: SdpUnit) -> DataUse:
     if unit.alu_from_memory and unit.mul_from_memory:
         return "BOTH"
     return "ALU" if unit.alu_from_memory else "MUL"
-
-
-def packed_constant(
-    constant: ConstantOp,
-    layout: WeightLayout | TableLayout,
-    array: NDArray[Any],
-    hw: HardwareConfiguration,
-) -> NDArray[np.int8]:
-    """The bytes of a constant. Raises: DiagnosticError where the layout does not take it."""
-    try:
-        return layout.pack(array, hw)
-    except LayoutError as error:
-        raise DiagnosticError.at(constant.location, f"{describe(constant)}: {error}") from error
