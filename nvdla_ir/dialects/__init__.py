@@ -10,6 +10,7 @@ from nvdla_ir.ir.location import UNKNOWN
 DIALECTS = {
     "builtin": "nvdla_ir.dialects.builtin:BUILTIN",
     "csb": "nvdla_ir.dialects.csb:CSB",
+    "fixed": "nvdla_ir.dialects.fixed:FIXED",
     "func": "nvdla_ir.dialects.func:FUNC",
     "nn": "nvdla_ir.dialects.nn:NN",
     "nvdla": "nvdla_ir.dialects.nvdla:NVDLA",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvdla_ir.dialects.nn.converters import QuantizeOp
+from nvdla_ir.dialects.nn.quantize import QuantizeOp
 from nvdla_ir.dialects.quant import DequantizeCastOp, QuantizeCastOp, QuantizedType
 from nvdla_ir.interp.quantization import element_of, quantize, round_to_grid
 from nvdla_ir.interp.registry import Numbers, Values, kernel

@@ -25,6 +25,7 @@ from nvdla_ir.resources import ResourceStore
 
 KERNEL_MODULES = {
     "csb": "nvdla_ir.interp.csb",
+    "fixed": "nvdla_ir.interp.fixed",
     "nn": "nvdla_ir.interp.nn",
     "nvdla": "nvdla_ir.interp.hardware",
     "quant": "nvdla_ir.interp.quant_casts",

@@ -35,9 +35,9 @@ class InsertConverters(Pass):
     After::
 
         %acc = nn.conv %x, %w layers=["conv1"] -> tensor<…x!quant.uniform<i32:f32:1, {…}>>
-        %0 = nn.shift_add %acc addend=%bias layers=["conv1"] -> tensor<…>
-        %1 = nn.rescale %0 multiplier=%m shift=21 layers=["conv1"] -> tensor<…>
-        %y = nn.output_converter %1 layers=["conv1"]
+        %0 = fixed.shift_add %acc addend=%bias layers=["conv1"] -> tensor<…>
+        %1 = fixed.rescale %0 multiplier=%m shift=21 layers=["conv1"] -> tensor<…>
+        %y = fixed.output_converter %1 layers=["conv1"]
             -> tensor<1x16x32x32x!quant.uniform<i8:f32, 0.0252>>
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from nvdla_ir.dialects import nn, nvdla
+from nvdla_ir.dialects import fixed, nn, nvdla
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.passes.base import Pass, Session
@@ -19,10 +19,10 @@ class LegalizeToNvdla(Pass):
     Before::
 
         %acc = nn.conv %x, %w pads=[1, 1, 1, 1] -> tensor<…x!quant.uniform<i32:f32:1, {…}>>
-        %0 = nn.shift_add %acc, %bias -> …
-        %1 = nn.rescale %0, %m shift=21 -> …
+        %0 = fixed.shift_add %acc, %bias -> …
+        %1 = fixed.rescale %0, %m shift=21 -> …
         %2 = nn.relu %1 -> …
-        %y = nn.output_converter %2 -> tensor<1x16x32x32x!quant.uniform<i8:f32, 0.03>>
+        %y = fixed.output_converter %2 -> tensor<1x16x32x32x!quant.uniform<i8:f32, 0.03>>
 
     After::
 
@@ -41,10 +41,11 @@ class LegalizeToNvdla(Pass):
             nn.FullyConnectedOp,
             nn.MaxPoolOp,
             nn.AveragePoolOp,
-            nn.ShiftAddOp,
-            nn.RescaleOp,
-            nn.OutputConverterOp,
-            nn.InputConverterOp,
+            fixed.AveragePoolOp,
+            fixed.ShiftAddOp,
+            fixed.RescaleOp,
+            fixed.OutputConverterOp,
+            fixed.InputConverterOp,
         ),
     )
 

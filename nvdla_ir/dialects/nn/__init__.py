@@ -1,5 +1,4 @@
-"""The nn dialect: a network's layers on floats, calibrated floats or quantized integers, and the
-converters between."""
+"""The nn dialect: a network's layers on floats, calibrated floats or quantized integers."""
 
 from __future__ import annotations
 
@@ -7,15 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from nvdla_ir.dialects.nn.activations import LrnOp, PowerOp, PReluOp, SoftmaxOp
-from nvdla_ir.dialects.nn.converters import (
-    CONVERTERS,
-    InputConverterOp,
-    OutputConverterOp,
-    QuantizeOp,
-    RescaleOp,
-    ShiftAddOp,
-    storage_of,
-)
 from nvdla_ir.dialects.nn.elementwise import (
     AddOp,
     BinaryOp,
@@ -42,6 +32,7 @@ from nvdla_ir.dialects.nn.pooling import (
     MaxPoolOp,
     PoolOp,
 )
+from nvdla_ir.dialects.nn.quantize import QuantizeOp, storage_of
 from nvdla_ir.dialects.nn.rearrangement import (
     ChannelShuffleOp,
     DepthToSpaceOp,
@@ -120,7 +111,6 @@ __all__ = [
     "GlobalMaxPoolOp",
     "HardSigmoidOp",
     "HardSwishOp",
-    "InputConverterOp",
     "InterpolateOp",
     "LeakyReluOp",
     "LrnOp",
@@ -130,18 +120,15 @@ __all__ = [
     "MishOp",
     "MulOp",
     "NormalizeOp",
-    "OutputConverterOp",
     "PReluOp",
     "PadOp",
     "PoolOp",
     "PowerOp",
     "QuantizeOp",
     "ReluOp",
-    "RescaleOp",
     "ReshapeOp",
     "ScaleOp",
     "SeluOp",
-    "ShiftAddOp",
     "SigmoidOp",
     "SliceOp",
     "SoftmaxOp",
@@ -172,7 +159,7 @@ def _canonicalization() -> Sequence[RewritePattern[Any]]:
 
 NN = Dialect.of(
     "nn",
-    "layers of a network, and converters",
+    "layers of a network",
     [
         ConstantOp,
         NormalizeOp,
@@ -209,7 +196,6 @@ NN = Dialect.of(
         DepthToSpaceOp,
         SpaceToDepthOp,
         ArgmaxOp,
-        *CONVERTERS,
         QuantizeOp,
     ],
     grammar="nn",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from nvdla_ir.dialects.layer import LayerOp, layers_of
 from nvdla_ir.dialects.nn.layers import BiasAddOp, ConstantOp, ScaleOp
-from nvdla_ir.dialects.nn.pooling import AveragePoolOp, MaxPoolOp
+from nvdla_ir.dialects.nn.pooling import AveragePoolOp, MaxPoolOp, PoolOp
 from nvdla_ir.dialects.nn.structure import ConcatOp, FlattenOp, ReshapeOp, ViewOp
 from nvdla_ir.dialects.nn.types import is_fake_quantized
 from nvdla_ir.dialects.nn.unary import ReluOp
@@ -25,7 +25,7 @@ from nvdla_ir.ir.types import TensorType, Type
 LayerT = TypeVar("LayerT", bound=LayerOp)
 
 
-class _DropIdentity(RewritePattern[LayerT], Generic[LayerT]):
+class DropIdentity(RewritePattern[LayerT], Generic[LayerT]):
     """Replaces a layer that passes its first operand on unchanged by that operand."""
 
     def is_identity(self, op: LayerT) -> bool:
@@ -43,13 +43,13 @@ class _DropIdentity(RewritePattern[LayerT], Generic[LayerT]):
         return True
 
 
-class DropIdentityView(_DropIdentity[ViewOp]):
+class DropIdentityView(DropIdentity[ViewOp]):
     """A reshape or flatten to the shape that is there already."""
 
     root = ViewOp
 
 
-class DropConcatOfOne(_DropIdentity[ConcatOp]):
+class DropConcatOfOne(DropIdentity[ConcatOp]):
     """A concat of one tensor."""
 
     root = ConcatOp
@@ -58,33 +58,30 @@ class DropConcatOfOne(_DropIdentity[ConcatOp]):
         return len(op.inputs) == 1
 
 
-class DropMaxPoolOfOne(_DropIdentity[MaxPoolOp]):
+class DropMaxPoolOfOne(DropIdentity[MaxPoolOp]):
     """Windows of one element at each element."""
 
     root = MaxPoolOp
 
     def is_identity(self, op: MaxPoolOp) -> bool:
-        return _has_windows_of_one(op)
+        return has_windows_of_one(op)
 
 
-class DropAveragePoolOfOne(_DropIdentity[AveragePoolOp]):
+class DropAveragePoolOfOne(DropIdentity[AveragePoolOp]):
     """Windows of one element at each element."""
 
     root = AveragePoolOp
 
     def is_identity(self, op: AveragePoolOp) -> bool:
-        return _has_windows_of_one(op) and (op.reciprocals or _UNIT) == _UNIT
+        return has_windows_of_one(op)
 
 
-# The hardware's dividers that divide by one: 2^16 in units of 2^-16.
-_UNIT = (65536, 65536)
-
-
-def _has_windows_of_one(op: MaxPoolOp | AveragePoolOp) -> bool:
+def has_windows_of_one(op: PoolOp) -> bool:
+    """Whether each element is the window of itself."""
     return op.kernel == (1, 1) and op.strides == (1, 1) and op.extended_pads == (0, 0, 0, 0)
 
 
-class DropZeroBias(_DropIdentity[BiasAddOp]):
+class DropZeroBias(DropIdentity[BiasAddOp]):
     """Adding zeros. Only constants that stand in the text are looked at."""
 
     root = BiasAddOp
@@ -93,7 +90,7 @@ class DropZeroBias(_DropIdentity[BiasAddOp]):
         return _is_filled_with(op.bias, 0.0)
 
 
-class DropUnitScale(_DropIdentity[ScaleOp]):
+class DropUnitScale(DropIdentity[ScaleOp]):
     """Multiplying by ones and adding nothing. Only constants that stand in the text are looked
     at."""
 

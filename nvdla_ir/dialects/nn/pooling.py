@@ -15,7 +15,7 @@ from nvdla_ir.dialects.nn.shapes import (
     window_shape,
 )
 from nvdla_ir.ir.attribute_kinds import BOOL, INTS
-from nvdla_ir.ir.definition import attribute, operand, optional_attribute, result
+from nvdla_ir.ir.definition import attribute, operand, result
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import Type
 
@@ -93,23 +93,12 @@ class MaxPoolOp(PoolOp):
 
 class AveragePoolOp(PoolOp):
     """The mean of each window, over the window with its padding or, without
-    ``count_include_pad``, over what is inside the input.
-
-    On quantized integers ``reciprocals`` are the two factors of the hardware's divider, height
-    and width, in units of 2^-16: ``rha(rha(sum * width, 16) * height, 16)``.
-    """
+    ``count_include_pad``, over what is inside the input."""
 
     name = "nn.average_pool"
     traits = (Pure(),)
 
     count_include_pad = attribute(BOOL, default=True)
-    reciprocals = optional_attribute(INTS)
-
-    def verify(self) -> Iterable[str]:
-        yield from super().verify()
-        reciprocals = self.reciprocals
-        if reciprocals is not None and len(reciprocals) != 2:
-            yield f"has {len(reciprocals)} reciprocals, but it takes 2: height and width"
 
 
 class _GlobalPoolOp(NNOp):

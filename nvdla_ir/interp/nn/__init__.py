@@ -3,7 +3,6 @@
 from nvdla_ir.interp import quant_casts
 from nvdla_ir.interp.nn import (
     activations,
-    converters,
     elementwise,
     fused,
     integers,
@@ -15,7 +14,6 @@ from nvdla_ir.interp.nn import (
 
 __all__ = [
     "activations",
-    "converters",
     "elementwise",
     "fused",
     "integers",

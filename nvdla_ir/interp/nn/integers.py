@@ -1,7 +1,6 @@
 """The nn dialect on stored integers, bit for bit as the hardware.
 
-Tensors of 8 bits are int8 arrays. Tensors of the 32-bit pipeline are int32 arrays, but for what a
-``shift_add`` makes: its 33 bits stay an int64 array until the next step saturates them.
+Tensors of 8 bits are int8 arrays, those of the pipeline int32 arrays (but see ``saturated``).
 """
 
 from __future__ import annotations
@@ -12,23 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.arith import fast
-from nvdla_ir.arith.parameters import XUnit
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.nn.shapes import window_shape
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.interp.nn.scales import layer_fault, require_equal_scales, scale_and_zero_point_of
-from nvdla_ir.interp.nn.weighted import along_channels
 from nvdla_ir.interp.quantization import dtype_of, element_of
 from nvdla_ir.interp.registry import Numbers, Values, kernel
 from nvdla_ir.ir.operation import Operation, Value
 
 Array = NDArray[Any]
 _DENSE_CHANNELS = 16
-_PAD_VALUE_REGISTERS = 7
-_PAD_VALUE_MASK = (1 << 19) - 1
 
 
-def _zero_point(op: Operation, value: Value) -> int:
+def zero_point_of(op: Operation, value: Value) -> int:
     """The one zero point of a tensor. Raises: DiagnosticError where it has one a slice."""
     element = element_of(value.type)
     if not isinstance(element, UniformType):
@@ -36,7 +31,7 @@ def _zero_point(op: Operation, value: Value) -> int:
     return element.zero_point
 
 
-def _saturated(pipeline: Array) -> Array:
+def saturated(pipeline: Array) -> Array:
     """What a step of the 32-bit pipeline hands to the next one."""
     return fast.saturate(pipeline, 32) if pipeline.dtype == np.int64 else pipeline
 
@@ -55,12 +50,12 @@ def convolution(op: nn.ConvOp, values: Values) -> Array:
         fast.convolve(
             part,
             kernels,
-            stride=_pair(op.strides),
-            dilation=_pair(op.dilations),
+            stride=pair(op.strides),
+            dilation=pair(op.dilations),
             pad_top=op.pads[0],
             pad_left=op.pads[1],
             output_size=output_size,
-            pad_value=_zero_point(op, op.input),
+            pad_value=zero_point_of(op, op.input),
         )
         for part, kernels in zip(
             np.split(x, groups, axis=1), np.split(w, groups, axis=0), strict=True
@@ -118,7 +113,7 @@ def relu(op: nn.ReluOp, values: Values) -> Array:
     """The pipeline may take int8 from memory, and makes 32 bits of it."""
     require_equal_scales(op)
     _, zero_point = scale_and_zero_point_of(op.output)
-    x = _saturated(values[op.input])
+    x = saturated(values[op.input])
     dtype = dtype_of(nn.storage_of(op.output))
     return np.maximum(x, zero_point.astype(x.dtype)).astype(dtype, copy=False)
 
@@ -129,91 +124,13 @@ def max_pool(op: nn.MaxPoolOp, values: Values) -> Array:
     x = values[op.input]
     return fast.pool_maximum(
         x,
-        kernel=_pair(op.kernel),
-        stride=_pair(op.strides),
-        pad=_pair(op.pads),
+        kernel=pair(op.kernel),
+        stride=pair(op.strides),
+        pad=pair(op.pads),
         output_size=window_shape(x.shape, op.kernel, op.strides, op.extended_pads),
     )
 
 
-@kernel(nn.AveragePoolOp, numbers=Numbers.STORED, any_batch=True)
-def average_pool(op: nn.AveragePoolOp, values: Values) -> Array:
-    """The divisor is always the whole window; padding counts as the zero point."""
-    reciprocals = op.reciprocals
-    if reciprocals is None:
-        raise layer_fault(op, "needs 'reciprocals' on integers; 'insert-converters' chooses them")
-    if any(op.pads) and not op.count_include_pad:
-        raise layer_fault(
-            op, "leaves padding out of the divisor, which integers cannot do in one step"
-        )
-    if any(op.ceil_extension):
-        raise layer_fault(op, "has a 'ceil_extension', whose divisor integers cannot make")
-    x, zero_point = values[op.input], _zero_point(op, op.input)
-    return fast.pool_average(
-        x,
-        kernel=_pair(op.kernel),
-        stride=_pair(op.strides),
-        pad=_pair(op.pads),
-        output_size=window_shape(x.shape, op.kernel, op.strides, op.extended_pads),
-        reciprocals=_pair(reciprocals),
-        pad_values=[
-            count * zero_point & _PAD_VALUE_MASK for count in range(1, _PAD_VALUE_REGISTERS + 1)
-        ],
-    )
-
-
-def _pair(numbers: Any) -> tuple[int, int]:
+def pair(numbers: Any) -> tuple[int, int]:
     """The first two numbers: of pads, top and left."""
     return numbers[0], numbers[1]
-
-
-# -------------------------------------------------------------- converters
-
-
-@kernel(nn.InputConverterOp, numbers=Numbers.STORED, any_batch=True)
-def input_converter(op: nn.InputConverterOp, values: Values) -> Array:
-    x = values[op.input]
-    means = along_channels(np.asarray(op.means, np.int64), x.ndim)
-    return fast.convert_input(x, means, op.scale, op.truncate)
-
-
-@kernel(nn.ShiftAddOp, numbers=Numbers.STORED, any_batch=True)
-def shift_add(op: nn.ShiftAddOp, values: Values) -> Array:
-    x = _saturated(values[op.input])
-    operand = _operand(op.value, values.get(op.addend), x.ndim)
-    return np.add(x, _shifted(operand, op.shift), dtype=np.int64)
-
-
-def _shifted(operand: int | Array, shift: int) -> Array:
-    if not isinstance(operand, int) and operand.dtype.itemsize * 8 + shift <= 32:
-        return operand.astype(np.int32) << shift  # too narrow to saturate
-    return fast.shift_left_saturate(operand, shift)
-
-
-@kernel(nn.RescaleOp, numbers=Numbers.STORED, any_batch=True)
-def rescale(op: nn.RescaleOp, values: Values) -> Array:
-    x = values[op.input]
-    multiplier = _operand(op.value, values.get(op.multiplier), x.ndim)
-    if _has_33_bits(x):
-        product = x * np.asarray(multiplier, np.int64)
-        return fast.saturate(fast.round_shift(product, op.shift), 32).astype(np.int32)
-    return fast.sdp_x(x, XUnit(mul_operand=multiplier, mul_shift=op.shift)).astype(np.int32)
-
-
-@kernel(nn.OutputConverterOp, numbers=Numbers.STORED, any_batch=True)
-def output_converter(op: nn.OutputConverterOp, values: Values) -> Array:
-    return fast.convert_output(_saturated(values[op.input]), op.offset, op.scale, op.shift)
-
-
-def _operand(value: int | None, tensor: Array | None, rank: int) -> int | Array:
-    """A step's operand: one number, or an array that broadcasts to ``rank`` dimensions."""
-    if tensor is None:
-        assert value is not None
-        return value
-    return along_channels(tensor, rank) if tensor.ndim == 1 else tensor
-
-
-def _has_33_bits(x: Array) -> bool:
-    if x.dtype != np.int64 or x.size == 0:
-        return False
-    return int(x.min()) < -(1 << 31) or int(x.max()) >= 1 << 31

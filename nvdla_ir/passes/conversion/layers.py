@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from attrs import frozen
 
 from nvdla_ir.arith.fixed_point import LARGEST_MULTIPLIER, fixed_point, round_half_away
-from nvdla_ir.dialects import nn
+from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.quant import (
@@ -451,7 +451,7 @@ def convert_normalize(op: nn.NormalizeOp, conversion: FunctionConversion) -> Rep
         )
     chain = Chain(op, operations=[op])
     new = conversion.builder(chain).create(
-        nn.InputConverterOp,
+        fixed.InputConverterOp,
         input=op.input,
         means=means,
         scale=factor.multiplier,

@@ -15,15 +15,9 @@ from nvdla_ir.arith.fixed_point import (
     left_shift_for,
     round_half_away,
 )
+from nvdla_ir.dialects.fixed import OutputConverterOp, RescaleOp, ShiftAddOp
 from nvdla_ir.dialects.layer import layers_of
-from nvdla_ir.dialects.nn import (
-    ConstantOp,
-    OutputConverterOp,
-    ReluOp,
-    RescaleOp,
-    ShiftAddOp,
-    tensor_type,
-)
+from nvdla_ir.dialects.nn import ConstantOp, ReluOp, tensor_type
 from nvdla_ir.dialects.quant import QuantizedType, UniformPerAxisType, UniformType
 from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.operation import Operation, Value

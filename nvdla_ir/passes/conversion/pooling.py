@@ -8,7 +8,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from nvdla_ir.arith.fixed_point import round_half_away
-from nvdla_ir.dialects import nn
+from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.hw.formats.pooling import LARGEST_POOLING_KERNEL
@@ -100,7 +100,7 @@ def _by_pooling_unit(
     width = round_half_away(RECIPROCAL_ONE / windows.kernel[1])
     chain = Chain(op, operations=[op])
     new = conversion.builder(chain).create(
-        nn.AveragePoolOp,
+        fixed.AveragePoolOp,
         input=stored,
         kernel=windows.kernel,
         strides=windows.strides,

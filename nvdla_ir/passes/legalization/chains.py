@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from attrs import evolve, frozen
 
-from nvdla_ir.dialects import nn
+from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nvdla import SdpUnit
 from nvdla_ir.dialects.quant import QuantizedType, UniformPerAxisType, UniformType
@@ -47,7 +47,7 @@ class Chain:
     source: Weighted | None
     input: Value
     units: tuple[Unit, ...]
-    converter: nn.OutputConverterOp
+    converter: fixed.OutputConverterOp
     operations: tuple[Operation, ...]
 
     @property
@@ -55,7 +55,7 @@ class Chain:
         return self.converter.output
 
 
-def chain_ending_at(converter: nn.OutputConverterOp, hw: HardwareConfiguration) -> Chain:
+def chain_ending_at(converter: fixed.OutputConverterOp, hw: HardwareConfiguration) -> Chain:
     """Walk back from the output converter.
 
     Raises: DiagnosticError where a value inside is used elsewhere too, or the steps do not fit
@@ -68,7 +68,7 @@ def chain_ending_at(converter: nn.OutputConverterOp, hw: HardwareConfiguration) 
         definer = value.defining_operation
         if isinstance(definer, nn.ConvOp | nn.FullyConnectedOp):
             source = definer
-        elif not isinstance(definer, nn.ShiftAddOp | nn.RescaleOp | nn.ReluOp):
+        elif not isinstance(definer, fixed.ShiftAddOp | fixed.RescaleOp | nn.ReluOp):
             break
         elif nn.storage_of(definer.output).storage.width == 8:
             break  # a layer of its own, with its result in memory
@@ -113,17 +113,17 @@ def _units(steps: list[Operation], hw: HardwareConfiguration) -> tuple[Unit, ...
 
 
 def _position(step: Operation) -> int:
-    if isinstance(step, nn.RescaleOp):
+    if isinstance(step, fixed.RescaleOp):
         return _MUL
     return _RELU if isinstance(step, nn.ReluOp) and zero_of_relu(step) == 0 else _ALU
 
 
 def _with_step(unit: Unit, step: Operation) -> Unit:
     setting = unit.setting
-    if isinstance(step, nn.ShiftAddOp):
+    if isinstance(step, fixed.ShiftAddOp):
         added = evolve(setting, alu="sum", alu_value=step.value, alu_shift=step.shift)
         return evolve(unit, setting=added, alu_operand=step.addend)
-    if isinstance(step, nn.RescaleOp):
+    if isinstance(step, fixed.RescaleOp):
         multiplied = evolve(setting, mul=True, mul_value=step.value, mul_shift=step.shift)
         return evolve(unit, setting=multiplied, mul_operand=step.multiplier)
     assert isinstance(step, nn.ReluOp)

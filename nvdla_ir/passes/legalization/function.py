@@ -45,7 +45,7 @@ class FunctionLegalization(Conversion):
         classes=dict.fromkeys(
             (nn.ConstantOp, nn.NormalizeOp, nn.QuantizeOp, nn.SoftmaxOp, nn.ViewOp), _is_off_grid
         ),
-        dialects={"nn": False},
+        dialects={"nn": False, "fixed": False},
     )
 
     def __init__(self, hw: HardwareConfiguration, session: Session) -> None:
@@ -103,7 +103,7 @@ class FunctionLegalization(Conversion):
         readers = ", ".join(dict.fromkeys(describe(user) for user in op.results[0].users))
         return (
             f"{describe(op)}: {readers} reads its result of {_stored_width(op)} bits, but from the "
-            "hardware's pipeline only 'nn.output_converter' leads out"
+            "hardware's pipeline only 'fixed.output_converter' leads out"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nvdla_ir.dialects import nn
+from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.hw import pixels
 from nvdla_ir.hw.configuration import HardwareConfiguration
@@ -17,7 +17,7 @@ from nvdla_ir.ir.types import IntegerType
 PIXEL_FORMATS = {1: "T_R8", 3: "T_Y8___V8U8_N444", 4: "T_A8B8G8R8"}
 
 
-def pixel_format(op: nn.InputConverterOp, hw: HardwareConfiguration) -> str:
+def pixel_format(op: fixed.InputConverterOp, hw: HardwareConfiguration) -> str:
     """The pixel format that ``op`` reads. Raises: DiagnosticError where there is none."""
     type = nn.tensor_type(op.input)
     batch, channels = type.static_shape[:2]
@@ -46,7 +46,7 @@ def pixel_format(op: nn.InputConverterOp, hw: HardwareConfiguration) -> str:
     return name
 
 
-def converter_fields(op: nn.InputConverterOp, hw: HardwareConfiguration) -> dict[str, Any]:
+def converter_fields(op: fixed.InputConverterOp, hw: HardwareConfiguration) -> dict[str, Any]:
     """What the convolution needs to know about its image."""
     fields: dict[str, Any] = {
         "pixel_format": pixel_format(op, hw),
@@ -60,7 +60,7 @@ def converter_fields(op: nn.InputConverterOp, hw: HardwareConfiguration) -> dict
     return fields
 
 
-def only_read_by_convolutions(op: nn.InputConverterOp) -> None:
+def only_read_by_convolutions(op: fixed.InputConverterOp) -> None:
     """Raises: DiagnosticError where something else reads the converted pixels."""
     others: list[Operation] = [
         user for user in op.output.users if not isinstance(user, nn.ConvOp) or user.groups != 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nvdla_ir.dialects import nn, nvdla
+from nvdla_ir.dialects import fixed, nn, nvdla
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nn.shapes import text_of
-from nvdla_ir.dialects.quant import QuantizedType, UniformType
+from nvdla_ir.dialects.quant import QuantizeCastOp, QuantizedType, UniformType
 from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.conversion import Replacement
 from nvdla_ir.ir.diagnostics import DiagnosticError
@@ -45,8 +45,8 @@ _NO_WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
 # -------------------------------------------------------------- the SDP and what feeds it
 
 
-@legalizes(nn.OutputConverterOp)
-def legalize_converter(op: nn.OutputConverterOp, context: FunctionLegalization) -> Replacement:
+@legalizes(fixed.OutputConverterOp)
+def legalize_converter(op: fixed.OutputConverterOp, context: FunctionLegalization) -> Replacement:
     """A chain of steps that ends here, with the layer whose accumulators enter it."""
     chain = chain_ending_at(op, context.hw)
     location = fuse_locations([step.location for step in chain.operations])
@@ -128,7 +128,7 @@ def _image_or_cube(
     """What ``op`` reads, and what it must know about an image."""
     cube = context.cube_of(op.input, op, builder)
     converter = op.input.defining_operation
-    if not isinstance(converter, nn.InputConverterOp):
+    if not isinstance(converter, fixed.InputConverterOp):
         return cube, {}
     fields = converter_fields(converter, context.hw)
     if any(extent != 1 for extent in op.dilations):
@@ -140,8 +140,8 @@ def _image_or_cube(
     return cube, fields
 
 
-@legalizes(nn.InputConverterOp)
-def legalize_image(op: nn.InputConverterOp, context: FunctionLegalization) -> Value:
+@legalizes(fixed.InputConverterOp)
+def legalize_image(op: fixed.InputConverterOp, context: FunctionLegalization) -> Value:
     """The convolutions that read it do the work; the pixels stand for what they convert."""
     only_read_by_convolutions(op)
     builder = context.builder_at(op)
@@ -217,8 +217,8 @@ def _grouped(chain: Chain, op: nn.ConvOp, context: FunctionLegalization, builder
 # -------------------------------------------------------------- pooling
 
 
-@legalizes(nn.MaxPoolOp, nn.AveragePoolOp)
-def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: FunctionLegalization) -> Value:
+@legalizes(nn.MaxPoolOp, fixed.AveragePoolOp)
+def legalize_pool(op: nn.MaxPoolOp | fixed.AveragePoolOp, context: FunctionLegalization) -> Value:
     """By the PDP, of a cube in memory."""
     builder = context.builder_at(op)
     source = context.cube_of(op.input, op, builder)
@@ -235,7 +235,7 @@ def legalize_pool(op: nn.MaxPoolOp | nn.AveragePoolOp, context: FunctionLegaliza
     return pdp.output
 
 
-def _method_fields(op: nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
+def _method_fields(op: nn.MaxPoolOp | fixed.AveragePoolOp) -> dict[str, Any]:
     if isinstance(op, nn.MaxPoolOp):
         if nn.storage_of(op.input) != nn.storage_of(op.output):
             raise DiagnosticError.at(
@@ -244,16 +244,6 @@ def _method_fields(op: nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
                 "first",
             )
         return {"method": "max"}
-    if op.reciprocals is None:
-        raise DiagnosticError.at(
-            op.location, f"{describe(op)} has no reciprocals; run 'insert-converters' first"
-        )
-    if any(op.ceil_extension) or (any(op.pads) and not op.count_include_pad):
-        raise DiagnosticError.at(
-            op.location,
-            f"{describe(op)} leaves padding out of its mean, but the pooling unit divides by the "
-            "whole window (count_include_pad=true)",
-        )
     pad_value = _zero_point(op.input, op) if any(op.pads) else 0
     return {
         "method": "average",
@@ -303,15 +293,15 @@ def is_for_hardware(op: Operation) -> bool:
             isinstance(result.type, TensorType) and isinstance(result.type.element, QuantizedType)
             for result in op.results
         )
-        and op.name.startswith("nn.")
-        and not isinstance(op, nn.QuantizeOp)
+        and not op.name.startswith("nvdla.")
+        and not isinstance(op, QuantizeCastOp)
     )
 
 
 # -------------------------------------------------------------- parts
 
 
-def _window_fields(op: nn.ConvOp | nn.MaxPoolOp | nn.AveragePoolOp) -> dict[str, Any]:
+def _window_fields(op: nn.ConvOp | nn.MaxPoolOp | fixed.AveragePoolOp) -> dict[str, Any]:
     """How the window moves, where that is not the default."""
     fields = {name: getattr(op, name) for name in _NO_WINDOW if hasattr(op, name)}
     if isinstance(op, nn.PoolOp):

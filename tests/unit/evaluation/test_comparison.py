@@ -67,7 +67,7 @@ def test_floats_against_integers(tmp_path: Path) -> None:
     # Integers and floats are never bit-exact, nor asked to be.
     assert result.bit_exact is None
     assert result.first_difference is None
-    assert layers["conv"].operations == ("nn.conv", "nn.rescale")
+    assert layers["conv"].operations == ("nn.conv", "fixed.rescale")
 
 
 def test_fake_quantized_is_nearer_to_integers_than_floats(tmp_path: Path) -> None:

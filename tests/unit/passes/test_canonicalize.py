@@ -34,7 +34,6 @@ KEPT = f'%p = nn.relu %x layers=["id", "p"] -> {T}'
         f'nn.max_pool %p kernel=[1, 1] layers=["id"] -> {T}',
         f'nn.max_pool %p kernel=[1, 1] strides=[1, 1] pads=[0, 0, 0, 0] layers=["id"] -> {T}',
         f'nn.average_pool %p kernel=[1, 1] layers=["id"] -> {T}',
-        f'nn.average_pool %p kernel=[1, 1] reciprocals=[65536, 65536] layers=["id"] -> {T}',
         f'nn.reshape %p layers=["id"] -> {T}',
         f'nn.flatten %p axis=3 layers=["id"] -> {T}',
         f'nn.concat %p layers=["id"] -> {T}',
@@ -43,6 +42,19 @@ KEPT = f'%p = nn.relu %x layers=["id", "p"] -> {T}'
 def test_identities_go_and_leave_their_layers_name(identity: str) -> None:
     lines, _ = canonical(f"  {PRODUCER}\n  %y = {identity}")
     assert lines == [KEPT, "func.return %p"]
+
+
+def test_means_of_single_integers_that_are_divided_by_one() -> None:
+    codes = "tensor<1x2x4x4x!quant.uniform<i8:f32, 0.5>>"
+    text = (
+        f"func.func @f(%x: {codes}) -> {codes} {{\n"
+        "  %y = fixed.average_pool %x kernel=[1, 1] reciprocals=[65536, {}] -> "
+        f"{codes}\n  func.return %y\n}}\n"
+    )
+    for height, kept in ((65536, 0), (32768, 1)):
+        module = module_of(text.replace("65536, {}", f"65536, {height}"))
+        run(Canonicalize(), module)
+        assert sum(op.name == "fixed.average_pool" for op in module.walk()) == kept
 
 
 @pytest.mark.parametrize(
@@ -68,7 +80,6 @@ def test_neutral_constants(constant: str, operation: str) -> None:
         f'nn.max_pool %x kernel=[1, 1] strides=[2, 2] layers=["a"] -> {T.replace("4x4", "2x2")}',
         f'nn.max_pool %x kernel=[2, 2] layers=["a"] -> {T.replace("4x4", "3x3")}',
         f'nn.max_pool %x kernel=[3, 3] pads=[1, 1, 1, 1] layers=["a"] -> {T}',
-        f'nn.average_pool %x reciprocals=[65536, 32768] kernel=[1, 1] layers=["a"] -> {T}',
         'nn.reshape %x layers=["a"] -> tensor<1x4x2x4xf32>',
         f'nn.concat %x, %x layers=["a"] -> {T.replace("1x2x", "1x4x")}',
         f'nn.reshape %x layers=["a"] -> {T.replace("f32", "!quant.calibrated<f32<-1.0:1.0>>")}',

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from running import module_of, named, new_session, run
 
-from nvdla_ir.dialects import nn
+from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.quant import CalibratedType, QuantizedType
@@ -239,9 +239,9 @@ def test_types_say_where_zero_is_at_each_step() -> None:
         for op in func.body.operations
         if op.name.startswith("nn.") and op.name != "nn.constant"
     }
-    rescale = next(op for op in module.walk() if isinstance(op, nn.RescaleOp))
+    rescale = next(op for op in module.walk() if isinstance(op, fixed.RescaleOp))
     add = rescale.output.users[0]
-    assert isinstance(add, nn.ShiftAddOp)
+    assert isinstance(add, fixed.ShiftAddOp)
     assert nn.storage_of(rescale.output).zero_point == 78 << add.shift  # type: ignore[attr-defined]
     assert nn.storage_of(add.output).zero_point == 0  # type: ignore[attr-defined]
     assert elements["nn.conv"].zero_points == (-78 * 127, 78 * 127)  # type: ignore[attr-defined]
@@ -275,7 +275,7 @@ def test_a_convolution_used_twice_is_int8_between() -> None:
     module = module_of(text)
     converted(module, session_with(w=np.ones((2, 2, 1, 1))), "per-tensor")
     assert names(module).count("output_converter") == 3
-    assert named(module, "y").name == "nn.output_converter"
+    assert named(module, "y").name == "fixed.output_converter"
     assert named(module, "y").results[0].use_count == 2
 
 
@@ -331,7 +331,7 @@ def test_the_coarser_operand_is_the_one_that_is_shifted() -> None:
         )
         module = module_of(text)
         run(InsertConverters(), module)
-        rescale = next(op for op in module.walk() if isinstance(op, nn.RescaleOp))
+        rescale = next(op for op in module.walk() if isinstance(op, fixed.RescaleOp))
         assert rescale.input.name_hint == "a_int8"
 
 

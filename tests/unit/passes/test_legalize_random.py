@@ -64,7 +64,7 @@ def layers(draw: Any) -> str:
             if field == "value":
                 field = f" value={number(-32768, 32767)}"
             lines.append(
-                f"%a{unit} = nn.shift_add {value}{field} shift={number(0, 20)} -> "
+                f"%a{unit} = fixed.shift_add {value}{field} shift={number(0, 20)} -> "
                 f"tensor<{shape}x{ACCUMULATORS}>"
             )
             value, waiting = f"%a{unit}", operand
@@ -78,7 +78,7 @@ def layers(draw: Any) -> str:
                 )
                 field = f", %m{unit}"
             lines.append(
-                f"%r{unit} = nn.rescale {value}{field} shift={number(0, 30)} -> "
+                f"%r{unit} = fixed.rescale {value}{field} shift={number(0, 30)} -> "
                 f"tensor<{shape}x{ACCUMULATORS}>"
             )
             value, waiting = f"%r{unit}", "value"
@@ -86,7 +86,7 @@ def layers(draw: Any) -> str:
             lines.append(f"%p{unit} = nn.relu {value} -> tensor<{shape}x{ACCUMULATORS}>")
             value, waiting = f"%p{unit}", "value"
     lines.append(
-        f"%y = nn.output_converter {value} offset={number(-(1 << 20), 1 << 20)} "
+        f"%y = fixed.output_converter {value} offset={number(-(1 << 20), 1 << 20)} "
         f"scale={number(-32768, 32767)} shift={number(10, 30)} -> tensor<{shape}x{int8}>"
     )
     returned, result = "%y", f"{shape}x{int8}"

@@ -52,21 +52,21 @@ NETWORKS = {
       func.func @main(%x: tensor<1x5x9x11x{A}>) -> tensor<1x11x4x6x{C}> {{
         %w = nn.constant value=dense_resource<w> : tensor<11x5x3x2xi8> -> tensor<11x5x3x2x{B}>
         %0 = nn.conv %x, %w strides=[2, 2] pads=[1, 2, 0, 1] dilations=[1, 2] layers=["a"] -> tensor<1x11x4x6x{P}>
-        %y = nn.output_converter %0 offset=-77 scale=-1234 shift=21 layers=["a"] -> tensor<1x11x4x6x{C}>
+        %y = fixed.output_converter %0 offset=-77 scale=-1234 shift=21 layers=["a"] -> tensor<1x11x4x6x{C}>
         func.return %y
       }}""",
     "windows that leave the last rows and columns unread": f"""
       func.func @main(%x: tensor<1x9x10x11x{A}>) -> tensor<1x8x3x4x{A}> {{
         %w = nn.constant value=dense_resource<w> : tensor<8x9x2x2xi8> -> tensor<8x9x2x2x{B}>
         %0 = nn.conv %x, %w strides=[4, 3] layers=["a"] -> tensor<1x8x3x4x{P}>
-        %y = nn.output_converter %0 scale=77 shift=18 layers=["a"] -> tensor<1x8x3x4x{A}>
+        %y = fixed.output_converter %0 scale=77 shift=18 layers=["a"] -> tensor<1x8x3x4x{A}>
         func.return %y
       }}""",
     "padding that is a zero point": f"""
       func.func @main(%x: tensor<1x4x5x5x{C}>) -> tensor<1x9x5x5x{A}> {{
         %w = nn.constant value=dense_resource<w> : tensor<9x4x3x3xi8> -> tensor<9x4x3x3x{B}>
         %0 = nn.conv %x, %w pads=[1, 1, 1, 1] layers=["a"] -> tensor<1x9x5x5x{P}>
-        %y = nn.output_converter %0 scale=77 shift=18 layers=["a"] -> tensor<1x9x5x5x{A}>
+        %y = fixed.output_converter %0 scale=77 shift=18 layers=["a"] -> tensor<1x9x5x5x{A}>
         func.return %y
       }}""",
     "bias and multiplier a channel, residual, each with its ReLU": f"""
@@ -75,12 +75,12 @@ NETWORKS = {
         %b = nn.constant value=dense_resource<b> : tensor<19xi16> -> tensor<19x!quant.uniform<i16:f32, 0.125>>
         %m = nn.constant value=dense_resource<m> : tensor<19xi16>
         %0 = nn.conv %x, %w pads=[1, 1, 1, 1] layers=["a"] -> tensor<1x19x5x6x{P}>
-        %1 = nn.shift_add %0, %b shift=3 layers=["a"] -> tensor<1x19x5x6x{P}>
-        %2 = nn.rescale %1, %m shift=19 layers=["a"] -> tensor<1x19x5x6x{P}>
+        %1 = fixed.shift_add %0, %b shift=3 layers=["a"] -> tensor<1x19x5x6x{P}>
+        %2 = fixed.rescale %1, %m shift=19 layers=["a"] -> tensor<1x19x5x6x{P}>
         %3 = nn.relu %2 layers=["relu_a"] -> tensor<1x19x5x6x{P}>
-        %4 = nn.shift_add %3, %r shift=7 layers=["sum"] -> tensor<1x19x5x6x{P}>
+        %4 = fixed.shift_add %3, %r shift=7 layers=["sum"] -> tensor<1x19x5x6x{P}>
         %5 = nn.relu %4 layers=["relu_sum"] -> tensor<1x19x5x6x{P}>
-        %y = nn.output_converter %5 offset=5000 scale=500 shift=16 layers=["relu_sum"] -> tensor<1x19x5x6x{A}>
+        %y = fixed.output_converter %5 offset=5000 scale=500 shift=16 layers=["relu_sum"] -> tensor<1x19x5x6x{A}>
         func.return %y
       }}""",
     "rescale behind the first unit's ReLU": f"""
@@ -89,24 +89,24 @@ NETWORKS = {
         %b = nn.constant value=dense_resource<b> : tensor<8xi8> -> tensor<8x!quant.uniform<i8:f32, 0.125>>
         %m = nn.constant value=dense_resource<m> : tensor<8xi16>
         %0 = nn.conv %x, %w layers=["a"] -> tensor<1x8x5x5x{P}>
-        %1 = nn.shift_add %0, %b shift=6 layers=["a"] -> tensor<1x8x5x5x{P}>
+        %1 = fixed.shift_add %0, %b shift=6 layers=["a"] -> tensor<1x8x5x5x{P}>
         %2 = nn.relu %1 layers=["r"] -> tensor<1x8x5x5x{P}>
-        %3 = nn.rescale %2, %m shift=16 layers=["s"] -> tensor<1x8x5x5x{P}>
-        %y = nn.output_converter %3 scale=3 shift=6 layers=["s"] -> tensor<1x8x5x5x{A}>
+        %3 = fixed.rescale %2, %m shift=16 layers=["s"] -> tensor<1x8x5x5x{P}>
+        %y = fixed.output_converter %3 scale=3 shift=6 layers=["s"] -> tensor<1x8x5x5x{A}>
         func.return %y
       }}""",
     "sums of 33 bits, saturated between units": f"""
       func.func @main(%x: tensor<1x8x5x5x{A}>) -> (tensor<1x8x5x5x{A}>, tensor<1x8x5x5x{A}>) {{
         %w = nn.constant value=dense_resource<w> : tensor<8x8x1x1xi8> -> tensor<8x8x1x1x{B}>
         %0 = nn.conv %x, %w layers=["a"] -> tensor<1x8x5x5x{P}>
-        %1 = nn.shift_add %0 value=32767 shift=40 layers=["a"] -> tensor<1x8x5x5x{P}>
-        %2 = nn.rescale %1 value=16384 shift=14 layers=["a"] -> tensor<1x8x5x5x{P}>
-        %3 = nn.shift_add %2 value=-32768 shift=16 layers=["a"] -> tensor<1x8x5x5x{P}>
-        %y = nn.output_converter %3 scale=3 shift=11 layers=["a"] -> tensor<1x8x5x5x{A}>
+        %1 = fixed.shift_add %0 value=32767 shift=40 layers=["a"] -> tensor<1x8x5x5x{P}>
+        %2 = fixed.rescale %1 value=16384 shift=14 layers=["a"] -> tensor<1x8x5x5x{P}>
+        %3 = fixed.shift_add %2 value=-32768 shift=16 layers=["a"] -> tensor<1x8x5x5x{P}>
+        %y = fixed.output_converter %3 scale=3 shift=11 layers=["a"] -> tensor<1x8x5x5x{A}>
         %4 = nn.conv %x, %w layers=["b"] -> tensor<1x8x5x5x{P}>
-        %5 = nn.shift_add %4 value=-32768 shift=16 layers=["b"] -> tensor<1x8x5x5x{P}>
-        %6 = nn.shift_add %5 value=32767 shift=16 layers=["b"] -> tensor<1x8x5x5x{P}>
-        %z = nn.output_converter %6 offset=-40000 scale=7 shift=11 layers=["b"] -> tensor<1x8x5x5x{A}>
+        %5 = fixed.shift_add %4 value=-32768 shift=16 layers=["b"] -> tensor<1x8x5x5x{P}>
+        %6 = fixed.shift_add %5 value=32767 shift=16 layers=["b"] -> tensor<1x8x5x5x{P}>
+        %z = fixed.output_converter %6 offset=-40000 scale=7 shift=11 layers=["b"] -> tensor<1x8x5x5x{A}>
         func.return %y, %z
       }}""",
     "ReLU at zero points": f"""
@@ -115,43 +115,43 @@ NETWORKS = {
         %w = nn.constant value=dense_resource<w> : tensor<9x9x1x1xi8> -> tensor<9x9x1x1x{B}>
         %0 = nn.conv %x, %w layers=["a"] -> tensor<1x9x4x4x{acc(-9000)}>
         %1 = nn.relu %0 layers=["s"] -> tensor<1x9x4x4x{acc(-9000)}>
-        %2 = nn.rescale %1 value=30000 shift=10 layers=["s"] -> tensor<1x9x4x4x{acc(-65536)}>
+        %2 = fixed.rescale %1 value=30000 shift=10 layers=["s"] -> tensor<1x9x4x4x{acc(-65536)}>
         %3 = nn.relu %2 layers=["t"] -> tensor<1x9x4x4x{acc(-65536)}>
-        %y = nn.output_converter %3 scale=100 shift=16 layers=["t"] -> tensor<1x9x4x4x{A}>
+        %y = fixed.output_converter %3 scale=100 shift=16 layers=["t"] -> tensor<1x9x4x4x{A}>
         func.return %r, %y
       }}""",
     "steps on int8 in memory": f"""
       func.func @main(%x: tensor<1x9x4x4x{A}>, %z: tensor<1x9x4x4x{A}>) -> (tensor<1x9x4x4x{A}>, tensor<1x9x4x4x{A}>, tensor<1x9x4x4x{A}>) {{
         %e = nn.constant value=dense_resource<e> : tensor<1x9x4x4xi16> -> tensor<1x9x4x4x!quant.uniform<i16:f32, 0.125>>
         %f = nn.constant value=dense_resource<f> : tensor<1x9x4x4xi8> -> tensor<1x9x4x4x!quant.uniform<i8:f32, 0.125>>
-        %0 = nn.shift_add %x, %e shift=0 layers=["a"] -> tensor<1x9x4x4x{P}>
-        %1 = nn.shift_add %0, %f shift=8 layers=["a"] -> tensor<1x9x4x4x{P}>
-        %a = nn.output_converter %1 scale=40 shift=13 layers=["a"] -> tensor<1x9x4x4x{A}>
-        %2 = nn.rescale %x value=-21000 shift=15 layers=["b"] -> tensor<1x9x4x4x{P}>
-        %3 = nn.shift_add %2, %z shift=1 layers=["b"] -> tensor<1x9x4x4x{P}>
-        %b = nn.output_converter %3 scale=5 shift=3 layers=["b"] -> tensor<1x9x4x4x{A}>
-        %c = nn.output_converter %b offset=3 scale=-5 shift=2 layers=["c"] -> tensor<1x9x4x4x{A}>
+        %0 = fixed.shift_add %x, %e shift=0 layers=["a"] -> tensor<1x9x4x4x{P}>
+        %1 = fixed.shift_add %0, %f shift=8 layers=["a"] -> tensor<1x9x4x4x{P}>
+        %a = fixed.output_converter %1 scale=40 shift=13 layers=["a"] -> tensor<1x9x4x4x{A}>
+        %2 = fixed.rescale %x value=-21000 shift=15 layers=["b"] -> tensor<1x9x4x4x{P}>
+        %3 = fixed.shift_add %2, %z shift=1 layers=["b"] -> tensor<1x9x4x4x{P}>
+        %b = fixed.output_converter %3 scale=5 shift=3 layers=["b"] -> tensor<1x9x4x4x{A}>
+        %c = fixed.output_converter %b offset=3 scale=-5 shift=2 layers=["c"] -> tensor<1x9x4x4x{A}>
         func.return %a, %b, %c
       }}""",
     "a chain of one tensor with itself": f"""
       func.func @main(%x: tensor<1x9x4x4x{A}>) -> tensor<1x9x4x4x{A}> {{
-        %0 = nn.rescale %x value=200 shift=7 layers=["b"] -> tensor<1x9x4x4x{P}>
+        %0 = fixed.rescale %x value=200 shift=7 layers=["b"] -> tensor<1x9x4x4x{P}>
         %1 = nn.relu %0 layers=["b"] -> tensor<1x9x4x4x{P}>
-        %2 = nn.shift_add %1, %x layers=["b"] -> tensor<1x9x4x4x{P}>
-        %y = nn.output_converter %2 scale=5 shift=3 layers=["b"] -> tensor<1x9x4x4x{A}>
+        %2 = fixed.shift_add %1, %x layers=["b"] -> tensor<1x9x4x4x{P}>
+        %y = fixed.output_converter %2 scale=5 shift=3 layers=["b"] -> tensor<1x9x4x4x{A}>
         func.return %y
       }}""",
     "pools of what flies, of memory, and of what is read twice": f"""
       func.func @main(%x: tensor<1x9x9x20x{C}>) -> (tensor<1x9x4x10x{C}>, tensor<1x9x9x20x{C}>, tensor<1x9x5x10x{C}>, tensor<1x9x3x20x{A}>) {{
         %w = nn.constant value=dense_resource<w> : tensor<9x9x1x1xi8> -> tensor<9x9x1x1x{B}>
         %0 = nn.conv %x, %w layers=["a"] -> tensor<1x9x9x20x{P}>
-        %1 = nn.output_converter %0 scale=100 shift=16 layers=["a"] -> tensor<1x9x9x20x{C}>
+        %1 = fixed.output_converter %0 scale=100 shift=16 layers=["a"] -> tensor<1x9x9x20x{C}>
         %p = nn.max_pool %1 kernel=[3, 2] strides=[2, 2] layers=["p"] -> tensor<1x9x4x10x{C}>
         %2 = nn.conv %x, %w layers=["b"] -> tensor<1x9x9x20x{P}>
-        %r = nn.output_converter %2 scale=60 shift=16 layers=["b"] -> tensor<1x9x9x20x{C}>
-        %s = nn.average_pool %r kernel=[3, 3] strides=[2, 2] pads=[1, 1, 1, 1] reciprocals=[21845, 20000] layers=["s"] -> tensor<1x9x5x10x{C}>
+        %r = fixed.output_converter %2 scale=60 shift=16 layers=["b"] -> tensor<1x9x9x20x{C}>
+        %s = fixed.average_pool %r kernel=[3, 3] strides=[2, 2] pads=[1, 1, 1, 1] reciprocals=[21845, 20000] layers=["s"] -> tensor<1x9x5x10x{C}>
         %3 = nn.conv %x, %w layers=["c"] -> tensor<1x9x9x20x{P}>
-        %4 = nn.output_converter %3 scale=100 shift=16 layers=["c"] -> tensor<1x9x9x20x{A}>
+        %4 = fixed.output_converter %3 scale=100 shift=16 layers=["c"] -> tensor<1x9x9x20x{A}>
         %t = nn.max_pool %4 kernel=[7, 3] pads=[0, 1, 0, 1] layers=["t"] -> tensor<1x9x3x20x{A}>
         func.return %p, %r, %s, %t
       }}""",
@@ -159,7 +159,7 @@ NETWORKS = {
       func.func @main(%x: tensor<1x9x1x1x{A}>) -> (tensor<1x9x1x1x{A}>, tensor<1x9x{A}>) {{
         %w = nn.constant value=dense_resource<w> : tensor<9x9xi8> -> tensor<9x9x{B}>
         %0 = nn.fully_connected %x, %w layers=["a"] -> tensor<1x9x{P}>
-        %1 = nn.output_converter %0 scale=100 shift=16 layers=["a"] -> tensor<1x9x{A}>
+        %1 = fixed.output_converter %0 scale=100 shift=16 layers=["a"] -> tensor<1x9x{A}>
         %2 = nn.reshape %1 layers=["v"] -> tensor<1x9x1x1x{A}>
         %p = nn.max_pool %2 kernel=[1, 1] layers=["p"] -> tensor<1x9x1x1x{A}>
         func.return %p, %1
@@ -170,9 +170,9 @@ NETWORKS = {
         %b = nn.constant value=dense_resource<b> : tensor<21xi16> -> tensor<21x!quant.uniform<i16:f32, 0.125>>
         %m = nn.constant value=dense_resource<m> : tensor<21xi16>
         %0 = nn.conv %x, %w groups=21 pads=[1, 1, 1, 1] layers=["a"] -> tensor<1x21x5x5x{P}>
-        %1 = nn.shift_add %0, %b shift=1 layers=["a"] -> tensor<1x21x5x5x{P}>
-        %2 = nn.rescale %1, %m shift=17 layers=["a"] -> tensor<1x21x5x5x{P}>
-        %y = nn.output_converter %2 scale=100 shift=13 layers=["a"] -> tensor<1x21x5x5x{A}>
+        %1 = fixed.shift_add %0, %b shift=1 layers=["a"] -> tensor<1x21x5x5x{P}>
+        %2 = fixed.rescale %1, %m shift=17 layers=["a"] -> tensor<1x21x5x5x{P}>
+        %y = fixed.output_converter %2 scale=100 shift=13 layers=["a"] -> tensor<1x21x5x5x{A}>
         func.return %y
       }}""",
     "groups with residuals of channels and elements": f"""
@@ -180,16 +180,16 @@ NETWORKS = {
         %w = nn.constant value=dense_resource<w> : tensor<64x8x1x1xi8> -> tensor<64x8x1x1x{B}>
         %e = nn.constant value=dense_resource<e> : tensor<1x64x4x4xi16> -> tensor<1x64x4x4x!quant.uniform<i16:f32, 0.125>>
         %0 = nn.conv %x, %w groups=4 layers=["a"] -> tensor<1x64x4x4x{P}>
-        %1 = nn.shift_add %0, %e layers=["a"] -> tensor<1x64x4x4x{P}>
-        %2 = nn.shift_add %1, %r shift=8 layers=["s"] -> tensor<1x64x4x4x{P}>
-        %y = nn.output_converter %2 scale=100 shift=17 layers=["s"] -> tensor<1x64x4x4x{A}>
+        %1 = fixed.shift_add %0, %e layers=["a"] -> tensor<1x64x4x4x{P}>
+        %2 = fixed.shift_add %1, %r shift=8 layers=["s"] -> tensor<1x64x4x4x{P}>
+        %y = fixed.output_converter %2 scale=100 shift=17 layers=["s"] -> tensor<1x64x4x4x{A}>
         func.return %y
       }}""",
     "groups whose outputs are less than an atom": f"""
       func.func @main(%x: tensor<1x32x4x4x{A}>) -> tensor<1x16x4x4x{A}> {{
         %w = nn.constant value=dense_resource<w> : tensor<16x8x1x1xi8> -> tensor<16x8x1x1x{B}>
         %0 = nn.conv %x, %w groups=4 layers=["a"] -> tensor<1x16x4x4x{P}>
-        %y = nn.output_converter %0 scale=100 shift=16 layers=["a"] -> tensor<1x16x4x4x{A}>
+        %y = fixed.output_converter %0 scale=100 shift=16 layers=["a"] -> tensor<1x16x4x4x{A}>
         func.return %y
       }}""",
     "what the host reads before the pool": f"""
@@ -203,7 +203,7 @@ NETWORKS = {
       func.func @main(%x: tensor<1x10x4x4x{A}>) -> tensor<1x6x4x4x{A}> {{
         %w = nn.constant value=dense_resource<w> : tensor<6x5x1x1xi8> -> tensor<6x5x1x1x{B}>
         %0 = nn.conv %x, %w groups=2 layers=["a"] -> tensor<1x6x4x4x{P}>
-        %y = nn.output_converter %0 scale=100 shift=16 layers=["s"] -> tensor<1x6x4x4x{A}>
+        %y = fixed.output_converter %0 scale=100 shift=16 layers=["s"] -> tensor<1x6x4x4x{A}>
         func.return %y
       }}""",
     "joins of joins, of inputs, and of one tensor twice": f"""
@@ -228,7 +228,7 @@ NETWORKS = {
         %y = nn.concat %f, %g layers=["k"] -> tensor<1x222x{A}>
         %w = nn.constant value=dense_resource<w> : tensor<7x222xi8> -> tensor<7x222x{B}>
         %0 = nn.fully_connected %y, %w layers=["fc"] -> tensor<1x7x{P}>
-        %c = nn.output_converter %0 scale=30 shift=16 layers=["fc"] -> tensor<1x7x{A}>
+        %c = fixed.output_converter %0 scale=30 shift=16 layers=["fc"] -> tensor<1x7x{A}>
         func.return %y, %c
       }}""",
     "fully connected layers on cubes, flattened and not": f"""
@@ -237,13 +237,13 @@ NETWORKS = {
         %b = nn.constant value=dense_resource<b> : tensor<5xi16> -> tensor<5x!quant.uniform<i16:f32, 0.125>>
         %f = nn.flatten %x layers=["f"] -> tensor<1x108x{C}>
         %0 = nn.fully_connected %f, %w layers=["fc1"] -> tensor<1x5x{P}>
-        %1 = nn.shift_add %0, %b shift=1 layers=["fc1"] -> tensor<1x5x{P}>
+        %1 = fixed.shift_add %0, %b shift=1 layers=["fc1"] -> tensor<1x5x{P}>
         %2 = nn.relu %1 layers=["r"] -> tensor<1x5x{P}>
-        %y = nn.output_converter %2 scale=30 shift=16 layers=["fc1"] -> tensor<1x5x{A}>
+        %y = fixed.output_converter %2 scale=30 shift=16 layers=["fc1"] -> tensor<1x5x{A}>
         %r = nn.relu %x layers=["rx"] -> tensor<1x9x3x4x{C}>
         %3 = nn.fully_connected %r, %w layers=["fc2"] -> tensor<1x5x{P}>
-        %4 = nn.shift_add %3, %z shift=8 layers=["fc2"] -> tensor<1x5x{P}>
-        %v = nn.output_converter %4 scale=30 shift=16 layers=["fc2"] -> tensor<1x5x{A}>
+        %4 = fixed.shift_add %3, %z shift=8 layers=["fc2"] -> tensor<1x5x{P}>
+        %v = fixed.output_converter %4 scale=30 shift=16 layers=["fc2"] -> tensor<1x5x{A}>
         func.return %y, %v
       }}""",
     "steps on a flattened cube": f"""
@@ -253,10 +253,10 @@ NETWORKS = {
         %r = nn.relu %f layers=["r"] -> tensor<1x108x{C}>
         %b = nn.constant value=dense_resource<b> : tensor<108xi16> -> tensor<108x!quant.uniform<i16:f32, 0.125>>
         %m = nn.constant value=dense_resource<m> : tensor<1x108xi8>
-        %0 = nn.shift_add %f, %b layers=["a"] -> tensor<1x108x{P}>
-        %1 = nn.rescale %0 value=300 shift=8 layers=["a"] -> tensor<1x108x{P}>
-        %2 = nn.rescale %1, %m shift=8 layers=["a"] -> tensor<1x108x{P}>
-        %y = nn.output_converter %2 scale=30 shift=9 layers=["a"] -> tensor<1x108x{A}>
+        %0 = fixed.shift_add %f, %b layers=["a"] -> tensor<1x108x{P}>
+        %1 = fixed.rescale %0 value=300 shift=8 layers=["a"] -> tensor<1x108x{P}>
+        %2 = fixed.rescale %1, %m shift=8 layers=["a"] -> tensor<1x108x{P}>
+        %y = fixed.output_converter %2 scale=30 shift=9 layers=["a"] -> tensor<1x108x{A}>
         func.return %r, %y
       }}""",
     "a reshape that the host does": f"""
@@ -268,29 +268,29 @@ NETWORKS = {
       }}""",
     "an image of one channel, read twice": f"""
       func.func @main(%x: tensor<1x1x9x10xui8>) -> (tensor<1x6x9x10x{A}>, tensor<1x9x5x5x{A}>) {{
-        %n = nn.input_converter %x means=[78] scale=23512 truncate=15 layers=["data"] -> tensor<1x1x9x10x{C}>
+        %n = fixed.input_converter %x means=[78] scale=23512 truncate=15 layers=["data"] -> tensor<1x1x9x10x{C}>
         %w = nn.constant value=dense_resource<w> : tensor<6x1x3x3xi8> -> tensor<6x1x3x3x{B}>
         %v = nn.constant value=dense_resource<v> : tensor<9x1x3x4xi8> -> tensor<9x1x3x4x{B}>
         %0 = nn.conv %n, %w pads=[1, 1, 1, 1] layers=["a"] -> tensor<1x6x9x10x{P}>
-        %y = nn.output_converter %0 scale=100 shift=15 layers=["a"] -> tensor<1x6x9x10x{A}>
+        %y = fixed.output_converter %0 scale=100 shift=15 layers=["a"] -> tensor<1x6x9x10x{A}>
         %1 = nn.conv %n, %v strides=[2, 2] pads=[1, 1, 1, 1] layers=["b"] -> tensor<1x9x5x5x{P}>
-        %z = nn.output_converter %1 scale=100 shift=15 layers=["b"] -> tensor<1x9x5x5x{A}>
+        %z = fixed.output_converter %1 scale=100 shift=15 layers=["b"] -> tensor<1x9x5x5x{A}>
         func.return %y, %z
       }}""",
     "an image of three channels, with a mean each": f"""
       func.func @main(%x: tensor<1x3x9x10xui8>) -> tensor<1x6x9x10x{A}> {{
-        %n = nn.input_converter %x means=[78, -20, 300] scale=15 truncate=4 layers=["data"] -> tensor<1x3x9x10x{C}>
+        %n = fixed.input_converter %x means=[78, -20, 300] scale=15 truncate=4 layers=["data"] -> tensor<1x3x9x10x{C}>
         %w = nn.constant value=dense_resource<w> : tensor<6x3x3x3xi8> -> tensor<6x3x3x3x{B}>
         %0 = nn.conv %n, %w pads=[1, 1, 1, 1] layers=["a"] -> tensor<1x6x9x10x{P}>
-        %y = nn.output_converter %0 scale=50 shift=16 layers=["a"] -> tensor<1x6x9x10x{A}>
+        %y = fixed.output_converter %0 scale=50 shift=16 layers=["a"] -> tensor<1x6x9x10x{A}>
         func.return %y
       }}""",
     "an image of four signed channels": f"""
       func.func @main(%x: tensor<1x4x9x10xi8>) -> tensor<1x6x4x4x{A}> {{
-        %n = nn.input_converter %x means=[3] scale=-15 truncate=4 layers=["data"] -> tensor<1x4x9x10x{C}>
+        %n = fixed.input_converter %x means=[3] scale=-15 truncate=4 layers=["data"] -> tensor<1x4x9x10x{C}>
         %w = nn.constant value=dense_resource<w> : tensor<6x4x3x3xi8> -> tensor<6x4x3x3x{B}>
         %0 = nn.conv %n, %w strides=[2, 3] pads=[0, 2, 0, 0] layers=["a"] -> tensor<1x6x4x4x{P}>
-        %y = nn.output_converter %0 scale=50 shift=16 layers=["a"] -> tensor<1x6x4x4x{A}>
+        %y = fixed.output_converter %0 scale=50 shift=16 layers=["a"] -> tensor<1x6x4x4x{A}>
         func.return %y
       }}""",
 }
@@ -432,15 +432,15 @@ def test_a_fault_hides_none_of_later_layers() -> None:
         %w = nn.constant value=dense_resource<w> : tensor<5x256xi8> -> tensor<5x256x{B}>
         %v = nn.constant value=dense_resource<v> : tensor<5x8xi8> -> tensor<5x8x{B}>
         %0 = nn.fully_connected %f, %w layers=["fc1"] -> tensor<1x5x{P}>
-        %1 = nn.output_converter %0 layers=["fc1"] -> tensor<1x5x{A}>
+        %1 = fixed.output_converter %0 layers=["fc1"] -> tensor<1x5x{A}>
         %2 = nn.fully_connected %b, %v layers=["fc2"] -> tensor<1x5x{P}>
-        %3 = nn.shift_add %2, %1 layers=["sum"] -> tensor<1x5x{P}>
-        %y = nn.output_converter %3 layers=["fc2"] -> tensor<1x5x{A}>
+        %3 = fixed.shift_add %2, %1 layers=["sum"] -> tensor<1x5x{P}>
+        %y = fixed.output_converter %3 layers=["fc2"] -> tensor<1x5x{A}>
         %r = nn.relu %a layers=["relu"] -> tensor<1x8x4x4x{A}>
-        %4 = nn.shift_add %r value=1 layers=["last"] -> tensor<1x8x4x4x{P}>
-        %5 = nn.shift_add %4 value=1 layers=["last"] -> tensor<1x8x4x4x{P}>
-        %6 = nn.shift_add %5 value=1 layers=["last"] -> tensor<1x8x4x4x{P}>
-        %s = nn.output_converter %6 layers=["last"] -> tensor<1x8x4x4x{A}>
+        %4 = fixed.shift_add %r value=1 layers=["last"] -> tensor<1x8x4x4x{P}>
+        %5 = fixed.shift_add %4 value=1 layers=["last"] -> tensor<1x8x4x4x{P}>
+        %6 = fixed.shift_add %5 value=1 layers=["last"] -> tensor<1x8x4x4x{P}>
+        %s = fixed.output_converter %6 layers=["last"] -> tensor<1x8x4x4x{A}>
         func.return %p, %y, %s
       }}"""
     module, _, session = loaded(text, "random", np.random.default_rng(5))

@@ -60,7 +60,7 @@ def test_floats_against_int8(folder: Path) -> None:
     assert lines[0].split() == ["layer", "first", "second", "SQNR", "dB", "cosine", "max", "error"]
     cells = {line.split()[0]: line.split()[1:] for line in lines[1:13]}
     assert list(cells)[-2:] == ["fc", "prob"]
-    assert cells["fc"][:2] == ["nn.fully_connected", "nn.output_converter"]
+    assert cells["fc"][:2] == ["nn.fully_connected", "fixed.output_converter"]
     assert 33 < float(cells["fc"][2]) < 42
     assert lines[13:] == ["12 layers compared on 10 images"]
     # The numbers end below each other.

@@ -280,7 +280,7 @@ def test_list_passes() -> None:
 
 def test_show_dialects() -> None:
     names = [line.partition(":")[0] for line in opt("--show-dialects").output.splitlines()]
-    assert names == ["builtin", "csb", "func", "nn", "nvdla", "quant"]
+    assert names == ["builtin", "csb", "fixed", "func", "nn", "nvdla", "quant"]
 
 
 # -------------------------------------------------------------- plug-ins

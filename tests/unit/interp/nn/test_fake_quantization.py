@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nvdla_ir.dialects import nn
+from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.quant import CalibratedType, UniformPerAxisType, UniformType, uniform_i8
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.interp.quantization import dequantize, quantize, round_half_away, round_to_grid
@@ -102,7 +102,7 @@ class Quantized(Graph):
         )
         coarse = UniformPerAxisType(I16, F32, 0, tuple(s * 2**shift for s in sums))
         result = self.add(
-            nn.ShiftAddOp,
+            fixed.ShiftAddOp,
             input=result,
             addend=self.constant(stored, coarse),
             shift=shift,
@@ -113,7 +113,7 @@ class Quantized(Graph):
         right = 14 - math.floor(math.log2(max(sums) / fine))
         factors = np.array([multiplier_of(s / fine, right) for s in sums])
         result = self.add(
-            nn.RescaleOp,
+            fixed.RescaleOp,
             input=result,
             multiplier=self.constant(factors, I16),
             shift=right,
@@ -125,7 +125,7 @@ class Quantized(Graph):
         shift = 22
         scale = multiplier_of(factor, shift)
         return self.add(
-            nn.OutputConverterOp,
+            fixed.OutputConverterOp,
             input=value,
             offset=-round(output.zero_point / factor),
             scale=scale,
@@ -146,14 +146,18 @@ class Quantized(Graph):
             return [TensorType(nn.shape_of(value), UniformType(I32, F32, common, zero_point))]
 
         result = self.add(
-            nn.RescaleOp, input=value, value=multiplier, shift=8, result_types=pipeline(zero_point)
+            fixed.RescaleOp,
+            input=value,
+            value=multiplier,
+            shift=8,
+            result_types=pipeline(zero_point),
         )
         both = zero_point + (right.zero_point << shift)
         result = self.add(
-            nn.ShiftAddOp, input=result, addend=other, shift=shift, result_types=pipeline(both)
+            fixed.ShiftAddOp, input=result, addend=other, shift=shift, result_types=pipeline(both)
         )
         if abs(both) < 1 << 15:
-            result = self.add(nn.ShiftAddOp, input=result, value=-both, result_types=pipeline(0))
+            result = self.add(fixed.ShiftAddOp, input=result, value=-both, result_types=pipeline(0))
         return self.convert(result, output, common / output.scale)
 
 
@@ -205,7 +209,7 @@ def test_input_converter_and_pooling_agree_with_integers(zero_point: int) -> Non
     type = uniform_i8(0.5, zero_point)
     graph = Graph()
     value = graph.add(
-        nn.InputConverterOp,
+        fixed.InputConverterOp,
         input=graph.input(pixels, UI8),
         means=[120 - 2 * zero_point, 100 - 2 * zero_point],
         scale=1 << 13,
@@ -215,7 +219,7 @@ def test_input_converter_and_pooling_agree_with_integers(zero_point: int) -> Non
     value = graph.add(nn.ReluOp, input=value)
     value = graph.add(nn.MaxPoolOp, input=value, kernel=(3, 3), pads=(1, 1, 1, 1))
     value = graph.add(
-        nn.AveragePoolOp,
+        fixed.AveragePoolOp,
         input=value,
         kernel=(3, 3),
         pads=(1, 0, 1, 0),
@@ -240,7 +244,7 @@ def test_factors_of_a_scale_layer_agree_with_integers(zero_point: int) -> None:
     graph = Quantized(rng)
     x = graph.input(reals, source)
     value = graph.add(
-        nn.RescaleOp,
+        fixed.RescaleOp,
         input=x,
         multiplier=graph.constant(stored, I16),
         shift=5,
@@ -249,7 +253,7 @@ def test_factors_of_a_scale_layer_agree_with_integers(zero_point: int) -> None:
         ],
     )
     value = graph.add(
-        nn.ShiftAddOp,
+        fixed.ShiftAddOp,
         input=value,
         addend=graph.constant(-np.array(zero_points), UniformType(I16, F32, fine)),
         result_types=[TensorType(reals.shape, UniformType(I32, F32, fine))],

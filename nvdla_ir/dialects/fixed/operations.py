@@ -1,4 +1,5 @@
-"""Converters and the steps of the 32-bit pipeline between them, on stored integers.
+"""Fixed-point arithmetic on stored integers: converters, the steps of the 32-bit pipeline between
+them, and means.
 
 Each operation is one step that the hardware does bit for bit; ``insert-converters`` makes them,
 ``legalize-to-nvdla`` gathers them into hardware layers. ``rha`` rounds half away from zero.
@@ -6,9 +7,10 @@ Each operation is one step that the hardware does bit for bit; ``insert-converte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nn.pooling import PoolOp
 from nvdla_ir.dialects.nn.shapes import (
     rank_faults,
     shape_faults,
@@ -18,8 +20,6 @@ from nvdla_ir.dialects.nn.shapes import (
 )
 from nvdla_ir.dialects.quant import (
     QUANTIZED_TENSOR,
-    REAL_TENSOR,
-    QuantizeCastOp,
     QuantizedType,
 )
 from nvdla_ir.ir.attribute_kinds import INT, INTS
@@ -33,7 +33,6 @@ from nvdla_ir.ir.definition import (
 )
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.traits import Pure
-from nvdla_ir.ir.types import TensorType
 
 
 def _stored_in(width: int) -> TypeConstraint:
@@ -71,7 +70,7 @@ class InputConverterOp(LayerOp):
     section 3.2)
     """
 
-    name = "nn.input_converter"
+    name = "fixed.input_converter"
     traits = (Pure(),)
 
     input = operand(INTEGER_TENSOR)
@@ -98,14 +97,14 @@ class InputConverterOp(LayerOp):
 class ShiftAddOp(LayerOp):
     """``input + sat32(operand << shift)`` in 33 bits: bias and residual operands.
 
-    A ``nn.rescale`` that follows reads all 33 bits, as the multiplier of the same unit does; any
+    A ``fixed.rescale`` that follows reads all 33 bits, as the multiplier of the same unit does; any
     other step reads them saturated to 32.
 
     The operand is a tensor (one a channel or one an element, 8 or 16 bits) or ``value``, one
     number of 16 bits for all. (sdp.md section 4, ALU)
     """
 
-    name = "nn.shift_add"
+    name = "fixed.shift_add"
     traits = (Pure(),)
 
     input = operand(QUANTIZED_TENSOR)
@@ -133,7 +132,7 @@ class RescaleOp(LayerOp):
     section 4, MUL)
     """
 
-    name = "nn.rescale"
+    name = "fixed.rescale"
     traits = (Pure(),)
 
     input = operand(QUANTIZED_TENSOR)
@@ -157,7 +156,7 @@ class OutputConverterOp(LayerOp):
     """``sat8(rha((input - offset) * scale, shift))``: the way out of the 32-bit pipeline.
     (sdp.md section 7)"""
 
-    name = "nn.output_converter"
+    name = "fixed.output_converter"
     traits = (Pure(),)
 
     input = operand(QUANTIZED_TENSOR)
@@ -173,28 +172,24 @@ class OutputConverterOp(LayerOp):
         yield from shape_faults(self.output, shape_of(self.input))
 
 
-class QuantizeOp(QuantizeCastOp):
-    """``nn.quantize``: ONNX's QuantizeLinear: reals to stored integers, halves to even, saturating.
+class AveragePoolOp(PoolOp):
+    """The mean of each window with its padding, which counts as the zero point:
+    ``sat8(rha(rha(sum * width, 16) * height, 16))``.
 
-    Other than that of a ``quant.qcast``, its rounding is part of the network in every mode.
+    ``reciprocals`` are the factors of the divider, height and width, in units of 2^-16; with the
+    height's, the output's scale is made. (pdp.md section 3)
     """
 
-    name = "nn.quantize"
-    input = operand(REAL_TENSOR)
-    output = result(QUANTIZED_TENSOR)
+    name = "fixed.average_pool"
+    traits = (Pure(),)
 
+    input = operand(INT8_TENSOR)
+    reciprocals = attribute(INTS)
+    output = result(INT8_TENSOR)
 
-def storage_of(value: Value) -> QuantizedType:
-    """The quantized element type of ``value``. Raises: ValueError where it has none."""
-    type = value.type
-    if isinstance(type, TensorType) and isinstance(type.element, QuantizedType):
-        return type.element
-    raise ValueError(f"'{type}' is not a tensor of quantized integers")
-
-
-CONVERTERS: Sequence[type[LayerOp]] = (
-    InputConverterOp,
-    ShiftAddOp,
-    RescaleOp,
-    OutputConverterOp,
-)
+    def verify(self) -> Iterable[str]:
+        yield from super().verify()
+        if len(self.reciprocals) != 2:
+            yield f"has {len(self.reciprocals)} reciprocals, but it takes 2: height and width"
+        if any(self.ceil_extension):
+            yield "has a 'ceil_extension', but it divides by the whole window"

@@ -1,4 +1,4 @@
-"""Converters on reals: their integer formulas without rounding and saturation, and with the exact
+"""The fixed dialect on reals: integer formulas without rounding and saturation, and with the exact
 ratio of scales in place of multiplier and shift.
 
 An element type ties reals to stored integers: ``real = scale * (stored - zero_point)``. Where a
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvdla_ir.dialects import nn
+from nvdla_ir.dialects import fixed, nn
+from nvdla_ir.interp.nn import windows
 from nvdla_ir.interp.nn.scales import scale_and_zero_point_of
 from nvdla_ir.interp.nn.weighted import along_channels
 from nvdla_ir.interp.quantization import dtype_of
@@ -34,8 +35,8 @@ def _moved(x: Array, summand: Array) -> Array:
     return x + summand.astype(x.dtype) if np.any(summand) else x
 
 
-@kernel(nn.InputConverterOp, any_batch=True)
-def input_converter(op: nn.InputConverterOp, values: Values) -> Array:
+@kernel(fixed.InputConverterOp, any_batch=True)
+def input_converter(op: fixed.InputConverterOp, values: Values) -> Array:
     pixels: Array = values[op.input]
     dtype = dtype_of(nn.storage_of(op.output).expressed)
     scale, zero_point = scale_and_zero_point_of(op.output)
@@ -45,8 +46,8 @@ def input_converter(op: nn.InputConverterOp, values: Values) -> Array:
     return _moved(centred, -scale * zero_point)
 
 
-@kernel(nn.ShiftAddOp, any_batch=True)
-def shift_add(op: nn.ShiftAddOp, values: Values) -> Array:
+@kernel(fixed.ShiftAddOp, any_batch=True)
+def shift_add(op: fixed.ShiftAddOp, values: Values) -> Array:
     x: Array = values[op.input]
     summand = _zero(op.input) - _zero(op.output)
     addend = op.addend
@@ -58,8 +59,8 @@ def shift_add(op: nn.ShiftAddOp, values: Values) -> Array:
     return _moved(x + (along_channels(reals, x.ndim) if reals.ndim == 1 else reals), summand)
 
 
-@kernel(nn.RescaleOp, any_batch=True)
-def rescale(op: nn.RescaleOp, values: Values) -> Array:
+@kernel(fixed.RescaleOp, any_batch=True)
+def rescale(op: fixed.RescaleOp, values: Values) -> Array:
     """On the 32-bit pipeline the reals stay what they are. On int8 from memory the multiplier may
     be more than a ratio of scales: an ``nn.scale`` puts its factors there, so it is taken as it
     is."""
@@ -76,7 +77,15 @@ def rescale(op: nn.RescaleOp, values: Values) -> Array:
     return _moved(x * ratio.astype(x.dtype), summand)
 
 
-@kernel(nn.OutputConverterOp, any_batch=True)
-def output_converter(op: nn.OutputConverterOp, values: Values) -> Array:
+@kernel(fixed.OutputConverterOp, any_batch=True)
+def output_converter(op: fixed.OutputConverterOp, values: Values) -> Array:
     scale, zero_point = scale_and_zero_point_of(op.input)
     return _moved(values[op.input], scale * (zero_point - op.offset) - _zero(op.output))
+
+
+@kernel(fixed.AveragePoolOp, any_batch=True)
+def average_pool(op: fixed.AveragePoolOp, values: Values) -> Array:
+    padded = windows.pad(values[op.input], op.pads, 0.0)
+    output = windows.pool(np.add, padded, op.kernel, op.strides)
+    output /= op.kernel[0] * op.kernel[1]
+    return output

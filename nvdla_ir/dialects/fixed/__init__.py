@@ -1,0 +1,39 @@
+"""The fixed dialect: what the hardware computes on stored integers between memory and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nvdla_ir.dialects.fixed.operations import (
+    AveragePoolOp,
+    InputConverterOp,
+    OutputConverterOp,
+    RescaleOp,
+    ShiftAddOp,
+)
+from nvdla_ir.ir.dialect import Dialect
+from nvdla_ir.ir.rewriter import RewritePattern
+
+__all__ = [
+    "FIXED",
+    "AveragePoolOp",
+    "InputConverterOp",
+    "OutputConverterOp",
+    "RescaleOp",
+    "ShiftAddOp",
+]
+
+
+def _canonicalization() -> Sequence[RewritePattern[Any]]:
+    from nvdla_ir.dialects.fixed.canonicalization import PATTERNS
+
+    return PATTERNS
+
+
+FIXED = Dialect.of(
+    "fixed",
+    "fixed-point arithmetic on stored integers",
+    [InputConverterOp, ShiftAddOp, RescaleOp, OutputConverterOp, AveragePoolOp],
+    canonicalization=_canonicalization,
+)
