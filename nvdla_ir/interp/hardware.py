@@ -152,9 +152,10 @@ def concat(op: nvdla.ConcatOp, values: Values) -> Array:
 
 @kernel(nvdla.InterleaveOp, numbers=Numbers.STORED, any_batch=True)
 def interleave(op: nvdla.InterleaveOp, values: Values) -> Array:
-    rows = np.stack([values[value] for value in op.inputs], axis=nvdla.ROWS + 1)
-    shape = rows.shape
-    return rows.reshape((*shape[:2], shape[2] * shape[3], shape[4]))
+    parts = np.stack([values[value] for value in op.inputs], axis=op.axis + 1)
+    shape = list(parts.shape)
+    shape[op.axis : op.axis + 2] = [shape[op.axis] * shape[op.axis + 1]]
+    return parts.reshape(shape)
 
 
 def _pair(numbers: Sequence[int]) -> tuple[int, int]:

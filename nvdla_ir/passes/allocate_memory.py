@@ -241,6 +241,8 @@ class _Allocation:
                 + view.window.row * layout.line_stride
                 + view.window.column * self.hw.memory_atom
             )
+            if view.window.column_step > 1:
+                operation.column_stride = self.hw.memory_atom * view.window.column_step
             operation.line_stride = layout.line_stride * view.window.row_step
             operation.surface_stride = layout.surface_stride
         for operation in self.function.body.operations:

@@ -51,11 +51,13 @@ class MemoryOp(LayerOp):
     """An operation whose result is in memory, unless it is a stream.
 
     address:        of the first byte
+    column_stride:  bytes between columns, of cubes whose columns do not follow each other
     line_stride:    bytes between rows; for cubes and images
     surface_stride: bytes between groups of channels; for cubes
     """
 
     address = optional_attribute(INT)
+    column_stride = optional_attribute(INT)
     line_stride = optional_attribute(INT)
     surface_stride = optional_attribute(INT)
 
@@ -277,7 +279,7 @@ class PdpOp(MemoryOp):
 
 class SliceOp(MemoryOp):
     """``size`` elements of an axis of a cube, from ``begin`` on, or some kernels (axis 0) of
-    weights: a view, no work. Rows may be ``step`` apart."""
+    weights: a view, no work. Rows and columns may be ``step`` apart."""
 
     name = "nvdla.slice"
     traits = (Pure(),)
@@ -303,8 +305,11 @@ class SliceOp(MemoryOp):
         if not 0 <= self.axis < len(shape):
             yield f"slices axis {self.axis}, but its input has axes 0 to {len(shape) - 1}"
             return
-        if self.step < 1 or (self.step > 1 and self.axis != ROWS):
-            yield f"has 'step' {self.step}: rows may be 2 or more apart, all else is 1 apart"
+        if self.step < 1 or (self.step > 1 and self.axis not in (ROWS, COLUMNS)):
+            yield (
+                f"has 'step' {self.step}: rows and columns may be 2 or more apart, all else is 1 "
+                "apart"
+            )
             return
         extent = shape[self.axis]
         last = self.begin + (self.size - 1) * self.step
@@ -344,21 +349,28 @@ class ConcatOp(MemoryOp):
 
 
 class InterleaveOp(MemoryOp):
-    """Rows of cubes by turns: row ``r`` of input ``i`` of ``n`` is row ``n * r + i``. A view; its
-    inputs are written in place."""
+    """Rows, or columns, of cubes by turns: row ``r`` of input ``i`` of ``n`` is row ``n * r + i``.
+    A view; its inputs are written in place.
+
+    What reads or writes columns that are apart is the SDP or the CDP, from memory to memory.
+    """
 
     name = "nvdla.interleave"
     traits = (Pure(),)
 
     inputs = variadic_operand(CUBE, minimum=1)
+    axis = attribute(INT, default=ROWS)
     output = result(CUBE)
 
     def verify(self) -> Iterable[str]:
+        if self.axis not in (ROWS, COLUMNS):
+            yield f"interleaves axis {self.axis}, but only rows ({ROWS}) and columns ({COLUMNS}) go"
+            return
         shapes = [shape_of(value) for value in self.inputs]
         if any(shape != shapes[0] for shape in shapes):
             yield f"interleaves cubes of shapes {', '.join(map(text_of, shapes))}"
             return
-        expected = _with_extent(shapes[0], ROWS, shapes[0][ROWS] * len(shapes))
+        expected = _with_extent(shapes[0], self.axis, shapes[0][self.axis] * len(shapes))
         if shape_of(self.output) != expected:
             yield (
                 f"has a result of shape {text_of(shape_of(self.output))}, but its operands make "

@@ -5,12 +5,20 @@ from __future__ import annotations
 from nvdla_ir.dialects.nvdla import CdpOp
 from nvdla_ir.hardware.cdp import CdpConverter, CdpPlaces, CdpSetting
 from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.passes.settings.memory import channels_height_width, placed_cube
+from nvdla_ir.passes.settings.columns import Arrangement, arrangement
 
 
-def cdp_setting(op: CdpOp) -> CdpSetting:
-    """What ``op`` tells the CDP. Raises: DiagnosticError for batches of several cubes."""
-    channels, height, width = channels_height_width(op.input)
+def _arrangement(op: CdpOp, hw: HardwareConfiguration) -> Arrangement:
+    """Sums of squares go from channel to channel, so that each is something else."""
+    return arrangement(op, [op.input, op.output], hw, per_channel=op.square_sum)
+
+
+def cdp_setting(op: CdpOp, hw: HardwareConfiguration) -> CdpSetting:
+    """What ``op`` tells the CDP.
+
+    Raises: DiagnosticError for batches of several cubes, and for columns that it cannot take.
+    """
+    channels, height, width = _arrangement(op, hw).extents
     return CdpSetting(
         channels=channels,
         height=height,
@@ -25,4 +33,5 @@ def cdp_setting(op: CdpOp) -> CdpSetting:
 
 def cdp_places(op: CdpOp, hw: HardwareConfiguration) -> CdpPlaces:
     """Where source and destination lie. Raises: DiagnosticError where they have no place."""
-    return CdpPlaces(placed_cube(op.input, op, hw), placed_cube(op.output, op, hw))
+    arranged = _arrangement(op, hw)
+    return CdpPlaces(arranged.place(op.input, op, hw), arranged.place(op.output, op, hw))

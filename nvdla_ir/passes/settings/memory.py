@@ -97,6 +97,24 @@ def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> C
 
     Raises: DiagnosticError where it is no feature cube in memory.
     """
+    if has_columns_apart(value):
+        raise DiagnosticError.at(
+            reader.location,
+            f"{describe(reader)} takes columns that follow each other, but those of "
+            f"{describe(memory_source(value, reader))} are apart: a copy by 'nvdla.sdp' from "
+            "memory to memory must come between",
+        )
+    return located_cube(value, reader, hw)
+
+
+def has_columns_apart(value: Value) -> bool:
+    """Whether others lie between the columns of ``value``."""
+    source = value.defining_operation
+    return isinstance(source, MemoryOp) and source.column_stride is not None
+
+
+def located_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> CubePlace:
+    """As ``placed_cube``, for readers that heed ``column_stride`` themselves."""
     source = memory_source(value, reader)
     format = image_format(value)
     if format is not None:

@@ -27,7 +27,7 @@ def layer_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
         None if layer.convolution is None else convolution_setting(layer.convolution, hw),
         None if layer.processor is None else sdp_setting(layer.processor, hw),
         None if layer.pooling is None else pdp_setting(layer.pooling),
-        None if layer.alone is None else cdp_setting(layer.alone),
+        None if layer.alone is None else cdp_setting(layer.alone, hw),
     )
     of_tables = [
         fault

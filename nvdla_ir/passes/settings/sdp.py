@@ -5,7 +5,7 @@ from __future__ import annotations
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import shape_of
 from nvdla_ir.dialects.nvdla import SdpOp, SdpUnit, StreamType
-from nvdla_ir.hardware.place import OperandPlace
+from nvdla_ir.hardware.place import CubePlace, OperandPlace
 from nvdla_ir.hardware.sdp import (
     OperandStream,
     OutputConverter,
@@ -17,6 +17,7 @@ from nvdla_ir.hardware.sdp import (
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
+from nvdla_ir.passes.settings.columns import Arrangement, arrangement
 from nvdla_ir.passes.settings.memory import (
     address_of,
     channels_height_width,
@@ -37,9 +38,28 @@ def _operands(op: SdpOp) -> list[tuple[StageName, SdpUnit, Value]]:
     return found
 
 
+def _arrangement(op: SdpOp, hw: HardwareConfiguration) -> Arrangement | None:
+    """How the SDP takes its cubes; None where it has a stream on one side.
+
+    Raises: DiagnosticError where it cannot take them.
+    """
+    if isinstance(op.input.type, StreamType) or isinstance(op.output.type, StreamType):
+        return None
+    operands = [value for _, _, value in _operands(op)]
+    tables = [value for value in operands if len(shape_of(value)) != 4]
+    cubes = [op.input, op.output, *(value for value in operands if constant_of(value) is None)]
+    cubes = [value for value in cubes if value not in tables]
+    return arrangement(op, cubes, hw, per_channel=bool(tables))
+
+
 def sdp_setting(op: SdpOp, hw: HardwareConfiguration) -> SdpSetting:
-    """What ``op`` tells the SDP. Raises: DiagnosticError for batches of several cubes."""
-    channels, height, width = channels_height_width(op.output)
+    """What ``op`` tells the SDP.
+
+    Raises: DiagnosticError for batches of several cubes, and for columns that it cannot take.
+    """
+    arranged = _arrangement(op, hw)
+    whole = channels_height_width(op.output)
+    channels, height, width = whole if arranged is None else arranged.extents
     streams: dict[StageName, OperandStream] = {}
     for name, unit, value in _operands(op):
         layout = operand_layout(value, unit, op, hw)
@@ -77,15 +97,29 @@ def _stage(unit: SdpUnit) -> XStage:
 
 def sdp_places(op: SdpOp, hw: HardwareConfiguration) -> SdpPlaces:
     """Where everything lies. Raises: DiagnosticError where an operand is not in memory."""
+    arranged = _arrangement(op, hw)
+
+    def place(value: Value) -> CubePlace | None:
+        if isinstance(value.type, StreamType):
+            return None
+        return placed_cube(value, op, hw) if arranged is None else arranged.place(value, op, hw)
+
     return SdpPlaces(
-        None if isinstance(op.input.type, StreamType) else placed_cube(op.input, op, hw),
-        None if isinstance(op.output.type, StreamType) else placed_cube(op.output, op, hw),
-        {name: _operand_place(op, unit, value, hw) for name, unit, value in _operands(op)},
+        place(op.input),
+        place(op.output),
+        {
+            name: _operand_place(op, unit, value, hw, arranged)
+            for name, unit, value in _operands(op)
+        },
     )
 
 
 def _operand_place(
-    op: SdpOp, unit: SdpUnit, value: Value, hw: HardwareConfiguration
+    op: SdpOp,
+    unit: SdpUnit,
+    value: Value,
+    hw: HardwareConfiguration,
+    arranged: Arrangement | None,
 ) -> OperandPlace:
     if constant_of(value) is not None:
         layout = operand_layout(value, unit, op, hw)
@@ -93,11 +127,14 @@ def _operand_place(
         if layout.mode == "PER_KERNEL":
             # One operand of a group follows the other.
             return OperandPlace(address, None, layout.group_bytes)
-        return OperandPlace(address, layout.line_stride, layout.surface_stride)
+        line, surface = layout.line_stride, layout.surface_stride
+        if arranged is not None:
+            line, surface = arranged.strides(layout.group_bytes, line, surface)
+        return OperandPlace(address, line, surface)
     if len(shape_of(value)) != 4:
         raise DiagnosticError.at(
             op.location,
             f"{describe(op)} reads a table that is no constant: only cubes are computed",
         )
-    cube = placed_cube(value, op, hw)
+    cube = placed_cube(value, op, hw) if arranged is None else arranged.place(value, op, hw)
     return OperandPlace(cube.address, cube.layout.line_stride, cube.layout.surface_stride)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nvdla import (
     CHANNELS,
-    COLUMNS,
     ROWS,
     ConcatOp,
     ConstantOp,
@@ -25,26 +24,31 @@ from nvdla_ir.passes.settings.memory import constant_of, image_format, memory_so
 @frozen
 class Window:
     """The part of a cube that a view shows: from a channel, row and column on; every
-    ``row_step``-th row."""
+    ``row_step``-th row, and every ``column_step``-th column."""
 
     channel: int = 0
     row: int = 0
     column: int = 0
     row_step: int = 1
+    column_step: int = 1
 
     @staticmethod
-    def along(axis: int, begin: int) -> Window:
-        """From element ``begin`` of an axis on."""
-        names = {CHANNELS: "channel", ROWS: "row", COLUMNS: "column"}
-        return Window(**{names[axis]: begin})
+    def along(axis: int, begin: int, step: int = 1) -> Window:
+        """From element ``begin`` of an axis on, every ``step``-th."""
+        if axis == CHANNELS:
+            return Window(channel=begin)
+        if axis == ROWS:
+            return Window(row=begin, row_step=step)
+        return Window(column=begin, column_step=step)
 
     def within(self, outer: Window) -> Window:
         """The same part, seen from what ``outer`` shows a part of."""
         return Window(
             outer.channel + self.channel,
             outer.row + outer.row_step * self.row,
-            outer.column + self.column,
+            outer.column + outer.column_step * self.column,
             outer.row_step * self.row_step,
+            outer.column_step * self.column_step,
         )
 
 
@@ -75,13 +79,11 @@ class Views:
             elif isinstance(operation, InterleaveOp):
                 step = len(operation.inputs)
                 for index, part in enumerate(operation.inputs):
-                    views._add_part(part, operation, Window(row=index, row_step=step))
+                    views._add_part(part, operation, Window.along(operation.axis, index, step))
             elif isinstance(operation, SliceOp) and constant_of(operation.input) is None:
                 _require_sliceable(operation)
                 _require_aligned(operation, "starts at", operation.axis, operation.begin, hw)
-                window = evolve(
-                    Window.along(operation.axis, operation.begin), row_step=operation.step
-                )
+                window = Window.along(operation.axis, operation.begin, operation.step)
                 views._parents[operation.output] = operation.input, window
         return views
 

@@ -51,8 +51,9 @@ def _result(op: Operation, values: dict[Value, Array], resources: ResourceStore)
         return values[op.input].take(indices, axis=op.axis)
     if isinstance(op, nvdla.InterleaveOp):
         parts = [values[part] for part in op.inputs]
-        rows = [part[:, :, [row]] for row in range(parts[0].shape[2]) for part in parts]
-        return np.concatenate(rows, axis=2)
+        count = parts[0].shape[op.axis]
+        turns = [part.take([index], axis=op.axis) for index in range(count) for part in parts]
+        return np.concatenate(turns, axis=op.axis)
     assert isinstance(op, nvdla.ConcatOp)
     return np.concatenate([values[part] for part in op.inputs], axis=op.axis)
 
