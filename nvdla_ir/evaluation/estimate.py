@@ -7,11 +7,20 @@ from attrs import frozen
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import ConfigureOp
 from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.dialects.nvdla import configuration_of
+from nvdla_ir.dialects.nvdla import (
+    BdmaOp,
+    CdpOp,
+    ConvOp,
+    PdpOp,
+    RubikOp,
+    SdpOp,
+    configuration_of,
+)
 from nvdla_ir.hardware.cost.base import Cost, MemoryTiming, total
 from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES, CostModel, is_measured
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.operation import Operation
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
 from nvdla_ir.passes.settings.programs import fitted_setting
 
@@ -96,11 +105,8 @@ def estimate(module: ModuleOp, memory: MemoryTiming) -> Estimate:
 def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]]) -> LayerEstimate:
     first = pieces[0][0]
     name = "+".join(first.names) if first.names else first.last.name
-    units = [
-        short
-        for unit, short in _UNITS.items()
-        if any(getattr(layer, unit) is not None for layer, _ in pieces)
-    ]
+    used = {name for layer, _ in pieces for name in _units(layer)}
+    units = [name for name in _UNITS.values() if name in used]
     return LayerEstimate(
         name,
         "+".join(units),
@@ -109,7 +115,18 @@ def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]]) -> LayerEstimate:
     )
 
 
-_UNITS = {"convolution": "CONV", "processor": "SDP", "pooling": "PDP", "alone": "CDP"}
+_UNITS: dict[type[Operation], str] = {
+    ConvOp: "CONV",
+    SdpOp: "SDP",
+    PdpOp: "PDP",
+    CdpOp: "CDP",
+    RubikOp: "RUBIK",
+    BdmaOp: "BDMA",
+}
+
+
+def _units(layer: HardwareLayer) -> list[str]:
+    return [_UNITS[type(operation)] for operation in layer.operations]
 
 
 def _nothing(module: ModuleOp) -> DiagnosticError:

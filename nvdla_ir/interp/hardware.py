@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nvdla_ir.arith import fast
 from nvdla_ir.arith.parameters import AluAlgorithm, Normalization, OutputConverter, XUnit
 from nvdla_ir.dialects import nvdla
-from nvdla_ir.dialects.nn.shapes import window_shape
+from nvdla_ir.dialects.nn.shapes import shape_of, window_shape
 from nvdla_ir.interp.nn.weighted import along_channels
 from nvdla_ir.interp.registry import Numbers, Values, kernel
 
@@ -136,6 +136,23 @@ def cdp(op: nvdla.CdpOp, values: Values) -> Array:
         bypass_multiply=not op.multiply,
     )
     return fast.local_response_normalization(values[op.input], layer).values
+
+
+@kernel(nvdla.RubikOp, numbers=Numbers.STORED, any_batch=True)
+def rubik(op: nvdla.RubikOp, values: Values) -> Array:
+    x = values[op.input]
+    (down, across), channels = op.strides, shape_of(op.output)[1]
+    images, _, height, width = x.shape
+    groups = x.reshape(images, down, across, op.group, height, width)[:, :, :, :channels]
+    # to image, channel, row, row in a group, column, column in a group
+    return groups.transpose(0, 3, 4, 1, 5, 2).reshape(
+        images, channels, height * down, width * across
+    )
+
+
+@kernel(nvdla.BdmaOp, numbers=Numbers.STORED, any_batch=True)
+def bdma(op: nvdla.BdmaOp, values: Values) -> Array:
+    return values[op.input]
 
 
 @kernel(nvdla.SliceOp, numbers=Numbers.STORED, any_batch=True)

@@ -37,6 +37,8 @@ _INTERRUPTS: dict[type[Operation], str] = {
     nvdla.SdpOp: "SDP",
     nvdla.PdpOp: "PDP",
     nvdla.CdpOp: "CDP",
+    nvdla.RubikOp: "RUBIK",
+    nvdla.BdmaOp: "BDMA",
 }
 _HARDWARE = (nvdla.MemoryOp, nvdla.ConvOp, nvdla.DownloadOp)
 

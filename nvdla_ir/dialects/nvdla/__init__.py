@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nvdla_ir.dialects.nvdla.look_up_tables import LutAttr, arithmetic_table
-from nvdla_ir.dialects.nvdla.memory_units import CdpOp
+from nvdla_ir.dialects.nvdla.memory_units import BdmaOp, CdpOp, RubikOp
 from nvdla_ir.dialects.nvdla.operations import (
     CHANNELS,
     COLUMNS,
@@ -37,6 +37,7 @@ __all__ = [
     "NVDLA",
     "ROWS",
     "TARGET_ATTRIBUTE",
+    "BdmaOp",
     "CdpOp",
     "ConcatOp",
     "ConstantOp",
@@ -46,6 +47,7 @@ __all__ = [
     "LutAttr",
     "MemoryOp",
     "PdpOp",
+    "RubikOp",
     "SdpOp",
     "SdpUnit",
     "SliceOp",
@@ -69,6 +71,8 @@ NVDLA = Dialect.of(
         SdpOp,
         PdpOp,
         CdpOp,
+        RubikOp,
+        BdmaOp,
         SliceOp,
         ConcatOp,
         InterleaveOp,

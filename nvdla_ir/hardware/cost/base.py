@@ -10,12 +10,35 @@ from attrs import frozen
 
 from nvdla_ir.hw.configuration import HardwareConfiguration
 
-Span = Literal["data", "weights", "MAC", "output", "SDP", "PDP", "CDP", "memory", "latency"]
+Span = Literal[
+    "data",
+    "weights",
+    "MAC",
+    "output",
+    "SDP",
+    "PDP",
+    "CDP",
+    "RUBIK",
+    "BDMA",
+    "memory",
+    "latency",
+]
 """What a layer waits for at a time: input or weights of a convolution, its MACs, the way of its
 sums out of CACC; the units that run alone; the memory with all its traffic; and the time in which
 the first data comes and the last goes."""
 
-Client = Literal["CDMA data", "CDMA weights", "SDP", "SDP BS", "SDP BN", "SDP EW", "PDP", "CDP"]
+Client = Literal[
+    "CDMA data",
+    "CDMA weights",
+    "SDP",
+    "SDP BS",
+    "SDP BN",
+    "SDP EW",
+    "PDP",
+    "CDP",
+    "RUBIK",
+    "BDMA",
+]
 """A unit's own way to the memory."""
 
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from attrs import define, field
 
+from nvdla_ir.hardware.bdma import BdmaSetting
 from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.cost.base import Cost, MemoryTiming
 from nvdla_ir.hardware.cost.convolution import convolution_cost
-from nvdla_ir.hardware.cost.planar import cdp_cost, pdp_cost, sdp_cost
+from nvdla_ir.hardware.cost.planar import (
+    bdma_cost,
+    cdp_cost,
+    pdp_cost,
+    rubik_cost,
+    sdp_cost,
+)
 from nvdla_ir.hardware.layer import Layer
+from nvdla_ir.hardware.rubik import RubikSetting
 from nvdla_ir.hw.configuration import HardwareConfiguration
 
 HANDOVER_CYCLES = 46
@@ -50,6 +58,10 @@ class CostModel:
     def _cost(self, layer: Layer) -> Cost:
         if isinstance(layer.alone, CdpSetting):
             return cdp_cost(layer.alone, self.hw, self.memory)
+        if isinstance(layer.alone, RubikSetting):
+            return rubik_cost(layer.alone, self.hw, self.memory)
+        if isinstance(layer.alone, BdmaSetting):
+            return bdma_cost(layer.alone, self.hw, self.memory)
         convolution, processor, pooling = layer.convolution, layer.processor, layer.pooling
         if convolution is not None:
             assert processor is not None, "the SDP takes what a convolution makes"

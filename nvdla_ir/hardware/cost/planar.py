@@ -1,4 +1,4 @@
-"""The costs of SDP, PDP and CDP where each runs alone, and what each moves.
+"""The costs of SDP, PDP, CDP, RUBIK and BDMA where each runs alone, and what each moves.
 
 Each takes its throughput an element of every atom, the channels that pad the last one included.
 Constants are those of nv_small's RTL (cycles.md section 1.2).
@@ -6,9 +6,11 @@ Constants are those of nv_small's RTL (cycles.md section 1.2).
 
 from __future__ import annotations
 
+from nvdla_ir.hardware.bdma import UNIT_BYTES, BdmaSetting
 from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.cost.base import Client, Cost, MemoryTiming, Span
 from nvdla_ir.hardware.pdp import PdpSetting, PoolWindow
+from nvdla_ir.hardware.rubik import RubikSetting
 from nvdla_ir.hardware.sdp import SdpSetting, StageName
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import ceil_div
@@ -198,3 +200,20 @@ def cdp_cost(setting: CdpSetting, hw: HardwareConfiguration, memory: MemoryTimin
         hw,
         memory,
     )
+
+
+# -------------------------------------------------------------- RUBIK, BDMA
+
+
+def rubik_cost(setting: RubikSetting, hw: HardwareConfiguration, memory: MemoryTiming) -> Cost:
+    """The cost of RUBIK, of which nothing is measured: an atom a cycle, or the memory."""
+    read = cube_bytes(setting.channels, setting.height, setting.width, hw)
+    written = cube_bytes(*setting.output, hw)
+    atoms = read / hw.memory_atom
+    return _alone(0, atoms, "RUBIK", {"RUBIK": read}, {"RUBIK": written}, hw, memory)
+
+
+def bdma_cost(setting: BdmaSetting, hw: HardwareConfiguration, memory: MemoryTiming) -> Cost:
+    """The cost of BDMA, of which nothing is measured: one of its units a cycle, or the memory."""
+    size = sum(one.line_bytes * one.lines * one.surfaces for one in setting.transfers)
+    return _alone(0, size / UNIT_BYTES, "BDMA", {"BDMA": size}, {"BDMA": size}, hw, memory)

@@ -10,16 +10,21 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nvdla import (
+    BdmaOp,
     CdpOp,
     ConvOp,
     DownloadOp,
     MemoryOp,
     PdpOp,
+    RubikOp,
     SdpOp,
     StreamType,
 )
 from nvdla_ir.ir.location import Location, fuse_locations
 from nvdla_ir.ir.operation import Block, Operation
+
+AloneOp = CdpOp | RubikOp | BdmaOp
+"""Units that are layers of their own."""
 
 
 @frozen(eq=False)
@@ -30,7 +35,7 @@ class HardwareLayer:
     convolution: ConvOp | None = None
     processor: SdpOp | None = None
     pooling: PdpOp | None = None
-    alone: CdpOp | None = None
+    alone: AloneOp | None = None
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -65,13 +70,13 @@ def hardware_layers(block: Block) -> list[HardwareLayer]:
     return [
         layer
         for operation in block.operations
-        if isinstance(operation, SdpOp | PdpOp | ConvOp | CdpOp)
+        if isinstance(operation, SdpOp | PdpOp | ConvOp | AloneOp)
         and (layer := _layer_ending_at(operation)) is not None
     ]
 
 
-def _layer_ending_at(last: ConvOp | SdpOp | PdpOp | CdpOp) -> HardwareLayer | None:
-    if isinstance(last, CdpOp):
+def _layer_ending_at(last: ConvOp | SdpOp | PdpOp | AloneOp) -> HardwareLayer | None:
+    if isinstance(last, AloneOp):
         return HardwareLayer(alone=last)
     if isinstance(last.output.type, StreamType):
         return None

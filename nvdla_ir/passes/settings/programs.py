@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from nvdla_ir.dialects.nvdla import BdmaOp, CdpOp, RubikOp
+from nvdla_ir.hardware.bdma import BdmaSetting
 from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.faults import Fault
-from nvdla_ir.hardware.fields import UnitFields
-from nvdla_ir.hardware.layer import Layer
+from nvdla_ir.hardware.fields import Fields, UnitFields
+from nvdla_ir.hardware.layer import AloneSetting, Layer
 from nvdla_ir.hardware.look_up_tables import table_faults
 from nvdla_ir.hardware.program import LayerProgram, Tables
+from nvdla_ir.hardware.rubik import RubikSetting
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.passes.settings.cdp import cdp_places, cdp_setting
 from nvdla_ir.passes.settings.convolution import convolution_places, convolution_setting
-from nvdla_ir.passes.settings.layers import HardwareLayer
+from nvdla_ir.passes.settings.layers import AloneOp, HardwareLayer
+from nvdla_ir.passes.settings.movement import (
+    bdma_places,
+    bdma_setting,
+    rubik_places,
+    rubik_setting,
+)
 from nvdla_ir.passes.settings.pdp import pdp_places, pdp_setting
 from nvdla_ir.passes.settings.sdp import sdp_places, sdp_setting
 
@@ -27,7 +36,7 @@ def layer_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
         None if layer.convolution is None else convolution_setting(layer.convolution, hw),
         None if layer.processor is None else sdp_setting(layer.processor, hw),
         None if layer.pooling is None else pdp_setting(layer.pooling),
-        None if layer.alone is None else cdp_setting(layer.alone, hw),
+        None if layer.alone is None else _alone_setting(layer.alone, hw),
     )
     of_tables = [
         fault
@@ -40,7 +49,13 @@ def layer_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
 
 def layer_tables(layer: HardwareLayer) -> tuple[Tables, ...]:
     """What look-up tables must hold while the layer runs."""
-    return () if layer.alone is None else (Tables("CDP", layer.alone.tables),)
+    return (Tables("CDP", layer.alone.tables),) if isinstance(layer.alone, CdpOp) else ()
+
+
+def _alone_setting(op: AloneOp, hw: HardwareConfiguration) -> AloneSetting:
+    if isinstance(op, CdpOp):
+        return cdp_setting(op, hw)
+    return rubik_setting(op, hw) if isinstance(op, RubikOp) else bdma_setting(op, hw)
 
 
 def fitted_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
@@ -75,10 +90,17 @@ def layer_program(layer: HardwareLayer, hw: HardwareConfiguration) -> LayerProgr
         units |= setting.processor.fields(hw, places)
     if setting.pooling is not None and layer.pooling is not None:
         units |= setting.pooling.fields(hw, pdp_places(layer.pooling, hw))
-    if layer.alone is not None and isinstance(setting.alone, CdpSetting):
+    transfers: tuple[Fields, ...] = ()
+    if isinstance(layer.alone, CdpOp) and isinstance(setting.alone, CdpSetting):
         units |= setting.alone.fields(hw, cdp_places(layer.alone, hw))
+    elif isinstance(layer.alone, RubikOp) and isinstance(setting.alone, RubikSetting):
+        units |= setting.alone.fields(hw, rubik_places(layer.alone, hw))
+    elif isinstance(layer.alone, BdmaOp) and isinstance(setting.alone, BdmaSetting):
+        blocks = bdma_places(layer.alone, hw)
+        _raise(layer, hw, setting.alone.place_faults(blocks))
+        transfers = setting.alone.fields(hw, blocks)
     tables = layer_tables(layer)
-    return LayerProgram(units, setting.interrupts, layer.names, layer.location, tables=tables)
+    return LayerProgram(units, setting.interrupts, layer.names, layer.location, transfers, tables)
 
 
 def _raise(layer: HardwareLayer, hw: HardwareConfiguration, faults: list[Fault]) -> None:

@@ -46,6 +46,10 @@ def _result(op: Operation, values: dict[Value, Array], resources: ResourceStore)
         return _pool(op, values[op.input])
     if isinstance(op, nvdla.CdpOp):
         return _normalize(op, values[op.input])
+    if isinstance(op, nvdla.RubikOp):
+        return _contract(op, values[op.input])
+    if isinstance(op, nvdla.BdmaOp):
+        return values[op.input]
     if isinstance(op, nvdla.SliceOp):
         indices = [op.begin + op.step * index for index in range(op.size)]
         return values[op.input].take(indices, axis=op.axis)
@@ -141,6 +145,17 @@ def _normalize(op: nvdla.CdpOp, x: Array) -> Array:
         bypass_multiply=not op.multiply,
     )
     return reference.local_response_normalization(x, layer).values
+
+
+def _contract(op: nvdla.RubikOp, x: Array) -> Array:
+    (down, across), (rows, columns) = op.strides, _plane(op.output)
+    y = np.zeros(cube_shape(op.output.type), np.int8)
+    for row in range(rows):
+        for column in range(columns):
+            first = (across * (row % down) + column % across) * op.group
+            channels = slice(first, first + y.shape[1])
+            y[:, :, row, column] = x[:, channels, row // down, column // across]
+    return y
 
 
 def _plane(value: Value) -> tuple[int, int]:
