@@ -212,6 +212,11 @@ def _summary(found: Estimate, options: EstimateOptions) -> Iterator[str]:
         f"{round(found.total.cycles):,} cycles, and {found.handover_cycles:,} between layers "
         f"({gaps} x {HANDOVER_CYCLES} with a fast controller)"
     )
+    if found.scheduled is not None:
+        saved = 100 * (1 - found.scheduled / found.sequential)
+        yield (
+            f"{round(found.scheduled):,} cycles as layers run beside each other, {saved:.1f} % less"
+        )
     if options.frequency is not None:
         seconds = found.cycles / options.frequency
         yield (
@@ -287,6 +292,7 @@ def _document(one: Estimate, options: EstimateOptions) -> dict[str, Any]:
         "layers": [_layer_document(layer, one) for layer in one.layers],
         "total": _cost_document(one.total, one),
         "cycles_between_layers": one.handover_cycles,
+        "cycles": round(one.cycles),
         "seconds": seconds,
     }
 

@@ -61,7 +61,7 @@ def passes_for(network: str, target: str, granularity: str) -> list[tuple[str, s
         ),
         (
             "hardware layers",
-            "legalize-to-nvdla,fit-convolution-buffer,stream-to-pooling,allocate-memory",
+            "legalize-to-nvdla,fit-convolution-buffer,stream-to-pooling,schedule-layers,allocate-memory",
         ),
         ("register program", "emit-registers"),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
@@ -14,13 +16,16 @@ from nvdla_ir.dialects.nvdla import (
     PdpOp,
     RubikOp,
     SdpOp,
+    WaitOp,
     configuration_of,
 )
 from nvdla_ir.hardware.cost.base import Cost, MemoryTiming, total
 from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES, CostModel, is_measured
+from nvdla_ir.hardware.cost.timeline import Run, Timeline
+from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.ir.operation import Operation
+from nvdla_ir.ir.operation import Block, Operation
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
 from nvdla_ir.passes.settings.programs import fitted_setting
 
@@ -41,15 +46,20 @@ class LayerEstimate:
 
 @frozen
 class Estimate:
-    """What a module costs on its target, one hardware layer after another.
+    """What a module costs on its target.
 
-    ``measured``: the numbers of the model were measured on this hardware, not carried over.
+    layers:    each as if it ran alone
+    scheduled: cycles from the first enable to the last interrupt as the waits of the module let
+               layers run beside each other; None where it has none yet
+    measured:  the numbers of the model were measured on this hardware, not carried over
+
     Operations on the host take no part.
     """
 
     hw: HardwareConfiguration
     memory: MemoryTiming
     layers: tuple[LayerEstimate, ...]
+    scheduled: float | None = None
 
     @property
     def measured(self) -> bool:
@@ -67,13 +77,18 @@ class Estimate:
 
     @property
     def handover_cycles(self) -> int:
-        """What passes between the layers."""
+        """What passes between the layers, if each waits for the one before."""
         return HANDOVER_CYCLES * (self.pieces - 1)
+
+    @property
+    def sequential(self) -> float:
+        """From the first enable to the last interrupt, if each waits for the one before."""
+        return self.total.cycles + self.handover_cycles
 
     @property
     def cycles(self) -> float:
         """From the first enable to the last interrupt."""
-        return self.total.cycles + self.handover_cycles
+        return self.sequential if self.scheduled is None else self.scheduled
 
 
 def estimate(module: ModuleOp, memory: MemoryTiming) -> Estimate:
@@ -82,24 +97,48 @@ def estimate(module: ModuleOp, memory: MemoryTiming) -> Estimate:
     Raises: DiagnosticError where it has none, or has become registers; with all layers that have
     no share yet, or that the hardware cannot run.
     """
-    layers = [
-        layer for function in device_functions(module) for layer in hardware_layers(function.body)
-    ]
+    blocks = [function.body for function in device_functions(module)]
+    layers = [layer for block in blocks for layer in hardware_layers(block)]
     if not layers:
         raise _nothing(module)
+    settings: dict[Operation, Layer] = {}
     model = CostModel(configuration_of(module), memory)
     found: dict[tuple[str, ...] | HardwareLayer, list[tuple[HardwareLayer, Cost]]] = {}
     faults: list[DiagnosticError] = []
     for layer in layers:
         try:
-            cost = model.cost(fitted_setting(layer, model.hw))
+            setting = settings[layer.last] = fitted_setting(layer, model.hw)
+            cost = model.cost(setting)
         except DiagnosticError as error:
             faults.append(error)
             continue
         found.setdefault(layer.names or layer, []).append((layer, cost))
     if faults:
         raise DiagnosticError(*(one for fault in faults for one in fault.diagnostics))
-    return Estimate(model.hw, memory, tuple(_layer_estimate(pieces) for pieces in found.values()))
+    waits = (isinstance(op, WaitOp) for block in blocks for op in block.operations)
+    return Estimate(
+        model.hw,
+        memory,
+        tuple(_layer_estimate(pieces) for pieces in found.values()),
+        _duration(blocks, settings, model) if any(waits) else None,
+    )
+
+
+def _duration(
+    blocks: Iterable[Block], settings: Mapping[Operation, Layer], model: CostModel
+) -> float:
+    """Cycles of all blocks, whose layers run beside each other as their waits say."""
+    timeline = Timeline(model)
+    runs: dict[Operation, Run] = {}
+    for block in blocks:
+        for operation in block.operations:
+            if operation in settings:
+                runs[operation] = timeline.enable(settings[operation])
+            elif isinstance(operation, WaitOp):
+                layer = operation.input.defining_operation
+                assert layer is not None
+                timeline.wait(runs[layer])
+    return timeline.finish()
 
 
 def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]]) -> LayerEstimate:

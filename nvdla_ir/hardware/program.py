@@ -19,6 +19,7 @@ from nvdla_ir.dialects.csb import (
 )
 from nvdla_ir.hardware.fields import Fields, UnitFields
 from nvdla_ir.hardware.look_up_tables import table_fields
+from nvdla_ir.hardware.overlap import GROUPS
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.look_up_tables import LookUpTables, TableUnit
 from nvdla_ir.hw.registers import Block, register_map
@@ -58,21 +59,26 @@ class LayerProgram:
 
 @define(eq=False)
 class ProgramBuilder:
-    """Writes layers behind each other.
+    """Writes layers behind each other, and the waits for them.
 
     Each unit's layers alternate between its two register groups, so that a layer is programmed
-    while the one before it runs; it is enabled when that one is done. Units are enabled from the
-    last in the data flow to the first.
+    while those before it run. A wait that is asked for ahead of a layer comes as late as it may:
+    behind the layer's registers, unless it frees one of its groups, and before it is enabled.
+    Units are enabled from the last in the data flow to the first.
     """
 
     hw: HardwareConfiguration
     writes: int = 0
     """Single register writes so far."""
-    # The register group of each unit's next layer, and what its tables hold.
+    # The register group of each unit's next layer, who has each group, what its tables hold.
     _groups: dict[str, int] = field(factory=dict[str, int])
+    _holders: dict[tuple[str, int], LayerProgram] = field(
+        factory=dict["tuple[str, int]", LayerProgram]
+    )
     _tables: dict[TableUnit, LookUpTables] = field(factory=dict["TableUnit", "LookUpTables"])
-    # The waits for the layer that runs.
-    _pending: list[WaitOp] = field(factory=list[WaitOp])
+    # The waits for each layer in flight; those that were asked for and are not written yet.
+    _waits: dict[LayerProgram, list[WaitOp]] = field(factory=dict[LayerProgram, "list[WaitOp]"])
+    _asked: list[LayerProgram] = field(factory=list[LayerProgram])
 
     def start(self, builder: Builder, awaited: Iterable[str], *, convolves: bool) -> None:
         """Mask all interrupts but those of the ``awaited`` units. Silicon clears the convolution
@@ -87,25 +93,28 @@ class ProgramBuilder:
     def add(self, layer: LayerProgram, builder: Builder) -> None:
         """Program and enable a layer; it runs when this returns.
 
+        Those that had its register groups must have been waited for, and where it changes look-up
+        tables, all layers of their unit.
+
         Raises: RegisterError for values that the registers cannot hold.
         """
         builder.location = layer.location
         self._write_tables(layer, builder)
-        groups = {unit: self._next_group(unit) for unit in layer.units}
+        groups = {unit: self._next_group(unit, layer, builder) for unit in layer.units}
         for unit, fields in layer.units.items():
             self._configure(builder, unit, groups[unit], fields, layer.names)
-        # this layer may read what the one before it writes
-        self.wait(builder)
+        # this layer may read what those asked for write
+        self.settle(builder)
         for transfer in layer.transfers:
             self._configure(builder, "BDMA", None, transfer, layer.names)
         if layer.transfers:
-            groups["BDMA"] = self._next_group("BDMA")
+            groups["BDMA"] = self._next_group("BDMA", layer, builder)
             launch: Fields = {f"GRP{groups['BDMA']}_LAUNCH": "YES"}
             self._configure(builder, "BDMA", None, launch, layer.names)
         for unit in reversed(layer.units):
             builder.create(EnableOp, unit=unit, group=groups[unit])
             self.writes += 2
-        self._pending = [
+        self._waits[layer] = [
             WaitOp.create(
                 unit=unit,
                 group=groups[_REGISTER_BLOCKS.get(unit, unit)],
@@ -115,20 +124,37 @@ class ProgramBuilder:
             for unit in layer.interrupts
         ]
 
-    def wait(self, builder: Builder) -> None:
-        """Wait for the layer that runs."""
-        for wait in self._pending:
-            builder.insert(wait)
-            self.writes += 1
-        self._pending = []
+    def wait_for(self, layer: LayerProgram) -> None:
+        """Wait for a layer's end before the next one is enabled, or before ``settle``."""
+        self._asked.append(layer)
+
+    def settle(self, builder: Builder) -> None:
+        """Write the waits that were asked for."""
+        self._settle(builder, len(self._asked))
+
+    def _settle(self, builder: Builder, count: int) -> None:
+        """Write the first ``count`` of them."""
+        for layer in self._asked[:count]:
+            for wait in self._waits.pop(layer):
+                builder.insert(wait)
+                self.writes += 1
+        del self._asked[:count]
+
+    def _release(self, layer: LayerProgram, builder: Builder) -> None:
+        """See that a layer whose registers are needed has been waited for."""
+        if layer in self._waits:
+            self._settle(builder, self._asked.index(layer) + 1)
 
     def _write_tables(self, layer: LayerProgram, builder: Builder) -> None:
-        """Write the look-up tables that are not there; they are locked while a layer runs."""
+        """Write the look-up tables that are not there; no layer of the unit may use them then."""
         for tables in layer.tables:
             unit, contents = tables.unit, tables.contents
             if self._tables.get(unit) == contents:
                 continue
-            self.wait(builder)
+            for group in range(GROUPS):
+                holder = self._holders.get((unit, group))
+                if holder is not None:
+                    self._release(holder, builder)
             self._tables[unit] = contents
             for name, entries in contents.entries.items():
                 builder.create(
@@ -137,9 +163,14 @@ class ProgramBuilder:
                 self.writes += 1 + len(entries)
             self._configure(builder, unit, None, table_fields(contents, unit), layer.names)
 
-    def _next_group(self, unit: str) -> int:
+    def _next_group(self, unit: str, layer: LayerProgram, builder: Builder) -> int:
+        """The group of ``unit`` that ``layer`` gets."""
         group = self._groups.get(unit, 0)
-        self._groups[unit] = 1 - group
+        self._groups[unit] = (group + 1) % GROUPS
+        holder = self._holders.get((unit, group))
+        if holder is not None:
+            self._release(holder, builder)
+        self._holders[unit, group] = layer
         return group
 
     def _configure(

@@ -175,6 +175,11 @@ def interleave(op: nvdla.InterleaveOp, values: Values) -> Array:
     return parts.reshape(shape)
 
 
+@kernel(nvdla.WaitOp, numbers=Numbers.STORED, any_batch=True)
+def wait(op: nvdla.WaitOp, values: Values) -> None:
+    """On this level a layer's result is there at once."""
+
+
 def _pair(numbers: Sequence[int]) -> tuple[int, int]:
     """The first two numbers: of pads, top and left."""
     return numbers[0], numbers[1]

@@ -30,17 +30,19 @@ from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
-from nvdla_ir.passes.settings.layers import device_functions, hardware_layers
+from nvdla_ir.passes.scheduling.lifetimes import lifetimes
+from nvdla_ir.passes.settings.layers import device_functions
 from nvdla_ir.passes.settings.memory import (
     TableLayout,
     WeightLayout,
+    buffer_bytes,
     constant_layout,
     constant_of,
     packed_cube,
     packed_image,
     plane_stride,
 )
-from nvdla_ir.passes.settings.views import Views, is_view
+from nvdla_ir.passes.settings.views import Views
 from nvdla_ir.resources import EqualTensors
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ class AllocateMemory(Pass):
         %x = nvdla.upload %0 address=2147484800 line_stride=32 surface_stride=128 -> …
 
     Constants come first; each is there for the whole program, and equal ones are kept once.
-    Behind them activations share memory: a cube's bytes are free again after its last reader.
+    Behind them activations share memory: a cube's bytes are free again when its readers and
+    writers are done, as waits and the order of the units tell.
     Slices and parts of concatenations lie inside the cube that they belong to. Cubes have no gaps,
     rows of images are padded to the memory atom, and the lanes that fill up the last atom of
     channels count.
@@ -178,20 +181,11 @@ class _Allocation:
 
     def _buffers(self, views: Views) -> tuple[list[Value], list[Buffer]]:
         """The cubes and images that lie in no other, and how long they are needed."""
-        steps = _steps(self.function)
-        spans: dict[Value, tuple[int, int]] = {}
-        for value in self._activations():
-            definer = value.defining_operation
-            assert definer is not None
-            needed = [steps[user] for user in value.users if not is_view(user)]
-            if not is_view(definer):
-                needed.append(steps[definer])
-            root = views.place(value).buffer
-            if needed:
-                first, last = spans.get(root, (needed[0], needed[0]))
-                spans[root] = min(first, *needed), max(last, *needed)
-        roots = list(spans)
-        return roots, [Buffer(self._size(root), *spans[root]) for root in roots]
+        spans = lifetimes(self.function.body, views)
+        return list(spans), [
+            Buffer(buffer_bytes(root, self.hw, self.alignment), *span)
+            for root, span in spans.items()
+        ]
 
     def _activations(self) -> list[Value]:
         return [
@@ -201,14 +195,6 @@ class _Allocation:
             and constant_of(operation.results[0]) is None
             and not isinstance(operation.results[0].type, StreamType)
         ]
-
-    def _size(self, root: Value) -> int:
-        upload = root.defining_operation
-        if isinstance(upload, UploadOp) and upload.format != FEATURE:
-            image = packed_image(upload, self.hw)
-            last = image.pixel_format.planes - 1
-            return last * plane_stride(image, self.alignment) + image.size_bytes(last)
-        return packed_cube(root, self.hw).size_bytes
 
     def _set_place(self, root: Value, address: int) -> None:
         operation = root.defining_operation
@@ -300,12 +286,3 @@ def _merge(duplicates: list[ConstantOp], kept: ConstantOp) -> None:
     for duplicate in duplicates:
         duplicate.output.replace_all_uses_with(kept.output)
         duplicate.erase()
-
-
-def _steps(function: FuncOp) -> dict[Operation, int]:
-    """When each operation runs; those of one layer run together, at the place of the last."""
-    steps = {operation: step for step, operation in enumerate(function.body.operations)}
-    for layer in hardware_layers(function.body):
-        for operation in layer.operations:
-            steps[operation] = steps[layer.last]
-    return steps

@@ -12,7 +12,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import DownloadOp, LoadOp, UploadOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
-from nvdla_ir.hardware.program import ProgramBuilder
+from nvdla_ir.hardware.program import LayerProgram, ProgramBuilder
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import LayoutError
 from nvdla_ir.hw.registers import RegisterError
@@ -22,6 +22,7 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation
 from nvdla_ir.ir.types import I8, TensorType
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.scheduling.checking import check_waits
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
 from nvdla_ir.passes.settings.memory import (
     TableLayout,
@@ -33,14 +34,7 @@ from nvdla_ir.passes.settings.memory import (
 )
 from nvdla_ir.passes.settings.programs import layer_program
 
-_INTERRUPTS: dict[type[Operation], str] = {
-    nvdla.SdpOp: "SDP",
-    nvdla.PdpOp: "PDP",
-    nvdla.CdpOp: "CDP",
-    nvdla.RubikOp: "RUBIK",
-    nvdla.BdmaOp: "BDMA",
-}
-_HARDWARE = (nvdla.MemoryOp, nvdla.ConvOp, nvdla.DownloadOp)
+_HARDWARE = (nvdla.MemoryOp, nvdla.ConvOp, nvdla.DownloadOp, nvdla.WaitOp)
 
 
 @frozen
@@ -51,6 +45,7 @@ class EmitRegisters(Pass):
 
         %c = nvdla.conv %x, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x16x4x4xi32>
         %y = nvdla.sdp %c cvt_scale=21 cvt_shift=14 address=… -> tensor<1x16x4x4xi8>
+        nvdla.wait %y
 
     After:
 
@@ -63,12 +58,14 @@ class EmitRegisters(Pass):
         csb.wait SDP group=0
 
     Each unit's layers alternate between its two register groups, so that a layer is programmed
-    while the one before it runs; it is enabled when that one is done, since it may read what that
-    one writes. Units are enabled from the last in the data flow to the first. Every register whose
-    value matters to a layer is written for it: nothing is left of the layers before.
+    while those before it run. A wait stands between the registers of the next layer and its
+    enable, or before the registers where it frees their group. Units are enabled from the last in
+    the data flow to the first. Every register whose value matters to a layer is written for it:
+    nothing is left of the layers before.
 
-    Nothing is decided here: places in memory, shares of the convolution buffer and the division
-    of layers are those of the operations.
+    Nothing is decided here: order and waits, places in memory, shares of the convolution buffer and
+    the division of layers are those of the operations. Waits that the hardware needs and that are
+    not there are errors.
     """
 
     name = "emit-registers"
@@ -88,6 +85,9 @@ class _Emission:
     session: Session
     pass_name: str
     _program: ProgramBuilder = field(init=False)
+    _programs: dict[Operation, LayerProgram] = field(
+        factory=dict[Operation, LayerProgram], init=False
+    )
 
     def __attrs_post_init__(self) -> None:
         self._program = ProgramBuilder(self.hw)
@@ -103,27 +103,25 @@ class _Emission:
         for operation in original:
             if isinstance(operation, nvdla.ConstantOp) and operation.output.is_used:
                 self._load(operation, start)
+        check_waits(block, layers.values(), self.hw)
         if layers:
             convolves = any(layer.convolution is not None for layer in layers.values())
-            awaited = {
-                interrupt
-                for layer in layers.values()
-                for operation in layer.operations
-                if (interrupt := _INTERRUPTS.get(type(operation)))
-            }
+            awaited = {interrupt for layer in layers.values() for interrupt in layer.interrupts}
             self._program.start(start, awaited, convolves=convolves)
         for operation in original:
             builder = Builder(InsertionPoint.before(operation), operation.location)
             if isinstance(operation, nvdla.UploadOp) and operation.output.is_used:
-                self._program.wait(builder)
+                self._program.settle(builder)
                 self._upload(operation, builder)
             elif isinstance(operation, nvdla.DownloadOp):
-                self._program.wait(builder)
+                self._program.settle(builder)
                 self._download(operation, builder)
+            elif isinstance(operation, nvdla.WaitOp):
+                self._wait(operation)
             elif operation in layers:
                 self._layer(layers[operation], builder)
             elif operation is block.last_op:
-                self._program.wait(builder)
+                self._program.settle(builder)
         for operation in reversed(original):
             if isinstance(operation, _HARDWARE):
                 operation.erase()
@@ -201,7 +199,14 @@ class _Emission:
             raise DiagnosticError.at(
                 layer.location, f"{layer.describe()} cannot run on {self.hw.name}: {error}"
             ) from error
+        self._programs[layer.last] = program
         self.session.count(self.pass_name, "hardware layers")
+
+    def _wait(self, wait: nvdla.WaitOp) -> None:
+        layer = wait.input.defining_operation
+        assert layer is not None
+        self._program.wait_for(self._programs[layer])
+        self.session.count(self.pass_name, "waits")
 
 
 def _check_host(operations: Iterable[Operation]) -> None:

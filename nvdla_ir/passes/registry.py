@@ -28,6 +28,7 @@ PASSES = {
     "legalize-to-nvdla": "nvdla_ir.passes.legalize_to_nvdla:LegalizeToNvdla",
     "fit-convolution-buffer": "nvdla_ir.passes.fit_convolution_buffer:FitConvolutionBuffer",
     "stream-to-pooling": "nvdla_ir.passes.stream_to_pooling:StreamToPooling",
+    "schedule-layers": "nvdla_ir.passes.schedule_layers:ScheduleLayers",
     "allocate-memory": "nvdla_ir.passes.allocate_memory:AllocateMemory",
     "emit-registers": "nvdla_ir.passes.emit_registers:EmitRegisters",
 }
@@ -109,6 +110,7 @@ def _step(name: str, option: str | None = None) -> PassSpecification:
 LAYERS_TO_REGISTERS = (
     "fit-convolution-buffer",
     "stream-to-pooling",
+    "schedule-layers",
     "allocate-memory",
     "emit-registers",
 )

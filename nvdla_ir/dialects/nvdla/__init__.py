@@ -28,6 +28,7 @@ from nvdla_ir.dialects.nvdla.target import (
     target_of,
 )
 from nvdla_ir.dialects.nvdla.types import StreamType, cube_shape, parse_stream
+from nvdla_ir.dialects.nvdla.waiting import WaitOp
 from nvdla_ir.ir.dialect import Dialect
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "SliceOp",
     "StreamType",
     "UploadOp",
+    "WaitOp",
     "arithmetic_table",
     "configuration_of",
     "cube_shape",
@@ -76,6 +78,7 @@ NVDLA = Dialect.of(
         SliceOp,
         ConcatOp,
         InterleaveOp,
+        WaitOp,
     ],
     grammar="nvdla",
     type_parsers={"nvdla_type_stream": parse_stream},

@@ -173,7 +173,7 @@ class _Assembly:
 
     def bind_output(self, name: str, buffer: Buffer, raw: bool) -> None:
         """Return what a buffer holds at the end."""
-        self._layers.wait(self.builder)
+        self._layers.settle(self.builder)
         self.builder.location = self.location
         if raw:
             self._download(bound_bytes(name, buffer, self.location))
@@ -208,7 +208,7 @@ class _Assembly:
 
     def return_last_layer(self, raw: bool) -> None:
         """Return the destination of the last hardware layer."""
-        self._layers.wait(self.builder)
+        self._layers.settle(self.builder)
         self.builder.location = self.location
         destination = None if self._last_layer is None else self._last_layer.destination
         if destination is None:
@@ -241,10 +241,12 @@ class _Assembly:
 
     def add(self, step: Layer | HostOperation) -> None:
         if isinstance(step, HostOperation):
-            self._layers.wait(self.builder)
+            self._layers.settle(self.builder)
             self._host(step)
             return
         self._layers.add(step.program, self.builder)
+        # the layer behind it may read what it writes
+        self._layers.wait_for(step.program)
         self._last_layer = step
         self._computed.clear()
 
@@ -298,7 +300,7 @@ class _Assembly:
     # -------------------------------------------------------------- module
 
     def finish(self) -> ModuleOp:
-        self._layers.wait(self.builder)
+        self._layers.settle(self.builder)
         self.builder.location = self.location
         self.builder.create(ReturnOp, values=[value for _, value in self.results])
         function = FuncOp.create(

@@ -60,6 +60,28 @@ class MemoryTiming:
 
 
 @frozen
+class Course:
+    """What a layer that runs alone does when, in cycles after its enable.
+
+    start:   its units start on the data that was fetched
+    fetched: nothing remains to be fetched: the next layer's fetch may begin
+    end:     nothing remains to be computed: the next layer may follow; then the last results go
+    done:    its interrupt
+    lead:    from the start until it hands over its first result
+    ahead:   of its traffic, in cycles of the memory, what comes before the start
+    traffic: all of it
+    """
+
+    start: float
+    fetched: float
+    end: float
+    done: float
+    lead: float
+    ahead: float
+    traffic: float
+
+
+@frozen
 class Cost:
     """What one hardware layer costs, or several one after another.
 
@@ -68,6 +90,7 @@ class Cost:
     read:    bytes that each client reads
     written: bytes that each writes
     macs:    multiplications that the network asks for
+    course:  of one layer, when its units are busy
     """
 
     cycles: float
@@ -75,6 +98,7 @@ class Cost:
     read: Mapping[Client, int]
     written: Mapping[Client, int]
     macs: int = 0
+    course: Course | None = None
 
     @property
     def limit(self) -> Span:

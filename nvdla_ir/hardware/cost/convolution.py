@@ -7,7 +7,7 @@ its weights are. Constants are those of nv_small's RTL (cycles.md section 1.1).
 from __future__ import annotations
 
 from nvdla_ir.hardware.convolution import ConvolutionSetting
-from nvdla_ir.hardware.cost.base import Client, Cost, MemoryTiming, Span
+from nvdla_ir.hardware.cost.base import Client, Cost, Course, MemoryTiming, Span
 from nvdla_ir.hardware.cost.fetch import Fetch, data_excess, first_beats
 from nvdla_ir.hardware.cost.output import group_cycles
 from nvdla_ir.hardware.cost.planar import (
@@ -78,7 +78,16 @@ def convolution_cost(
         first_beats(memory) + _FIRST_OPERATION + tail,
         cycles - summed - tail,
     )
-    return Cost(cycles, spans, read, written, _macs(convolution))
+    course = Course(
+        start,
+        min(cycles - tail, max(start, fetch.last_arrival(start, step))),
+        cycles - tail,
+        cycles,
+        blocks * 2 * hw.atomic_k,
+        min(beats * fetch.beat, start - first_beats(memory)) if fetch.data else 0.0,
+        beats * fetch.beat,
+    )
+    return Cost(cycles, spans, read, written, _macs(convolution), course)
 
 
 def _spans(

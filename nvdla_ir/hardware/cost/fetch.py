@@ -93,6 +93,13 @@ class Fetch:
                 latest = max(latest, self.weight_arrival(group) + (last - group) * step)
         return latest
 
+    def last_arrival(self, start: float, step: float) -> float:
+        """When all input and all weights are there, if the first group starts at ``start`` and
+        each computes for ``step`` cycles."""
+        if self.weights > self.weight_room:
+            return self._last_refilled_start(start, step)
+        return max(self.data_arrival, self.weight_arrival(self.groups - 1))
+
     def _bends(self) -> tuple[float, ...]:
         return (self.data, self.operands) if self.group_weights else ()
 

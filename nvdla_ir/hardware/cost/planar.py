@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nvdla_ir.hardware.bdma import UNIT_BYTES, BdmaSetting
 from nvdla_ir.hardware.cdp import CdpSetting
-from nvdla_ir.hardware.cost.base import Client, Cost, MemoryTiming, Span
+from nvdla_ir.hardware.cost.base import Client, Cost, Course, MemoryTiming, Span
 from nvdla_ir.hardware.pdp import PdpSetting, PoolWindow
 from nvdla_ir.hardware.rubik import RubikSetting
 from nvdla_ir.hardware.sdp import SdpSetting, StageName
@@ -33,6 +33,13 @@ _CDP_DRAIN = 6
 """Of the pipeline's cycles, those that each pixel saves which the last chunk lacks."""
 
 _CLIENTS: dict[StageName, Client] = {"BS": "SDP BS", "BN": "SDP BN", "EW": "SDP EW"}
+
+
+_FIRST_DATA = 30
+"""Cycles before the first data is there, without the memory's latency: a unit's next layer asks
+for its own when the one before has all of its."""
+_LAST_RESULT = 20
+"""Cycles from the last result that leaves the unit to its interrupt, without latency."""
 
 
 def cube_bytes(channels: int, height: int, width: int, hw: HardwareConfiguration) -> int:
@@ -60,7 +67,11 @@ def _alone(
         "memory": max(0.0, cycles - working - latency),
         "latency": min(latency, cycles - working),
     }
-    return Cost(cycles, {s: amount for s, amount in spans.items() if amount > 0}, read, written)
+    start = memory.latency + _FIRST_DATA
+    end = cycles - memory.latency - _LAST_RESULT
+    course = Course(start, end, end, cycles, 0, 0, traffic)
+    found = {span: amount for span, amount in spans.items() if amount > 0}
+    return Cost(cycles, found, read, written, course=course)
 
 
 # -------------------------------------------------------------- SDP

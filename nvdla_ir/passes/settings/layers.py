@@ -26,6 +26,18 @@ from nvdla_ir.ir.operation import Block, Operation
 AloneOp = CdpOp | RubikOp | BdmaOp
 """Units that are layers of their own."""
 
+LAYER_OPERATIONS = (ConvOp, SdpOp, PdpOp, CdpOp, RubikOp, BdmaOp)
+"""What hardware layers are made of."""
+
+_INTERRUPTS: dict[type[Operation], str] = {
+    SdpOp: "SDP",
+    PdpOp: "PDP",
+    CdpOp: "CDP",
+    RubikOp: "RUBIK",
+    BdmaOp: "BDMA",
+}
+"""The unit of an operation, if its interrupt tells that it is done."""
+
 
 @frozen(eq=False)
 class HardwareLayer:
@@ -51,6 +63,13 @@ class HardwareLayer:
         return last
 
     @property
+    def interrupts(self) -> tuple[str, ...]:
+        """The units whose interrupts say that the layer is done, in the order in which they
+        come; the last one writes to memory."""
+        found = (_INTERRUPTS.get(type(operation)) for operation in self.operations)
+        return tuple(unit for unit in found if unit is not None)
+
+    @property
     def names(self) -> tuple[str, ...] | None:
         """The network's layers that this one computes."""
         return layers_of(*self.operations)
@@ -70,7 +89,7 @@ def hardware_layers(block: Block) -> list[HardwareLayer]:
     return [
         layer
         for operation in block.operations
-        if isinstance(operation, SdpOp | PdpOp | ConvOp | AloneOp)
+        if isinstance(operation, LAYER_OPERATIONS)
         and (layer := _layer_ending_at(operation)) is not None
     ]
 

@@ -235,6 +235,33 @@ def _placed_image(
     return ImagePlace(tuple(addresses), layout.line_strides)
 
 
+def buffer_bytes(buffer: Value, hw: HardwareConfiguration, alignment: int) -> int:
+    """What a cube or an image takes that lies in no other; planes of an image are aligned."""
+    source = buffer.defining_operation
+    if isinstance(source, UploadOp) and source.format != FEATURE:
+        image = packed_image(source, hw)
+        last = image.pixel_format.planes - 1
+        return last * plane_stride(image, alignment) + image.size_bytes(last)
+    return packed_cube(buffer, hw).size_bytes
+
+
+def placed_bytes(buffer: Value, hw: HardwareConfiguration) -> tuple[int, int]:
+    """Where a cube or an image that lies in no other begins in memory, and where it ends.
+
+    Raises: DiagnosticError where it has no place, or one that the hardware cannot read.
+    """
+    source = buffer.defining_operation
+    assert isinstance(source, MemoryOp)
+    if not isinstance(source, UploadOp) or source.format == FEATURE:
+        cube = placed_cube(buffer, source, hw)
+        return cube.address, cube.address + cube.layout.size_bytes
+    image = packed_image(source, hw)
+    place = _placed_image(source, image.pixel_format, hw)
+    last = image.pixel_format.planes - 1
+    layout = evolve(image, line_strides=place.line_strides)
+    return place.addresses[0], place.addresses[last] + layout.size_bytes(last)
+
+
 def plane_stride(image: ImageLayout, alignment: int) -> int:
     """Bytes from the first plane of an image to the second."""
     return align_up(image.height * image.line_strides[0], alignment)

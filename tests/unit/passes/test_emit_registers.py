@@ -19,6 +19,7 @@ from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.emit_registers import EmitRegisters
 from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.registry import layers_to_registers
+from nvdla_ir.passes.schedule_layers import ScheduleLayers
 
 CONSUMERS_FIRST = ("PDP", "SDP", "SDP_RDMA", "CACC", "CMAC_B", "CMAC_A", "CSC", "CDMA")
 
@@ -184,8 +185,10 @@ def test_windows_end_where_the_padded_input_ends(
 
 def test_v1_writes_both_halves_of_an_address() -> None:
     module = module_for("nv_full", TWO_LAYERS)
-    fit, stream, _, emit = layers_to_registers()
-    Pipeline([fit, stream, AllocateMemory(base=0x12_8000_0000), emit]).run(module, new_session())
+    fit, stream, schedule, _, emit = layers_to_registers()
+    Pipeline([fit, stream, schedule, AllocateMemory(base=0x12_8000_0000), emit]).run(
+        module, new_session()
+    )
     cdma, sdp = fields_of(module, "CDMA"), fields_of(module, "SDP")
     assert (cdma["WEIGHT_ADDR_HIGH"], cdma["WEIGHT_ADDR_LOW"]) == (0x12, 0x8000_0000)
     assert sdp["DST_BASE_ADDR_HIGH"] == 0x12
@@ -199,7 +202,8 @@ def fault(function: str, target: str = "nv_small") -> str:
     module = module_for(target, function)
     with pytest.raises(DiagnosticError) as caught:
         if "address" in function:
-            EmitRegisters().run(module, new_session())
+            passes = [ScheduleLayers(overlap="in-order"), EmitRegisters()]
+            Pipeline(passes).run(module, new_session())
         else:
             lowered(module)
     return "\n".join(render(diagnostic) for diagnostic in caught.value.diagnostics)

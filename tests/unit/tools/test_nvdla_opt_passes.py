@@ -159,8 +159,8 @@ def test_the_dumped_pipeline_reads_back(tmp_path: Path) -> None:
         (
             ["--canonicalize", "--compile=nv_small"],
             "set-target{target=nv_small},canonicalize,legalize-to-nvdla,"
-            "fit-convolution-buffer,stream-to-pooling,allocate-memory{base=2147483648},"
-            "emit-registers",
+            "fit-convolution-buffer,stream-to-pooling,schedule-layers{overlap=on},"
+            "allocate-memory{base=2147483648},emit-registers",
         ),
         (
             ["--legalize-to-nvdla", "--target=nv_small"],

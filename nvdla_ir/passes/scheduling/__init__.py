@@ -1,0 +1,1 @@
+"""When hardware layers run: what they wait for, and in which order they are enabled."""

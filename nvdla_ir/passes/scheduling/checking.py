@@ -1,0 +1,130 @@
+"""Whether a program has the waits that the hardware needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from attrs import define, field
+
+from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nvdla import DownloadOp, UploadOp, WaitOp
+from nvdla_ir.hardware.overlap import ends_with, has_read_before
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
+from nvdla_ir.ir.operation import Block, Operation, Value
+from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints, Region
+from nvdla_ir.passes.scheduling.in_flight import InFlight
+from nvdla_ir.passes.settings.layers import HardwareLayer
+from nvdla_ir.passes.settings.memory import placed_bytes
+from nvdla_ir.passes.settings.views import Views
+
+
+def check_waits(block: Block, layers: Iterable[HardwareLayer], hw: HardwareConfiguration) -> None:
+    """See that layers in flight are left alone: their results, their register groups, the memory
+    that they use.
+
+    Raises: DiagnosticError with every layer, transfer and wait that comes too early, and every
+    layer that nothing waits for.
+    """
+    by_last: dict[Operation, HardwareLayer] = {layer.last: layer for layer in layers}
+    check = _Check(hw, Footprints(Views.of_block(block, hw)))
+    if by_last and not any(isinstance(operation, WaitOp) for operation in block.operations):
+        last = next(reversed(by_last.values()))
+        raise DiagnosticError.at(
+            last.location, f"nothing waits for {last.describe()}: run 'schedule-layers' first"
+        )
+    for operation in block.operations:
+        layer = by_last.get(operation)
+        if layer is not None:
+            check.start(layer)
+        elif isinstance(operation, WaitOp):
+            check.wait(operation)
+        elif isinstance(operation, UploadOp | DownloadOp):
+            check.transfer(operation)
+    check.end()
+    if check.faults:
+        raise DiagnosticError(*check.faults)
+
+
+@define(eq=False)
+class _Check:
+    hw: HardwareConfiguration
+    footprints: Footprints
+    faults: list[Diagnostic] = field(factory=list[Diagnostic])
+    _in_flight: InFlight = field(factory=InFlight)
+    _bytes: dict[Value, tuple[int, int]] = field(factory=dict[Value, "tuple[int, int]"])
+
+    def start(self, layer: HardwareLayer) -> None:
+        footprint = self.footprints.of_layer(layer)
+        for other in tuple(self._in_flight.layers):
+            reason = next(self._reasons(footprint, other), None)
+            if reason is not None:
+                self._fault(layer.last, f"{layer.describe()} {reason}", other)
+        self._in_flight.start(footprint)
+
+    def wait(self, operation: WaitOp) -> None:
+        for other in self._in_flight.layers:
+            if other.layer.last is operation.input.defining_operation:
+                self._in_flight.end(other)
+                return
+
+    def transfer(self, operation: UploadOp | DownloadOp) -> None:
+        """What the host writes or reads."""
+        is_upload = isinstance(operation, UploadOp)
+        region = self.footprints.region(operation.output if is_upload else operation.input)
+        verb = "overwrites" if is_upload else "reads"
+        for other in tuple(self._in_flight.layers):
+            used = (other.writes, *other.reads) if is_upload else (other.writes,)
+            if any(self._share(region, one) for one in used):
+                self._fault(operation, f"{describe(operation)} {verb} memory", other)
+
+    def end(self) -> None:
+        self.faults += [
+            Diagnostic.error(
+                other.layer.location,
+                f"nothing waits for {other.layer.describe()}: 'nvdla.wait' must come before the "
+                "program ends",
+            )
+            for other in self._in_flight.layers
+        ]
+
+    def _reasons(self, layer: Footprint, other: Footprint) -> Iterator[str]:
+        """Why ``layer`` must not run beside ``other``."""
+        for unit in layer.units:
+            if self._in_flight.holder(unit) is other:
+                yield f"takes a register group of the {unit}"
+        for unit in self._in_flight.changed_tables(layer).intersection(other.units):
+            yield f"changes the look-up tables of the {unit}, and thereby those"
+        if any(self._share(region, other.writes) for region in layer.reads):
+            yield "reads the result"
+        used = () if has_read_before(other.units, layer.units) else other.reads
+        if not ends_with(other.units, layer.units):
+            used = (*used, other.writes)
+        if any(self._share(layer.writes, region) for region in used):
+            yield "overwrites memory"
+
+    def _fault(self, operation: Operation, what: str, other: Footprint) -> None:
+        """``operation`` comes while ``other`` is in flight, which counts as waited for then."""
+        self._in_flight.end(other)
+        self.faults.append(
+            Diagnostic.error(
+                operation.location,
+                f"{what} of {other.layer.describe()}, which may still run: 'nvdla.wait' must come "
+                "between",
+                (Diagnostic.note(other.layer.location, "it is enabled here"),),
+            )
+        )
+
+    def _share(self, one: Region, other: Region) -> bool:
+        """Whether two regions share bytes. Of different buffers, whole ones count."""
+        if one.buffer is other.buffer:
+            return one.meets(other)
+        begin, end = self._bytes_of(one.buffer)
+        other_begin, other_end = self._bytes_of(other.buffer)
+        return begin < other_end and other_begin < end
+
+    def _bytes_of(self, buffer: Value) -> tuple[int, int]:
+        found = self._bytes.get(buffer)
+        if found is None:
+            found = self._bytes[buffer] = placed_bytes(buffer, self.hw)
+        return found

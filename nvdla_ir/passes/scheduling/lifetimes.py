@@ -1,0 +1,72 @@
+"""How long memory is needed: until no layer in flight touches it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, field
+
+from nvdla_ir.dialects.nvdla import UploadOp, WaitOp
+from nvdla_ir.hardware.overlap import ends_with, has_read_before
+from nvdla_ir.ir.operation import Block, Operation, Value
+from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints, Region
+from nvdla_ir.passes.scheduling.in_flight import InFlight
+from nvdla_ir.passes.settings.layers import LAYER_OPERATIONS, hardware_layers
+from nvdla_ir.passes.settings.views import Views, is_view
+
+Span = tuple[int, int]
+"""The first step and the last one; a step is an operation's place in its block."""
+
+
+def lifetimes(block: Block, views: Views) -> dict[Value, Span]:
+    """From when to when each cube or image that lies in no other must keep its bytes, in order of
+    their first steps. A layer runs at the place of its last operation.
+
+    Bytes may go to another at the next step: what is enabled then, or written by the host, touches
+    them when all are done with them, by a wait or by the order of a unit's layers.
+    """
+    tracker = _Tracker(Footprints(views))
+    layers = {layer.last: layer for layer in hardware_layers(block)}
+    for step, operation in enumerate(block.operations):
+        layer = layers.get(operation)
+        if layer is not None:
+            tracker.run(tracker.footprints.of_layer(layer), step)
+        elif isinstance(operation, WaitOp):
+            tracker.wait(operation)
+        elif not is_view(operation) and not isinstance(operation, LAYER_OPERATIONS):
+            tracker.use_by_host(operation, step)
+    return tracker.spans
+
+
+@define(eq=False)
+class _Tracker:
+    footprints: Footprints
+    spans: dict[Value, Span] = field(factory=dict[Value, Span])
+    _in_flight: InFlight = field(factory=InFlight)
+
+    def run(self, layer: Footprint, step: int) -> None:
+        for other in self._in_flight.layers:
+            if not has_read_before(other.units, layer.units):
+                self._extend(other.reads, step)
+            if not ends_with(other.units, layer.units):
+                self._extend((other.writes,), step)
+        self._extend((*layer.reads, layer.writes), step)
+        self._in_flight.start(layer)
+
+    def wait(self, operation: WaitOp) -> None:
+        for layer in self._in_flight.layers:
+            if layer.layer.last is operation.input.defining_operation:
+                self._in_flight.end(layer)
+                return
+
+    def use_by_host(self, operation: Operation, step: int) -> None:
+        if isinstance(operation, UploadOp):
+            for other in self._in_flight.layers:
+                self._extend((*other.reads, other.writes), step)
+            self._extend((self.footprints.region(operation.output),), step)
+        self._extend(self.footprints.reads(operation), step)
+
+    def _extend(self, regions: Iterable[Region], step: int) -> None:
+        for region in regions:
+            first, _ = self.spans.get(region.buffer, (step, step))
+            self.spans[region.buffer] = first, step
