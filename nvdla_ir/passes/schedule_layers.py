@@ -15,7 +15,7 @@ from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints
 from nvdla_ir.passes.scheduling.in_flight import InFlight
 from nvdla_ir.passes.scheduling.reordering import reorder
-from nvdla_ir.passes.settings.layers import device_functions, hardware_layers
+from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
 from nvdla_ir.passes.settings.views import Views
 
 _ON, _IN_ORDER, _OFF = "on", "in-order", "off"
@@ -89,7 +89,9 @@ class _Waits:
     def write(self) -> int:
         """Returns how many there are."""
         block = self.block
-        layers = {layer.last: layer for layer in hardware_layers(block)}
+        layers: dict[Operation, HardwareLayer] = {
+            layer.last: layer for layer in hardware_layers(block)
+        }
         # what came since the last layer, or the last of the host's work
         recent: set[Operation] = set()
         for operation in tuple(block.operations):

@@ -70,7 +70,7 @@ def _alone(
     start = memory.latency + _FIRST_DATA
     end = cycles - memory.latency - _LAST_RESULT
     course = Course(start, end, end, cycles, 0, 0, traffic)
-    found = {span: amount for span, amount in spans.items() if amount > 0}
+    found: dict[Span, float] = {span: amount for span, amount in spans.items() if amount > 0}
     return Cost(cycles, found, read, written, course=course)
 
 

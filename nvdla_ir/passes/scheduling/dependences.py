@@ -111,4 +111,4 @@ def _writers(value: Value, numbers: Mapping[Operation, int]) -> set[int]:
     operation = value.defining_operation
     if isinstance(operation, ConcatOp | InterleaveOp):
         return {one for part in operation.inputs for one in _writers(_whole(part), numbers)}
-    return {numbers[operation]} if operation in numbers else set()
+    return {numbers[operation]} if operation is not None and operation in numbers else set()

@@ -11,7 +11,7 @@ from nvdla_ir.hardware.overlap import ends_with, has_read_before
 from nvdla_ir.ir.operation import Block, Operation, Value
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints, Region
 from nvdla_ir.passes.scheduling.in_flight import InFlight
-from nvdla_ir.passes.settings.layers import LAYER_OPERATIONS, hardware_layers
+from nvdla_ir.passes.settings.layers import LAYER_OPERATIONS, HardwareLayer, hardware_layers
 from nvdla_ir.passes.settings.views import Views, is_view
 
 Span = tuple[int, int]
@@ -26,7 +26,7 @@ def lifetimes(block: Block, views: Views) -> dict[Value, Span]:
     them when all are done with them, by a wait or by the order of a unit's layers.
     """
     tracker = _Tracker(Footprints(views))
-    layers = {layer.last: layer for layer in hardware_layers(block)}
+    layers: dict[Operation, HardwareLayer] = {layer.last: layer for layer in hardware_layers(block)}
     for step, operation in enumerate(block.operations):
         layer = layers.get(operation)
         if layer is not None:

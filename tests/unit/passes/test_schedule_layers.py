@@ -177,7 +177,9 @@ def scheduled(body: str, target: str = SMALL, overlap: str = "on") -> ModuleOp:
 def steps_of(module: ModuleOp) -> list[str]:
     """Layers by the names of their results, and waits as ``wait %y``."""
     return [
-        f"wait {op.input.name_hint}" if isinstance(op, nvdla.WaitOp) else op.results[0].name_hint
+        f"wait {op.input.name_hint}"
+        if isinstance(op, nvdla.WaitOp)
+        else str(op.results[0].name_hint)
         for op in main_of(module).body.operations
         if isinstance(op, nvdla.SdpOp | nvdla.PdpOp | nvdla.WaitOp | nvdla.DownloadOp)
     ]
