@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 from measured_layers import RECORDS, MeasuredLayer, measured_layers
 
+from nvdla_ir.hardware.bdma import BdmaSetting, Transfer
 from nvdla_ir.hardware.cdp import CdpSetting
 from nvdla_ir.hardware.convolution import ConvolutionSetting
 from nvdla_ir.hardware.convolution_geometry import Banks, ImageInput, Reuse, Window
@@ -16,6 +17,7 @@ from nvdla_ir.hardware.cost.model import CostModel, is_measured
 from nvdla_ir.hardware.cost.output import group_cycles
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hardware.pdp import PdpSetting, PoolWindow
+from nvdla_ir.hardware.rubik import RubikSetting
 from nvdla_ir.hardware.sdp import OperandStream, SdpSetting, XStage
 from nvdla_ir.hw.configuration import load_configuration, names
 from nvdla_ir.hw.pixels import PIXEL_FORMATS
@@ -151,6 +153,12 @@ def layers() -> list[Layer]:
     alone = SdpSetting(20, 9, 7, flying=False, bs=XStage(bypass=False))
     window = PoolWindow(9, 5, 1, 4, 4, 13)
     pool = PdpSetting(20, window, window, "AVERAGE", flying=False)
+    units = [
+        CdpSetting(20, 9, 7, window=5),
+        RubikSetting("CONTRACT", 128, 9, 7, 20, (2, 2)),
+        BdmaSetting((Transfer(64, 9, 3), Transfer(32, 1, 1))),
+    ]
+    found += [Layer(alone=unit) for unit in units]
     return [*found, Layer(None, alone, None), Layer(None, None, pool)]
 
 
@@ -242,6 +250,15 @@ def test_cdp_costs_its_atoms_and_the_ends_of_lines() -> None:
     cost = CostModel(SMALL).cost(Layer(alone=CdpSetting(16, 4, 16, window=5)))
     assert cost.cycles == 124 + 100 + 8 * 128 + 2 * 8
     assert cost.read == cost.written == {"CDP": 1024}
+
+
+def test_what_moves_data_is_priced_by_its_traffic() -> None:
+    full = CostModel(load_configuration("nv_full"), MemoryTiming(50, 32))
+    contraction = full.cost(Layer(alone=RubikSetting("CONTRACT", 128, 9, 7, 20, (2, 2))))
+    assert contraction.read == contraction.written == {"RUBIK": 128 * 9 * 7}
+    assert contraction.cycles == 100 + 2 * 128 * 9 * 7 / 32
+    copy = full.cost(Layer(alone=BdmaSetting((Transfer(64, 9, 3), Transfer(32, 1, 1)))))
+    assert copy.read == copy.written == {"BDMA": 64 * 9 * 3 + 32}
 
 
 def test_wider_units_are_quicker() -> None:

@@ -151,7 +151,8 @@ class Shadow:
         assert isinstance(op, nvdla.MemoryOp) and op.address is not None
         assert op.line_stride is not None and op.surface_stride is not None
         s, y, x = np.indices(self.shape(value))
-        return op.address + s * op.surface_stride + y * op.line_stride + x * self.atom
+        column_stride = op.column_stride or self.atom
+        return op.address + s * op.surface_stride + y * op.line_stride + x * column_stride
 
     def shape(self, value: Value) -> tuple[int, int, int]:
         _, channels, height, width = cube_shape(value.type)
@@ -166,14 +167,18 @@ class Shadow:
                 found = self.writers(op.input)
                 if op.axis == nvdla.CHANNELS:
                     found = found[op.begin // self.atom :][: shape[0]]
-                else:
+                elif op.axis == nvdla.ROWS:
                     found = found[:, op.begin :: op.step][:, : shape[1]]
+                else:
+                    found = found[:, :, op.begin :: op.step][:, :, : shape[2]]
             elif isinstance(op, nvdla.ConcatOp):
                 found = np.concatenate([self.writers(part) for part in op.inputs])
             elif isinstance(op, nvdla.InterleaveOp):
                 found = np.empty(shape, object)
                 for index, part in enumerate(op.inputs):
-                    found[:, index :: len(op.inputs)] = self.writers(part)
+                    turns = slice(index, None, len(op.inputs))
+                    where = (slice(None), turns) if op.axis == nvdla.ROWS else (..., turns)
+                    found[where] = self.writers(part)
             else:
                 found = np.empty(shape, object)
                 for position in np.ndindex(shape):
@@ -461,3 +466,44 @@ def test_no_target() -> None:
     module = module_of(main(UPLOAD))
     with pytest.raises(DiagnosticError, match=r"no 'nvdla\.target': run 'set-target"):
         AllocateMemory().run(module, new_session())
+
+
+@pytest.mark.parametrize("target", ["nv_small", "nv_full"])
+def test_columns_by_turns_inside_rows_by_turns(target: str) -> None:
+    """Views of views of columns and rows, joined along channels; parts of them are read."""
+    text = """
+func.func @main(%x: tensor<1x40x4x6xi8>) {
+  %a = nvdla.upload %x -> tensor<1x40x4x6xi8>
+  %e = nvdla.slice %a axis=3 begin=1 size=2 step=3 -> tensor<1x40x4x2xi8>
+  %f = nvdla.slice %e axis=2 begin=1 size=2 step=2 -> tensor<1x40x2x2xi8>
+  %p = nvdla.sdp %f -> tensor<1x40x2x2xi8>
+  %q = nvdla.sdp %f bs={relu} -> tensor<1x40x2x2xi8>
+  %c = nvdla.interleave %p, %q axis=3 -> tensor<1x40x2x4xi8>
+  %d = nvdla.sdp %c -> tensor<1x40x2x4xi8>
+  %r = nvdla.interleave %c, %d -> tensor<1x40x4x4xi8>
+  %u = nvdla.sdp %r -> tensor<1x40x4x4xi8>
+  %w = nvdla.interleave %r, %u axis=3 -> tensor<1x40x4x8xi8>
+  %back = nvdla.slice %w axis=3 begin=2 size=2 step=4 -> tensor<1x40x4x2xi8>
+  %last = nvdla.slice %back axis=3 begin=1 size=1 -> tensor<1x40x4x1xi8>
+  %s = nvdla.sdp %last -> tensor<1x40x4x1xi8>
+  %t = nvdla.sdp %p -> tensor<1x40x2x2xi8>
+  func.return
+}
+"""
+    atom = load_configuration(target).memory_atom
+    module = module_for(target, text)
+    run(AllocateMemory(), module)
+    check_by_shadow(module, atom)
+    strides = {
+        op.results[0].name_hint: op.column_stride
+        for op in module.walk()
+        if isinstance(op, nvdla.MemoryOp)
+    }
+    # %p lies in %c, every second column of %r, which is every second one of %w.
+    assert (strides["p"], strides["c"], strides["w"]) == (4 * atom, 2 * atom, None)
+    assert (strides["e"], strides["f"], strides["back"], strides["last"]) == (
+        3 * atom,
+        3 * atom,
+        4 * atom,
+        4 * atom,
+    )
