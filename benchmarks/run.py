@@ -28,6 +28,7 @@ MODULES = (
     "golden",
     "device",
     "estimates",
+    "schedule",
     "float_models",
     "onnx_import",
     "calibration",

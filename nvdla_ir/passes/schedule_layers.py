@@ -49,7 +49,9 @@ class ScheduleLayers(Pass):
     registers. Of a layer in pieces, only those count that make what is read.
 
     Layers that do not depend on each other change places where they end sooner by estimate, and
-    need hardly more memory at a time. The host's work stays where it is.
+    need hardly more memory at a time. The host's work stays where it is. Convolutions that run
+    beside each other get the same banks of the convolution buffer, so that one's input is fetched
+    while the other computes.
     """
 
     name = "schedule-layers"
@@ -57,8 +59,8 @@ class ScheduleLayers(Pass):
     overlap: str = option(
         _ON,
         choices=(_ON, _IN_ORDER, _OFF),
-        help="let independent layers run at the same time, in the order that costs least or as "
-        "they are written, or let each wait for the one before",
+        help="let independent layers run at the same time, in the order and with the banks that "
+        "cost least or as they are written, or let each wait for the one before",
     )
 
     def run(self, module: ModuleOp, session: Session) -> None:

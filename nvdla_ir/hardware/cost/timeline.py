@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from nvdla_ir.hardware.convolution import ConvolutionSetting
+from nvdla_ir.hardware.convolution_geometry import Banks
 from nvdla_ir.hardware.cost.base import Course
 from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES, CostModel
 from nvdla_ir.hardware.layer import Layer
@@ -200,6 +201,42 @@ def _run(
     )
 
 
+@frozen
+class Room:
+    """What a convolution wants of the buffer while the one before computes.
+
+    data:    entries of its input, and of that one's
+    weights: bytes of its first kernel group, and of all of that one's
+
+    None where it takes over what is there.
+    """
+
+    data: tuple[int, int] | None
+    weights: tuple[int, int] | None
+
+    @staticmethod
+    def of(
+        setting: ConvolutionSetting, before: ConvolutionSetting, hw: HardwareConfiguration
+    ) -> Room:
+        first = min(hw.atomic_k * setting.kernel_bytes(hw), setting.weight_bytes(hw))
+        return Room(
+            None if setting.reuse.data else (data_entries(setting, hw), data_entries(before, hw)),
+            None if setting.reuse.weights else (first, before.weight_bytes(hw)),
+        )
+
+    def part(self, banks: Banks, hw: HardwareConfiguration) -> float:
+        """What part of it the buffer takes."""
+        parts = [1.0]
+        for wanted, size in (
+            (self.data, banks.data * hw.cbuf.entries_per_bank),
+            (self.weights, banks.weights * hw.cbuf.bank_bytes),
+        ):
+            if wanted is not None:
+                own, before = wanted
+                parts.append((size - before) / own)
+        return max(0.0, min(parts))
+
+
 def _fits_beside(
     setting: ConvolutionSetting, before: ConvolutionSetting, hw: HardwareConfiguration
 ) -> float:
@@ -208,22 +245,15 @@ def _fits_beside(
     banks = setting.banks
     if banks is None or banks != before.banks or _mode(setting) != _mode(before):
         return 0.0
-    parts = [1.0]
-    if not setting.reuse.data:
-        room = banks.data * hw.cbuf.entries_per_bank - _data_entries(before, hw)
-        parts.append(room / _data_entries(setting, hw))
-    if not setting.reuse.weights:
-        room = banks.weights * hw.cbuf.bank_bytes - before.weight_bytes(hw)
-        first = hw.atomic_k * setting.kernel_bytes(hw)
-        parts.append(room / min(first, setting.weight_bytes(hw)))
-    return max(0.0, min(parts))
+    return Room.of(setting, before, hw).part(banks, hw)
 
 
 def _mode(setting: ConvolutionSetting) -> tuple[bool, bool]:
     return setting.image is not None, setting.winograd
 
 
-def _data_entries(setting: ConvolutionSetting, hw: HardwareConfiguration) -> int:
+def data_entries(setting: ConvolutionSetting, hw: HardwareConfiguration) -> int:
+    """Entries of the buffer that the input takes."""
     return setting.entries(hw) * setting.extended(hw)[1] * setting.batch
 
 

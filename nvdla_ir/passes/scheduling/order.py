@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from math import inf
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from nvdla_ir.hardware.cost.model import CostModel
 from nvdla_ir.hardware.cost.timeline import Run, Timeline
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.ir.operation import Value
+from nvdla_ir.passes.scheduling.banks import share_banks
 from nvdla_ir.passes.scheduling.dependences import Dependences
 from nvdla_ir.passes.scheduling.footprints import Footprint
 from nvdla_ir.passes.scheduling.in_flight import InFlight
@@ -24,12 +25,21 @@ _GROWTH = 1.1
 """An order may need so much more memory at a time than the one that is written."""
 
 
+@frozen(eq=False)
+class Schedule:
+    """Layers in the order in which they are enabled, and the settings of those that get other
+    banks of the convolution buffer."""
+
+    order: Sequence[Footprint]
+    changed: Mapping[Footprint, Layer]
+
+
 def by_cost(
     layers: Sequence[Footprint],
     setting_of: Callable[[Footprint], Layer],
     size_of: Callable[[Value], int],
     model: CostModel,
-) -> Sequence[Footprint]:
+) -> Schedule:
     """The order in which ``layers`` end first by estimate; the written one if none is better.
 
     It is a list schedule: of the layers that could be enabled next without waiting, that with the
@@ -40,17 +50,19 @@ def by_cost(
     """
     dependences = Dependences.of(layers)
     if dependences.is_chain:
-        return layers
+        return Schedule(layers, {})
     settings = {layer: setting_of(layer) for layer in layers}
-    order = _ListSchedule(layers, settings, size_of, model, dependences).run()
-    if order == list(layers):
-        return layers
-    written = duration(layers, settings.__getitem__, model)
-    return order if duration(order, settings.__getitem__, model) < written else layers
+    listed = _ListSchedule(layers, settings, size_of, model, dependences).run()
+    found = [Schedule(layers, {})]
+    for order in (layers, listed):
+        changed = share_banks(order, settings, model)
+        if changed or order is listed:
+            found.append(Schedule(order, changed))
+    return min(found, key=lambda one: duration(one.order, {**settings, **one.changed}, model))
 
 
 def duration(
-    layers: Sequence[Footprint], setting_of: Callable[[Footprint], Layer], model: CostModel
+    layers: Sequence[Footprint], settings: Mapping[Footprint, Layer], model: CostModel
 ) -> float:
     """Cycles until the last of the layers has ended, that wait for what they must."""
     timeline = Timeline(model)
@@ -60,7 +72,7 @@ def duration(
         for other in in_flight.awaited_by(layer):
             timeline.wait(runs.pop(other))
             in_flight.end(other)
-        runs[layer] = timeline.enable(setting_of(layer))
+        runs[layer] = timeline.enable(settings[layer])
         in_flight.start(layer)
     return timeline.finish()
 

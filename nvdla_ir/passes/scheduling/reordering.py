@@ -17,8 +17,8 @@ from nvdla_ir.passes.settings.views import is_view
 
 
 def reorder(block: Block, footprints: Footprints, model: CostModel) -> int:
-    """Bring the layers of a block into the order that costs least. What the host does with their
-    results is not passed.
+    """Bring the layers of a block into the order that costs least, with the banks of the
+    convolution buffer that suit it. What the host does with their results is not passed.
 
     Returns how many stand elsewhere than before.
     Raises: DiagnosticError for layers that the hardware cannot run, if their order matters.
@@ -38,11 +38,22 @@ def reorder(block: Block, footprints: Footprints, model: CostModel) -> int:
             for operation in stretch
             if (layer := layers.get(operation)) is not None
         ]
-        order = by_cost(written, setting_of, size_of, model) if len(written) > 1 else written
-        if order is not written:
-            _move(stretch, order, barrier)
-            moved += sum(old is not new for old, new in zip(written, order, strict=True))
+        if len(written) < 2:
+            continue
+        schedule = by_cost(written, setting_of, size_of, model)
+        if schedule.order is not written:
+            _move(stretch, schedule.order, barrier)
+            moved += sum(old is not new for old, new in zip(written, schedule.order, strict=True))
+        for footprint, setting in schedule.changed.items():
+            _set_banks(footprint.layer, setting)
     return moved
+
+
+def _set_banks(layer: HardwareLayer, setting: Layer) -> None:
+    assert layer.convolution is not None and setting.convolution is not None
+    banks = setting.convolution.banks
+    assert banks is not None
+    layer.convolution.data_banks, layer.convolution.weight_banks = banks.data, banks.weights
 
 
 def _stretches(block: Block) -> Iterator[tuple[list[Operation], Operation]]:

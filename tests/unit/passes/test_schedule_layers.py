@@ -14,6 +14,8 @@ from running import module_of, new_session
 from nvdla_ir.dialects import csb, nvdla
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.evaluation.estimate import estimate
+from nvdla_ir.hardware.cost.base import MemoryTiming
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
 from nvdla_ir.passes.allocate_memory import AllocateMemory
@@ -272,6 +274,48 @@ def test_pieces_that_keep_the_buffer_for_each_other_stay_together() -> None:
             if isinstance(op, nvdla.ConvOp):
                 assert not (op.reuse_data or op.reuse_weights) or kept
                 kept = op.keep_data or op.keep_weights
+
+
+def convolutions(count: int, channels: int, banks: str = "") -> str:
+    """Convolutions of one cube, which is as large as several banks of the buffer."""
+    cube, made = f"tensor<1x{channels}x32x32xi8>", "tensor<1x8x32x32xi8>"
+    lines = [
+        f"func.func @main(%x: {cube}) -> {made} {{",
+        f"  %a = nvdla.upload %x -> {cube}",
+        f"  %w = nvdla.constant value=dense<1> : tensor<8x{channels}x1x1xi8>",
+    ]
+    for number in range(count):
+        lines += [
+            f"  %c{number} = nvdla.conv %a, %w {banks} -> !nvdla.stream<1x8x32x32xi32>",
+            f"  %s{number} = nvdla.sdp %c{number} -> {made}",
+        ]
+    return "\n".join(
+        [*lines, f"  %d = nvdla.download %s{count - 1} -> {made}", "  func.return %d", "}"]
+    )
+
+
+@pytest.mark.parametrize("channels", [32, 64, 96])
+def test_convolutions_that_overlap_share_out_all_banks_alike(channels: int) -> None:
+    """Input for two, where there is room; at least as much as each needs alone."""
+    module = module_for(convolutions(3, channels))
+    Pipeline([*FITTED, ScheduleLayers()]).run(module, new_session())
+    banks = {
+        (op.data_banks, op.weight_banks) for op in module.walk() if isinstance(op, nvdla.ConvOp)
+    }
+    (((data, weights)),) = banks
+    assert data is not None and weights is not None and data + weights == 32
+    assert data >= min(2 * channels // 4, 31)
+
+
+def test_more_room_is_worth_cycles_by_estimate() -> None:
+    cycles: list[float] = []
+    for overlap in ("off", "in-order", "on"):
+        module = module_for(convolutions(4, 32))
+        Pipeline([*FITTED, ScheduleLayers(overlap=overlap)]).run(module, new_session())
+        found = estimate(module, MemoryTiming())
+        cycles.append(found.cycles)
+        assert found.sequential == pytest.approx(cycles[0])
+    assert cycles[2] < 0.8 * cycles[1] < 0.8 * cycles[0]
 
 
 # -------------------------------------------------------------- faults
