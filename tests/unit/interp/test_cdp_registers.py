@@ -56,6 +56,36 @@ def test_any_function_of_a_code(target: str) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+@every_configuration
+def test_sigmoid_between_convolutions(target: str) -> None:
+    """Also where the SDP has no table: the CDP's is the sigmoid, its codes the rounded real ones,
+    and SiLU a product with it."""
+    lut = _lut(SIGMOID)
+    module, _ = assert_same(
+        target,
+        f"""
+func.func @main(%x: tensor<1x8x6x7x{Q}>) -> (tensor<1x13x6x7x{Q}>, tensor<1x13x6x7x{Q}>) {{
+  %a = nvdla.upload %x -> tensor<1x8x6x7x{Q}>
+  %w = nvdla.constant value=dense_resource<w> : tensor<13x8x3x3xi8>
+  %c = nvdla.conv %a, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x13x6x7xi32>
+  %s = nvdla.sdp %c cvt_shift=9 -> tensor<1x13x6x7x{Q}>
+  %f = nvdla.cdp %s square_sum=false multiply=false tables={lut} -> tensor<1x13x6x7x{Q}>
+  %v = nvdla.constant value=dense_resource<v> : tensor<13x13x1x1xi8>
+  %d = nvdla.conv %f, %v -> !nvdla.stream<1x13x6x7xi32>
+  %e = nvdla.sdp %d cvt_shift=8 -> tensor<1x13x6x7x{Q}>
+  %g = nvdla.cdp %e square_sum=false multiply=false tables={lut} -> tensor<1x13x6x7x{Q}>
+  %h = nvdla.sdp %g bs_operand=%e bs={{alu = "sum", alu_value = 128, mul}} cvt_shift=8
+    -> tensor<1x13x6x7x{Q}>
+  %y = nvdla.download %h -> tensor<1x13x6x7x{Q}>
+  %z = nvdla.download %g -> tensor<1x13x6x7x{Q}>
+  func.return %y, %z
+}}
+""",
+    )
+    # The second layer finds the table of the first.
+    assert sum(isinstance(op, csb.WriteTableOp) for op in module.walk()) == 2
+
+
 # Both tables with slopes, negative and large distances, and all priorities.
 ODD = LutAttr(
     LookUpTables(
