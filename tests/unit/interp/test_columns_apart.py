@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from register_programs import CONFIGURATIONS, Q, assert_same, compile_registers, module_for
 
+from nvdla_ir.dialects.nvdla import LutAttr
+from nvdla_ir.hardware.function_tables import code_tables
 from nvdla_ir.ir.diagnostics import DiagnosticError
 
 every_configuration = pytest.mark.parametrize("target", CONFIGURATIONS)
@@ -110,6 +112,50 @@ func.func @main(%x: tensor<1x19x4x6x{Q}>) -> tensor<1x19x4x6x{Q}> {{
 }}
 """,
     )
+
+
+@every_configuration
+@pytest.mark.parametrize(("channels", "columns"), [(21, 8), (7, 9)])
+def test_the_cdp_takes_columns_apart(target: str, channels: int, columns: int) -> None:
+    """Of an even width pixels are rows, and sums of squares go over channels; of an odd one rows
+    are surfaces, whose elements are looked up each for itself."""
+    lut = LutAttr(code_tables([(37 * code) % 256 - 128 for code in range(256)]))
+    squares = columns % 2 == 0
+    what = f"square_sum={str(squares).lower()} multiply=false input_shift={3 * squares}"
+    half = f"tensor<1x{channels}x5x{columns // 2}x{Q}>"
+    whole = f"tensor<1x{channels}x5x{columns // 2 * 2}x{Q}>"
+    assert_same(
+        target,
+        f"""
+func.func @main(%x: tensor<1x{channels}x5x{columns}x{Q}>) -> {whole} {{
+  %a = nvdla.upload %x -> tensor<1x{channels}x5x{columns}x{Q}>
+  %e = nvdla.slice %a axis=3 begin=0 size={columns // 2} step=2 -> {half}
+  %o = nvdla.slice %a axis=3 begin=1 size={columns // 2} step=2 -> {half}
+  %f = nvdla.cdp %e {what} tables={lut} -> {half}
+  %g = nvdla.cdp %o {what} input_offset=5 tables={lut} -> {half}
+  %i = nvdla.interleave %g, %f axis=3 -> {whole}
+  %y = nvdla.download %i -> {whole}
+  func.return %y
+}}
+""",
+    )
+
+
+def test_sums_of_squares_take_no_rows_as_surfaces() -> None:
+    lut = LutAttr(code_tables(range(-128, 128)))
+    part = f"tensor<1x8x4x2x{Q}>"
+    found = _fault(
+        f"""
+func.func @main(%x: tensor<1x8x4x5x{Q}>) -> {part} {{
+  %a = nvdla.upload %x -> tensor<1x8x4x5x{Q}>
+  %e = nvdla.slice %a axis=3 begin=0 size=2 step=2 -> {part}
+  %n = nvdla.cdp %e tables={lut} layers=["norm"] -> {part}
+  %y = nvdla.download %n -> {part}
+  func.return %y
+}}
+"""
+    )
+    assert found.startswith("layer 'norm' works on columns that are apart, 4 rows of 2")
 
 
 def _fault(body: str) -> str:
