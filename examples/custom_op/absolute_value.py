@@ -86,13 +86,12 @@ def convert_abs(op: AbsOp, conversion: FunctionConversion) -> Value:
 def legalize_abs(op: AbsOp, conversion: FunctionLegalization) -> Value:
     """From int8 to the SDP: the zero point is taken out, what is negative is multiplied by -1."""
     builder = conversion.builder_at(op)
-    unit = nvdla.SdpUnit(
-        alu="sum", alu_value=-zero_point(op.input), mul=True, mul_value=-1, prelu=True
-    )
+    zero = zero_point(op.input)
+    stage = nvdla.XStageAttr(alu="sum", alu_value=-zero, mul=True, mul_value=-1, prelu=True)
     layer = builder.create(
         nvdla.SdpOp,
         input=conversion.cube_of(op.input, op, builder),
-        bs=unit.to_attribute(),
+        bs=stage,
         cvt_offset=op.offset,
         cvt_scale=op.scale,
         cvt_shift=op.shift,

@@ -6,7 +6,6 @@ Sources: sdp.md sections 4, 5, 8, 9, 12 and 13.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 from attrs import field, frozen
 
@@ -14,10 +13,7 @@ from nvdla_ir.hardware.faults import Fault, above, extent_faults, lacks, outside
 from nvdla_ir.hardware.fields import Fields, UnitFields, address_fields, given, yes
 from nvdla_ir.hardware.place import CubePlace, OperandPlace
 from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.hw.formats.operands import DataMode, DataSize, DataUse
-
-StageName = Literal["BS", "BN", "EW"]
-"""The stages in the order of the data flow."""
+from nvdla_ir.hw.formats.operands import DataMode, DataSize, DataUse, StageName
 
 STREAMS: Mapping[StageName, str] = {"BS": "BRDMA", "BN": "NRDMA", "EW": "ERDMA"}
 """The part of SDP_RDMA that brings each stage its operands."""

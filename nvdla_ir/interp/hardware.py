@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.arith import fast
-from nvdla_ir.arith.parameters import AluAlgorithm, Normalization, OutputConverter, XUnit
+from nvdla_ir.arith.parameters import (
+    AluAlgorithm,
+    Normalization,
+    OperandConverter,
+    OutputConverter,
+    XUnit,
+    YUnit,
+)
 from nvdla_ir.dialects import nvdla
 from nvdla_ir.dialects.nn.shapes import shape_of, window_shape
 from nvdla_ir.interp.nn.weighted import along_channels
@@ -65,38 +72,70 @@ def convolution(op: nvdla.ConvOp, values: Values) -> Array:
 
 @kernel(nvdla.SdpOp, numbers=Numbers.STORED, any_batch=True)
 def sdp(op: nvdla.SdpOp, values: Values) -> Array:
-    units = [
-        _x_unit(unit, values.get(operand))
-        for unit, operand in ((op.bs_unit, op.bs_operand), (op.bn_unit, op.bn_operand))
-        if not unit.is_bypassed
-    ]
-    output = OutputConverter(op.cvt_offset, op.cvt_scale, op.cvt_shift)
-    return fast.sdp_layer(values[op.input], x_units=units, output=output).values
+    x_units: list[XUnit] = []
+    y_unit = None if op.tables is None else YUnit()
+    for _, stage, operand in op.stages:
+        if stage.is_bypassed:
+            continue
+        if isinstance(stage, nvdla.XStageAttr):
+            x_units.append(_x_unit(stage, values.get(operand)))
+        else:
+            y_unit = _y_unit(stage, values.get(operand))
+    return fast.sdp_layer(
+        values[op.input],
+        x_units=x_units,
+        y_unit=y_unit,
+        look_up_table=None if op.tables is None else nvdla.arithmetic_table(op.tables),
+        output=OutputConverter(op.cvt_offset, op.cvt_scale, op.cvt_shift),
+    ).values
 
 
-def _x_unit(unit: nvdla.SdpUnit, operand: Array | None) -> XUnit:
-    """The unit with the operands it reads: of a table with two columns the ALU takes the first,
-    the multiplier the second."""
-    alu: Any = unit.alu_value if unit.alu_value is not None else 0
-    mul: Any = unit.mul_value
+def _x_unit(stage: nvdla.XStageAttr, operand: Array | None) -> XUnit:
+    alu, mul = _operands(stage, operand)
+    return XUnit(
+        alu=None if stage.alu is None else _ALU[stage.alu],
+        alu_operand=alu,
+        alu_shift=stage.alu_shift,
+        mul_operand=mul,
+        mul_shift=stage.mul_shift,
+        prelu=stage.prelu,
+        relu=stage.relu,
+    )
+
+
+def _y_unit(stage: nvdla.YStageAttr, operand: Array | None) -> YUnit:
+    alu, mul = _operands(stage, operand)
+    return YUnit(
+        mul_operand=mul,
+        mul_converter=_converter(stage.mul_converter, stage.mul_from_memory),
+        truncate=stage.truncate,
+        prelu=stage.prelu,
+        alu=None if stage.alu is None else _ALU[stage.alu],
+        alu_operand=alu,
+        alu_converter=_converter(stage.alu_converter, stage.alu_from_memory),
+    )
+
+
+def _converter(numbers: tuple[int, int, int] | None, from_memory: bool) -> OperandConverter | None:
+    """A register's operand is not converted."""
+    return OperandConverter(*numbers) if numbers is not None and from_memory else None
+
+
+def _operands(stage: nvdla.StageAttr, operand: Array | None) -> tuple[Any, Any]:
+    """What ALU and multiplier work with: of a table with two columns the ALU takes the first, the
+    multiplier the second; None for a multiplier that is bypassed."""
+    alu: Any = stage.alu_value if stage.alu_value is not None else 0
+    mul: Any = stage.mul_value
     if operand is not None:
-        if unit.alu_from_memory and unit.mul_from_memory:
+        if stage.alu_from_memory and stage.mul_from_memory:
             alu, mul = (along_channels(operand[:, column], 4) for column in (0, 1))
         else:
             spread = along_channels(operand, 4) if operand.ndim == 1 else operand
-            if unit.alu_from_memory:
+            if stage.alu_from_memory:
                 alu = spread
             else:
                 mul = spread
-    return XUnit(
-        alu=None if unit.alu is None else _ALU[unit.alu],
-        alu_operand=alu,
-        alu_shift=unit.alu_shift,
-        mul_operand=mul if unit.mul else None,
-        mul_shift=unit.mul_shift,
-        prelu=unit.prelu,
-        relu=unit.relu,
-    )
+    return alu, mul
 
 
 @kernel(nvdla.PdpOp, numbers=Numbers.STORED, any_batch=True)

@@ -27,7 +27,8 @@ class LegalizeToNvdla(Pass):
     After::
 
         %c = nvdla.conv %x, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x16x32x32xi32>
-        %y = nvdla.sdp %c bs_operand=%table bs={alu = "sum", mul, mul_shift = 21, relu}
+        %y = nvdla.sdp %c bs_operand=%table
+            bs=#nvdla.x_stage<alu = "sum", mul, mul_shift = 21, relu>
             -> tensor<1x16x32x32x!quant.uniform<i8:f32, 0.03>>
 
     Pooling of what the SDP alone writes reads it as a stream. What the host computes (casts,

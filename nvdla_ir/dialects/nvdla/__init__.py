@@ -20,7 +20,7 @@ from nvdla_ir.dialects.nvdla.operations import (
     SliceOp,
     UploadOp,
 )
-from nvdla_ir.dialects.nvdla.sdp_unit import SdpUnit
+from nvdla_ir.dialects.nvdla.sdp_stages import StageAttr, XStageAttr, YStageAttr
 from nvdla_ir.dialects.nvdla.target import (
     TARGET_ATTRIBUTE,
     configuration_of,
@@ -50,11 +50,13 @@ __all__ = [
     "PdpOp",
     "RubikOp",
     "SdpOp",
-    "SdpUnit",
     "SliceOp",
+    "StageAttr",
     "StreamType",
     "UploadOp",
     "WaitOp",
+    "XStageAttr",
+    "YStageAttr",
     "arithmetic_table",
     "configuration_of",
     "cube_shape",
@@ -82,5 +84,9 @@ NVDLA = Dialect.of(
     ],
     grammar="nvdla",
     type_parsers={"nvdla_type_stream": parse_stream},
-    attribute_parsers={"lut": LutAttr.from_entries},
+    attribute_parsers={
+        "lut": LutAttr.from_entries,
+        "x_stage": XStageAttr.from_entries,
+        "y_stage": YStageAttr.from_entries,
+    },
 )

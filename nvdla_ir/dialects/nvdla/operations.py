@@ -10,7 +10,14 @@ from collections.abc import Iterable, Sequence
 
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.nn.shapes import shape_of, text_of, window_faults, window_shape
-from nvdla_ir.dialects.nvdla.sdp_unit import SdpUnit
+from nvdla_ir.dialects.nvdla.look_up_tables import LUT
+from nvdla_ir.dialects.nvdla.sdp_stages import (
+    X_STAGE,
+    Y_STAGE,
+    StageAttr,
+    XStageAttr,
+    YStageAttr,
+)
 from nvdla_ir.dialects.nvdla.types import (
     ACCUMULATOR_STREAM,
     CUBE,
@@ -19,7 +26,8 @@ from nvdla_ir.dialects.nvdla.types import (
     StreamType,
     cube_shape,
 )
-from nvdla_ir.ir.attribute_kinds import BOOL, DICT, ELEMENTS, INT, INTS, STRING, enumeration
+from nvdla_ir.hw.formats.operands import StageName
+from nvdla_ir.ir.attribute_kinds import BOOL, ELEMENTS, INT, INTS, STRING, enumeration
 from nvdla_ir.ir.definition import (
     attribute,
     operand,
@@ -180,11 +188,12 @@ class ConvOp(LayerOp):
 
 
 class SdpOp(MemoryOp):
-    """The SDP on a stream from the convolution or on a cube in memory: BS, then BN, then the
-    output converter ``sat8(rha((x - cvt_offset) * cvt_scale, cvt_shift))``.
+    """The SDP on a stream from the convolution or on a cube in memory: BS, BN, EW, its look-up
+    tables, then the output converter ``sat8(rha((x - cvt_offset) * cvt_scale, cvt_shift))``.
 
-    ``bs`` and ``bn`` say what these units do (see ``SdpUnit``); ``bs_operand`` and ``bn_operand``
-    are what they read from memory: a table with one entry a channel, or a cube.
+    bs, bn, ew:      what these stages do (``XStageAttr``, ``YStageAttr``)
+    bs_operand, …:   what they read from memory: a table with one entry a channel, or a cube
+    tables:          what EW's result is looked up in
     """
 
     name = "nvdla.sdp"
@@ -193,46 +202,45 @@ class SdpOp(MemoryOp):
     input = operand(CUBE | ACCUMULATOR_STREAM)
     bs_operand = optional_operand(INTEGER_TABLE)
     bn_operand = optional_operand(INTEGER_TABLE)
-    bs = optional_attribute(DICT)
-    bn = optional_attribute(DICT)
+    ew_operand = optional_operand(INTEGER_TABLE)
+    bs = attribute(X_STAGE, default=XStageAttr())
+    bn = attribute(X_STAGE, default=XStageAttr())
+    ew = attribute(Y_STAGE, default=YStageAttr())
+    tables = optional_attribute(LUT)
     cvt_offset = attribute(INT, default=0)
     cvt_scale = attribute(INT, default=1)
     cvt_shift = attribute(INT, default=0)
     output = result(CUBE | INT8_STREAM)
 
-    @property
-    def bs_unit(self) -> SdpUnit:
-        return SdpUnit.from_attribute(self.bs)
-
-    @property
-    def bn_unit(self) -> SdpUnit:
-        return SdpUnit.from_attribute(self.bn)
-
     def verify(self) -> Iterable[str]:
         shape = cube_shape(self.input.type)
         if cube_shape(self.output.type) != shape:
             yield "changes the shape"
-        for name in ("bs", "bn"):
-            table: Value | None = getattr(self, f"{name}_operand")
-            try:
-                unit: SdpUnit = getattr(self, f"{name}_unit")
-            except ValueError as error:
-                yield f"has a faulty '{name}': {error}"
-                continue
-            if unit.needs_operand != (table is not None):
+        for name, stage, table in self.stages:
+            name = name.lower()
+            if stage.needs_operand != (table is not None):
                 yield (
                     f"has '{name}' that reads memory, but no '{name}_operand'"
                     if table is None
                     else f"has a '{name}_operand' that '{name}' does not read"
                 )
             if table is not None:
-                yield from _table_faults(name, unit, shape_of(table), shape)
+                yield from _table_faults(name, stage, shape_of(table), shape)
+
+    @property
+    def stages(self) -> Sequence[tuple[StageName, StageAttr, Value | None]]:
+        """The stages in order of the data flow, each with what it reads from memory."""
+        return (
+            ("BS", self.bs, self.bs_operand),
+            ("BN", self.bn, self.bn_operand),
+            ("EW", self.ew, self.ew_operand),
+        )
 
 
 def _table_faults(
-    name: str, unit: SdpUnit, table: tuple[int, ...], shape: tuple[int, ...]
+    name: str, stage: StageAttr, table: tuple[int, ...], shape: tuple[int, ...]
 ) -> Iterable[str]:
-    both = unit.alu_from_memory and unit.mul_from_memory
+    both = stage.alu_from_memory and stage.mul_from_memory
     legal = [(shape[1], 2)] if both else [(shape[1],), shape]
     if table not in legal:
         yield (

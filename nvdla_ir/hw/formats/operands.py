@@ -23,6 +23,9 @@ from nvdla_ir.hw.formats.sizes import (
     require_shape,
 )
 
+StageName = Literal["BS", "BN", "EW"]
+"""The SDP's stages in the order of the data flow."""
+
 DataUse = Literal["MUL", "ALU", "BOTH"]
 DataSize = Literal["ONE_BYTE", "TWO_BYTE"]
 DataMode = Literal["PER_KERNEL", "PER_ELEMENT"]

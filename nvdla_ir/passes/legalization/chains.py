@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.layer import describe
-from nvdla_ir.dialects.nvdla import SdpUnit
+from nvdla_ir.dialects.nvdla import XStageAttr
 from nvdla_ir.dialects.quant import QuantizedType, UniformPerAxisType, UniformType
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
@@ -30,7 +30,7 @@ class Unit:
     """One X unit, ``bs`` or ``bn``, with the values its operands come from."""
 
     name: str
-    setting: SdpUnit
+    setting: XStageAttr
     alu_operand: Value | None = None
     mul_operand: Value | None = None
 
@@ -106,7 +106,7 @@ def _units(steps: list[Operation], hw: HardwareConfiguration) -> tuple[Unit, ...
                     f"of {hw.name} add, multiply and rectify once each, in this order. Let an "
                     "output converter come between",
                 )
-            units.append(Unit(names[len(units)], SdpUnit()))
+            units.append(Unit(names[len(units)], XStageAttr()))
         position = following
         units[-1] = _with_step(units[-1], step)
     return tuple(units)
@@ -130,7 +130,7 @@ def _with_step(unit: Unit, step: Operation) -> Unit:
     return evolve(unit, setting=rectifying(setting, step))
 
 
-def rectifying(setting: SdpUnit, relu: nn.ReluOp) -> SdpUnit:
+def rectifying(setting: XStageAttr, relu: nn.ReluOp) -> XStageAttr:
     """``setting`` with ``relu``, too: a maximum by the ALU where the zero point is not 0."""
     zero = zero_of_relu(relu)
     if zero == 0:

@@ -121,7 +121,7 @@ def _join_by_convolution(
         check_convolution(convolution, context.hw)
         fields: dict[str, Any] = {}
         if joined is not None:
-            fields = {unit: nvdla.SdpUnit(alu="sum").to_attribute(), f"{unit}_operand": joined}
+            fields = {unit: nvdla.XStageAttr(alu="sum"), f"{unit}_operand": joined}
         joined = builder.create(
             nvdla.SdpOp,
             input=convolution.output,

@@ -78,7 +78,7 @@ def legalize_relu(op: nn.ReluOp, context: FunctionLegalization) -> Value:
         input=cube,
         layers=op.layers,
         result_types=[cube.type],
-        **{names[0]: rectifying(nvdla.SdpUnit(), op).to_attribute()},
+        **{names[0]: rectifying(nvdla.XStageAttr(), op)},
     )
     check_processor(sdp, context.hw)
     return sdp.output
@@ -162,7 +162,7 @@ def _processor(
     operands = Operands(chain, shape, part, context, builder)
     fields: dict[str, Any] = {}
     for unit in chain.units:
-        fields[unit.name] = unit.setting.to_attribute()
+        fields[unit.name] = unit.setting
         fields[f"{unit.name}_operand"] = operands.of(unit)
     sdp = builder.create(
         nvdla.SdpOp,

@@ -21,8 +21,8 @@ from nvdla_ir.dialects.nvdla import (
     ConvOp,
     MemoryOp,
     SdpOp,
-    SdpUnit,
     SliceOp,
+    StageAttr,
     StreamType,
     UploadOp,
     cube_shape,
@@ -373,9 +373,9 @@ def constant_layout(use: Use, hw: HardwareConfiguration) -> WeightLayout | Table
         group = kernels_a_group(value, hw)
         return WeightLayout(shape, group, operation.pixel_format is not None)
     if isinstance(operation, SdpOp) and index > 0:
-        first = index == 1 and operation.bs_operand is not None
-        unit = operation.bs_unit if first else operation.bn_unit
-        return TableLayout(operand_layout(value, unit, operation, hw))
+        read = [stage for _, stage, table in operation.stages if table is not None]
+        stage = read[index - 1]
+        return TableLayout(operand_layout(value, stage, operation, hw))
     raise DiagnosticError.at(
         operation.location,
         f"{describe(operation)} reads a constant where it must read a cube: 'nvdla.upload' puts "
@@ -384,7 +384,7 @@ def constant_layout(use: Use, hw: HardwareConfiguration) -> WeightLayout | Table
 
 
 def operand_layout(
-    value: Value, unit: SdpUnit, op: SdpOp, hw: HardwareConfiguration
+    value: Value, stage: StageAttr, op: SdpOp, hw: HardwareConfiguration
 ) -> OperandLayout:
     """The layout without gaps of what an SDP unit reads (sdp.md section 2.2)."""
     element = tensor_type(value).element
@@ -393,14 +393,14 @@ def operand_layout(
     return OperandLayout.packed(
         *channels_height_width(op.input),
         hw.memory_atom,
-        data_use(unit),
+        data_use(stage),
         "TWO_BYTE" if storage.width == 16 else "ONE_BYTE",
         "PER_ELEMENT" if len(shape_of(value)) == 4 else "PER_KERNEL",
     )
 
 
-def data_use(unit: SdpUnit) -> DataUse:
-    """Which of a unit's operands come from memory; at least one does."""
-    if unit.alu_from_memory and unit.mul_from_memory:
+def data_use(stage: StageAttr) -> DataUse:
+    """Which of a stage's operands come from memory; at least one does."""
+    if stage.alu_from_memory and stage.mul_from_memory:
         return "BOTH"
-    return "ALU" if unit.alu_from_memory else "MUL"
+    return "ALU" if stage.alu_from_memory else "MUL"

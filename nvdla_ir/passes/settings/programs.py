@@ -49,7 +49,12 @@ def layer_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
 
 def layer_tables(layer: HardwareLayer) -> tuple[Tables, ...]:
     """What look-up tables must hold while the layer runs."""
-    return (Tables("CDP", layer.alone.tables),) if isinstance(layer.alone, CdpOp) else ()
+    found: list[Tables] = []
+    if layer.processor is not None and layer.processor.tables is not None:
+        found.append(Tables("SDP", layer.processor.tables))
+    if isinstance(layer.alone, CdpOp):
+        found.append(Tables("CDP", layer.alone.tables))
+    return tuple(found)
 
 
 def _alone_setting(op: AloneOp, hw: HardwareConfiguration) -> AloneSetting:

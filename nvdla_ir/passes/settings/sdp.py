@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import shape_of
-from nvdla_ir.dialects.nvdla import SdpOp, SdpUnit, StreamType
+from nvdla_ir.dialects.nvdla import SdpOp, StageAttr, StreamType, XStageAttr
 from nvdla_ir.hardware.place import CubePlace, OperandPlace
 from nvdla_ir.hardware.sdp import (
+    OperandConverter,
     OperandStream,
     OutputConverter,
     SdpPlaces,
     SdpSetting,
-    StageName,
     XStage,
+    YOperand,
+    YStage,
 )
 from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.formats.operands import StageName
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.settings.columns import Arrangement, arrangement
@@ -28,14 +31,9 @@ from nvdla_ir.passes.settings.memory import (
 )
 
 
-def _operands(op: SdpOp) -> list[tuple[StageName, SdpUnit, Value]]:
+def _operands(op: SdpOp) -> list[tuple[StageName, StageAttr, Value]]:
     """The stages that read memory, with what they read."""
-    found: list[tuple[StageName, SdpUnit, Value]] = []
-    if op.bs_operand is not None:
-        found.append(("BS", op.bs_unit, op.bs_operand))
-    if op.bn_operand is not None:
-        found.append(("BN", op.bn_unit, op.bn_operand))
-    return found
+    return [(name, stage, value) for name, stage, value in op.stages if value is not None]
 
 
 def _arrangement(op: SdpOp, hw: HardwareConfiguration) -> Arrangement | None:
@@ -61,8 +59,8 @@ def sdp_setting(op: SdpOp, hw: HardwareConfiguration) -> SdpSetting:
     whole = channels_height_width(op.output)
     channels, height, width = whole if arranged is None else arranged.extents
     streams: dict[StageName, OperandStream] = {}
-    for name, unit, value in _operands(op):
-        layout = operand_layout(value, unit, op, hw)
+    for name, stage, value in _operands(op):
+        layout = operand_layout(value, stage, op, hw)
         streams[name] = OperandStream(layout.use, layout.size, layout.mode)
     return SdpSetting(
         channels=channels,
@@ -70,29 +68,55 @@ def sdp_setting(op: SdpOp, hw: HardwareConfiguration) -> SdpSetting:
         width=width,
         flying=isinstance(op.input.type, StreamType),
         to_pdp=isinstance(op.output.type, StreamType),
-        bs=_stage(op.bs_unit),
-        bn=_stage(op.bn_unit),
+        bs=_stage(op.bs),
+        bn=_stage(op.bn),
+        ew=_y_stage(op),
         streams=streams,
         converter=OutputConverter(op.cvt_offset, op.cvt_scale, op.cvt_shift),
     )
 
 
-def _stage(unit: SdpUnit) -> XStage:
-    if unit.is_bypassed:
+def _stage(stage: XStageAttr) -> XStage:
+    if stage.is_bypassed:
         return XStage()
     return XStage(
         bypass=False,
-        alu=None if unit.alu is None else unit.alu.upper(),
-        alu_from_memory=unit.alu_from_memory,
-        alu_operand=unit.alu_value if unit.alu is not None else None,
-        alu_shift=unit.alu_shift,
-        mul=unit.mul,
-        mul_from_memory=unit.mul_from_memory,
-        mul_operand=unit.mul_value,
-        mul_shift=unit.mul_shift,
-        prelu=unit.prelu,
-        relu=unit.relu,
+        alu=None if stage.alu is None else stage.alu.upper(),
+        alu_from_memory=stage.alu_from_memory,
+        alu_operand=stage.alu_value if stage.alu is not None else None,
+        alu_shift=stage.alu_shift,
+        mul=stage.mul,
+        mul_from_memory=stage.mul_from_memory,
+        mul_operand=stage.mul_value,
+        mul_shift=stage.mul_shift,
+        prelu=stage.prelu,
+        relu=stage.relu,
     )
+
+
+def _y_stage(op: SdpOp) -> YStage:
+    stage = op.ew
+    if stage.is_bypassed and op.tables is None:
+        return YStage()
+    return YStage(
+        bypass=False,
+        alu=None
+        if stage.alu is None
+        else _y_operand(stage.alu_value, stage.alu_from_memory, stage.alu_converter),
+        algorithm="MAX" if stage.alu is None else stage.alu.upper(),
+        mul=_y_operand(stage.mul_value, stage.mul_from_memory, stage.mul_converter)
+        if stage.mul
+        else None,
+        prelu=stage.prelu,
+        table=op.tables is not None,
+        truncate=stage.truncate,
+    )
+
+
+def _y_operand(
+    value: int | None, from_memory: bool, numbers: tuple[int, int, int] | None
+) -> YOperand:
+    return YOperand(from_memory, value, None if numbers is None else OperandConverter(*numbers))
 
 
 def sdp_places(op: SdpOp, hw: HardwareConfiguration) -> SdpPlaces:
@@ -108,21 +132,21 @@ def sdp_places(op: SdpOp, hw: HardwareConfiguration) -> SdpPlaces:
         place(op.input),
         place(op.output),
         {
-            name: _operand_place(op, unit, value, hw, arranged)
-            for name, unit, value in _operands(op)
+            name: _operand_place(op, stage, value, hw, arranged)
+            for name, stage, value in _operands(op)
         },
     )
 
 
 def _operand_place(
     op: SdpOp,
-    unit: SdpUnit,
+    stage: StageAttr,
     value: Value,
     hw: HardwareConfiguration,
     arranged: Arrangement | None,
 ) -> OperandPlace:
     if constant_of(value) is not None:
-        layout = operand_layout(value, unit, op, hw)
+        layout = operand_layout(value, stage, op, hw)
         address = address_of(memory_source(value, op))
         if layout.mode == "PER_KERNEL":
             # One operand of a group follows the other.

@@ -9,10 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.arith import reference
-from nvdla_ir.arith.parameters import AluAlgorithm, Normalization, OutputConverter, XUnit
+from nvdla_ir.arith.parameters import (
+    AluAlgorithm,
+    Normalization,
+    OperandConverter,
+    OutputConverter,
+    XUnit,
+    YUnit,
+)
 from nvdla_ir.dialects import nvdla
 from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.dialects.nvdla import SdpUnit, cube_shape
+from nvdla_ir.dialects.nvdla import StageAttr, XStageAttr, cube_shape
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.resources import ResourceStore
 
@@ -82,33 +89,59 @@ def _convolve(op: nvdla.ConvOp, x: Array, weights: Array) -> Array:
 
 
 def _process(op: nvdla.SdpOp, values: dict[Value, Array]) -> Array:
-    units = [
-        _x_unit(unit, None if operand is None else values[operand])
-        for unit, operand in ((op.bs_unit, op.bs_operand), (op.bn_unit, op.bn_operand))
-        if not unit.is_bypassed
-    ]
-    output = OutputConverter(op.cvt_offset, op.cvt_scale, op.cvt_shift)
-    return reference.sdp_layer(values[op.input], x_units=units, output=output).values
+    x_units: list[XUnit] = []
+    y_unit = None if op.tables is None else YUnit()
+    for _, stage, operand in op.stages:
+        if stage.is_bypassed:
+            continue
+        alu, mul = _operands(stage, None if operand is None else values[operand])
+        algorithm = None if stage.alu is None else AluAlgorithm[stage.alu.upper()]
+        if isinstance(stage, XStageAttr):
+            x_units.append(
+                XUnit(
+                    alu=algorithm,
+                    alu_operand=alu,
+                    alu_shift=stage.alu_shift,
+                    mul_operand=mul if stage.mul else None,
+                    mul_shift=stage.mul_shift,
+                    prelu=stage.prelu,
+                    relu=stage.relu,
+                )
+            )
+            continue
+        mul_converter, alu_converter = (
+            None if numbers is None else OperandConverter(*numbers)
+            for numbers in (stage.mul_converter, stage.alu_converter)
+        )
+        y_unit = YUnit(
+            mul_operand=mul if stage.mul else None,
+            mul_converter=mul_converter if stage.mul_from_memory else None,
+            truncate=stage.truncate,
+            prelu=stage.prelu,
+            alu=algorithm,
+            alu_operand=alu,
+            alu_converter=alu_converter if stage.alu_from_memory else None,
+        )
+    return reference.sdp_layer(
+        values[op.input],
+        x_units=x_units,
+        y_unit=y_unit,
+        look_up_table=None if op.tables is None else nvdla.arithmetic_table(op.tables),
+        output=OutputConverter(op.cvt_offset, op.cvt_scale, op.cvt_shift),
+    ).values
 
 
-def _x_unit(unit: SdpUnit, operand: Array | None) -> XUnit:
-    alu: Any = unit.alu_value or 0
-    mul: Any = unit.mul_value
+def _operands(stage: StageAttr, operand: Array | None) -> tuple[Any, Any]:
+    """Of ALU and multiplier."""
+    alu: Any = stage.alu_value or 0
+    mul: Any = stage.mul_value
     if operand is not None:
         tables = [operand[:, index] for index in range(2)] if operand.ndim == 2 else [operand] * 2
         if operand.ndim < 4:
             tables = [table.reshape(-1, 1, 1) for table in tables]
-        alu = tables[0] if unit.alu_from_memory else alu
-        mul = tables[1] if unit.mul_from_memory else mul
-    return XUnit(
-        alu=None if unit.alu is None else AluAlgorithm[unit.alu.upper()],
-        alu_operand=alu,
-        alu_shift=unit.alu_shift,
-        mul_operand=mul if unit.mul else None,
-        mul_shift=unit.mul_shift,
-        prelu=unit.prelu,
-        relu=unit.relu,
-    )
+        alu = tables[0] if stage.alu_from_memory else alu
+        mul = tables[1] if stage.mul_from_memory else mul
+    return alu, mul
 
 
 def _pool(op: nvdla.PdpOp, x: Array) -> Array:

@@ -45,7 +45,7 @@ func.func @main(%x: tensor<1x5x9x7x{Q}>) -> tensor<1x11x4x3x{Q}> {{
   %t = nvdla.constant value=dense_resource<t> : tensor<11x2xi16>
   %c = nvdla.conv %a, %w strides=[2, 2] pads=[0, 1, 1, 0] pad_value=-3 clip_truncate=2
     layers=["conv"] -> !nvdla.stream<1x11x4x3xi32>
-  %s = nvdla.sdp %c bs_operand=%t bs={{alu = "sum", alu_shift = 3, mul, mul_shift = 18}}
+  %s = nvdla.sdp %c bs_operand=%t bs=#nvdla.x_stage<alu = "sum", alu_shift = 3, mul, mul_shift = 18>
     cvt_offset=-9 cvt_scale=77 cvt_shift=6 -> tensor<1x11x4x3x{Q}>
   %y = nvdla.download %s -> tensor<1x11x4x3x{Q}>
   func.return %y
@@ -59,17 +59,18 @@ func.func @main(%x: tensor<1x13x8x6x{Q}>) -> (tensor<1x13x8x6x{Q}>, tensor<1x21x
   %w1 = nvdla.constant value=dense_resource<w1> : tensor<13x13x3x3xi8>
   %t1 = nvdla.constant value=dense_resource<t1> : tensor<13x2xi16>
   %c1 = nvdla.conv %a, %w1 pads=[1, 1, 1, 1] layers=["c1"] -> !nvdla.stream<1x13x8x6xi32>
-  %s1 = nvdla.sdp %c1 bs_operand=%t1 bs={{alu = "sum", mul, mul_shift = 20, relu}}
+  %s1 = nvdla.sdp %c1 bs_operand=%t1 bs=#nvdla.x_stage<alu = "sum", mul, mul_shift = 20, relu>
     cvt_shift=3 -> tensor<1x13x8x6x{Q}>
   %w2 = nvdla.constant value=dense_resource<w2> : tensor<13x13x3x3xi8>
   %t2 = nvdla.constant value=dense_resource<t2> : tensor<13xi16>
   %c2 = nvdla.conv %s1, %w2 pads=[1, 1, 1, 1] layers=["c2"] -> !nvdla.stream<1x13x8x6xi32>
-  %s2 = nvdla.sdp %c2 bs_operand=%t2 bn_operand=%a bs={{mul, mul_shift = 20}}
-    bn={{alu = "sum", alu_shift = 4, relu}} cvt_scale=19 cvt_shift=7
+  %s2 = nvdla.sdp %c2 bs_operand=%t2 bn_operand=%a bs=#nvdla.x_stage<mul, mul_shift = 20>
+    bn=#nvdla.x_stage<alu = "sum", alu_shift = 4, relu> cvt_scale=19 cvt_shift=7
     layers=["add"] -> tensor<1x13x8x6x{Q}>
   %w3 = nvdla.constant value=dense_resource<w3> : tensor<21x13x1x1xi8>
   %c3 = nvdla.conv %s2, %w3 strides=[2, 2] layers=["c3"] -> !nvdla.stream<1x21x4x3xi32>
-  %s3 = nvdla.sdp %c3 bs={{alu = "max", alu_value = -500, mul, mul_value = 33, mul_shift = 6}}
+  %s3 = nvdla.sdp %c3
+    bs=#nvdla.x_stage<alu = "max", alu_value = -500, mul, mul_value = 33, mul_shift = 6>
     cvt_shift=5 -> tensor<1x21x4x3x{Q}>
   %y = nvdla.download %s2 -> tensor<1x13x8x6x{Q}>
   %z = nvdla.download %s3 -> tensor<1x21x4x3x{Q}>

@@ -160,7 +160,7 @@ func.func @main(%x: tensor<1x5x6x7x{Q}>)
   %c = nvdla.conv %f, %w -> !nvdla.stream<1x19x4x5xi32>
   %s = nvdla.sdp %c cvt_shift=7 -> tensor<1x19x4x5x{Q}>
   %p = nvdla.pdp max %f kernel=[2, 2] strides=[2, 2] -> tensor<1x5x3x3x{Q}>
-  %t = nvdla.sdp %a bs_operand=%f bs={{alu = "sum"}} cvt_shift=1 -> tensor<1x5x6x7x{Q}>
+  %t = nvdla.sdp %a bs_operand=%f bs=#nvdla.x_stage<alu = "sum"> cvt_shift=1 -> tensor<1x5x6x7x{Q}>
   %n = nvdla.cdp %f output_shift=15 output_scale=2 tables={EXPONENTIAL}
     -> tensor<1x5x6x7x{Q}>
   %y = nvdla.download %s -> tensor<1x19x4x5x{Q}>

@@ -50,7 +50,7 @@ func.func @main(%x: tensor<1x9x6x5x{Q}>) -> tensor<1x11x12x10x{Q}> {{
   %left = nvdla.interleave %s0, %s2 -> tensor<1x11x12x5x{Q}>
   %right = nvdla.interleave %s1, %s3 -> tensor<1x11x12x5x{Q}>
   %l = nvdla.sdp %left -> tensor<1x11x12x5x{Q}>
-  %r = nvdla.sdp %right bs={{relu}} -> tensor<1x11x12x5x{Q}>
+  %r = nvdla.sdp %right bs=#nvdla.x_stage<relu> -> tensor<1x11x12x5x{Q}>
   %i = nvdla.interleave %l, %r axis=3 -> tensor<1x11x12x10x{Q}>
   %y = nvdla.download %i -> tensor<1x11x12x10x{Q}>
   func.return %y
@@ -77,11 +77,11 @@ func.func @main(%x: tensor<1x7x4x{columns}x{Q}>) -> (tensor<1x7x8x{2 * size}x{Q}
   %g = {view} begin=2 -> {result}
   %k = nvdla.constant value=dense_resource<k> : tensor<1x7x4x{size}xi8>
   %m = nvdla.constant value=dense_resource<m> : tensor<1x7x4x{size}xi16>
-  %s = nvdla.sdp %e bs_operand=%f bn_operand=%k bs={{alu = "sum"}}
-    bn={{alu = "sum", alu_shift = 2}} cvt_shift=2 -> {result}
-  %t = nvdla.sdp %g bs_operand=%m bs={{mul, mul_shift = 13}} -> {result}
+  %s = nvdla.sdp %e bs_operand=%f bn_operand=%k bs=#nvdla.x_stage<alu = "sum">
+    bn=#nvdla.x_stage<alu = "sum", alu_shift = 2> cvt_shift=2 -> {result}
+  %t = nvdla.sdp %g bs_operand=%m bs=#nvdla.x_stage<mul, mul_shift = 13> -> {result}
   %i = nvdla.interleave %s, %t axis=3 -> tensor<1x7x4x{2 * size}x{Q}>
-  %b = nvdla.sdp %i bs={{alu = "max", alu_value = -60}} -> tensor<1x7x4x{2 * size}x{Q}>
+  %b = nvdla.sdp %i bs=#nvdla.x_stage<alu = "max", alu_value = -60> -> tensor<1x7x4x{2 * size}x{Q}>
   %c = nvdla.pdp min %i kernel=[3, 3] pads=[1, 1, 1, 1] -> tensor<1x7x4x{2 * size}x{Q}>
   %r = nvdla.interleave %b, %c -> tensor<1x7x8x{2 * size}x{Q}>
   %u = nvdla.sdp %f cvt_offset=5 -> {result}
@@ -103,7 +103,7 @@ func.func @main(%x: tensor<1x19x4x6x{Q}>) -> tensor<1x19x4x6x{Q}> {{
   %e = nvdla.slice %a axis=3 begin=0 size=3 step=2 -> tensor<1x19x4x3x{Q}>
   %o = nvdla.slice %a axis=3 begin=1 size=3 step=2 -> tensor<1x19x4x3x{Q}>
   %t = nvdla.constant value=dense_resource<t> : tensor<19x2xi16>
-  %s = nvdla.sdp %o bs_operand=%t bs={{alu = "sum", mul, mul_shift = 15}}
+  %s = nvdla.sdp %o bs_operand=%t bs=#nvdla.x_stage<alu = "sum", mul, mul_shift = 15>
     -> tensor<1x19x4x3x{Q}>
   %p = nvdla.sdp %e -> tensor<1x19x4x3x{Q}>
   %i = nvdla.interleave %s, %p axis=3 -> tensor<1x19x4x6x{Q}>

@@ -188,7 +188,7 @@ def attribute(unit: dict[str, Any], values: tuple[int, int] | None) -> str:
         name if value is True else f'{name} = "{value}"' if name == "alu" else f"{name} = {value}"
         for name, value in entries.items()
     )
-    return "{" + ", ".join(parts) + "}"
+    return f"#nvdla.x_stage<{', '.join(parts)}>"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -318,7 +318,7 @@ def test_a_resource_that_is_missing_is_told_at_its_constant() -> None:
       func.func @main(%x: tensor<1x2x3x3xi8>) -> tensor<1x2x3x3xi8> {
         %a = nvdla.upload %x -> tensor<1x2x3x3xi8>
         %t = nvdla.constant value=dense_resource<gone> : tensor<2xi16>
-        %s = nvdla.sdp %a bs_operand=%t bs={alu = "sum"} -> tensor<1x2x3x3xi8>
+        %s = nvdla.sdp %a bs_operand=%t bs=#nvdla.x_stage<alu = "sum"> -> tensor<1x2x3x3xi8>
         func.return %s
       }"""
     with pytest.raises(DiagnosticError, match="there is no resource 'gone'") as caught:

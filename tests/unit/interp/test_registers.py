@@ -53,7 +53,7 @@ func.func @main(%x: tensor<1x9x12x10x{Q}>) -> tensor<1x10x5x5x{Q}> {{
   %w = nvdla.constant value=dense_resource<w> : tensor<10x9x3x3xi8>
   %c = nvdla.conv %a, %w dilations=[1, 2] pads=[0, 2, 0, 2]
     -> !nvdla.stream<1x10x10x10xi32>
-  %s = nvdla.sdp %c bs={{mul, prelu, mul_value = -7, mul_shift = 3}} cvt_shift=9
+  %s = nvdla.sdp %c bs=#nvdla.x_stage<mul, prelu, mul_value = -7, mul_shift = 3> cvt_shift=9
     -> !nvdla.stream<1x10x10x10x{Q}>
   %p = nvdla.pdp METHOD %s kernel=[3, 2] strides=[2, 2] pads=[1, 0, 0, 0] EXTRA
     layers=["pool"] -> tensor<1x10x5x5x{Q}>
@@ -157,17 +157,17 @@ func.func @main(%x: tensor<1x9x9x5x{Q}>) -> (tensor<1x16x16x5x{Q}>, tensor<1x9x5
   %c = nvdla.conv %odd, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x16x4x5xi32>
   %p = nvdla.sdp %c cvt_shift=9 -> tensor<1x16x4x5x{Q}>
   %e = nvdla.conv %even, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x16x4x5xi32>
-  %q = nvdla.sdp %e bs={{relu}} cvt_shift=9 -> tensor<1x16x4x5x{Q}>
+  %q = nvdla.sdp %e bs=#nvdla.x_stage<relu> cvt_shift=9 -> tensor<1x16x4x5x{Q}>
   %r = nvdla.pdp max %p kernel=[1, 1] -> tensor<1x16x4x5x{Q}>
   %inner = nvdla.interleave %p, %r -> tensor<1x16x8x5x{Q}>
   %t = nvdla.sdp %inner cvt_offset=7 -> tensor<1x16x8x5x{Q}>
   %rest = nvdla.slice %inner axis=2 begin=1 size=4 step=2 -> tensor<1x16x4x5x{Q}>
-  %s = nvdla.sdp %q bs_operand=%rest bs={{alu = "sum"}} -> tensor<1x16x4x5x{Q}>
+  %s = nvdla.sdp %q bs_operand=%rest bs=#nvdla.x_stage<alu = "sum"> -> tensor<1x16x4x5x{Q}>
   %m = nvdla.pdp min %rest kernel=[3, 3] pads=[1, 1, 1, 1] -> tensor<1x16x4x5x{Q}>
   %below = nvdla.interleave %s, %m -> tensor<1x16x8x5x{Q}>
   %all = nvdla.interleave %t, %below -> tensor<1x16x16x5x{Q}>
   %u = nvdla.sdp %third -> tensor<1x9x3x5x{Q}>
-  %v = nvdla.sdp %third bs={{relu}} -> tensor<1x9x3x5x{Q}>
+  %v = nvdla.sdp %third bs=#nvdla.x_stage<relu> -> tensor<1x9x3x5x{Q}>
   %w2 = nvdla.interleave %u, %v -> tensor<1x9x6x5x{Q}>
   %five = nvdla.slice %w2 axis=2 begin=1 size=5 -> tensor<1x9x5x5x{Q}>
   %y = nvdla.download %all -> tensor<1x16x16x5x{Q}>
@@ -191,7 +191,7 @@ func.func @main(%x: tensor<1x64x4x5x{Q}>)
   %high = nvdla.slice %a begin=32 size=32 -> tensor<1x32x4x5x{Q}>
   %w = nvdla.constant value=dense_resource<w> : tensor<32x32x3x3xi8>
   %c = nvdla.conv %high, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x32x4x5xi32>
-  %first = nvdla.sdp %c bs_operand=%low bs={{alu = "sum", alu_shift = 8}} cvt_shift=10
+  %first = nvdla.sdp %c bs_operand=%low bs=#nvdla.x_stage<alu = "sum", alu_shift = 8> cvt_shift=10
     -> tensor<1x32x4x5x{Q}>
   %second = nvdla.pdp max %a kernel=[3, 3] pads=[1, 1, 1, 1] -> tensor<1x64x4x5x{Q}>
   %v = nvdla.constant value=dense_resource<v> : tensor<5x32x1x1xi8>
@@ -223,9 +223,10 @@ func.func @main(%x: tensor<1x19x5x3x{Q}>, %y: tensor<1x19x5x3x{Q}>)
   %b = nvdla.upload %y -> tensor<1x19x5x3x{Q}>
   %k = nvdla.constant value=dense_resource<k> : tensor<1x19x5x3xi16>
   %m = nvdla.constant value=dense_resource<m> : tensor<19xi8>
-  %s = nvdla.sdp %a bs_operand=%b bn_operand=%k bs={{mul, mul_shift = 2, relu}}
-    bn={{alu = "min", mul, mul_value = 100, mul_shift = 7}} -> tensor<1x19x5x3x{Q}>
-  %t = nvdla.sdp %s bn_operand=%m bn={{mul, mul_shift = 4}} -> !nvdla.stream<1x19x5x3x{Q}>
+  %s = nvdla.sdp %a bs_operand=%b bn_operand=%k bs=#nvdla.x_stage<mul, mul_shift = 2, relu>
+    bn=#nvdla.x_stage<alu = "min", mul, mul_value = 100, mul_shift = 7> -> tensor<1x19x5x3x{Q}>
+  %t = nvdla.sdp %s bn_operand=%m bn=#nvdla.x_stage<mul, mul_shift = 4>
+    -> !nvdla.stream<1x19x5x3x{Q}>
   %p = nvdla.pdp average %t kernel=[4, 3] pads=[1, 0, 0, 0] strides=[2, 1]
     reciprocals=[16384, 21845] -> tensor<1x19x2x1x{Q}>
   %q = nvdla.download %s -> tensor<1x19x5x3x{Q}>
@@ -249,10 +250,10 @@ func.func @main(%x: tensor<1x70x1x1x{Q}>) -> tensor<1x44x1x1x{Q}> {{
   %v = nvdla.constant value=dense_resource<v> : tensor<44x44x1x1xi8>
   %k = nvdla.constant value=dense_resource<k> : tensor<1x44x1x1xi16>
   %c = nvdla.conv %a, %w -> !nvdla.stream<1x44x1x1xi32>
-  %s = nvdla.sdp %c bs_operand=%t bs={{alu = "sum"}} cvt_shift=9 -> tensor<1x44x1x1x{Q}>
+  %s = nvdla.sdp %c bs_operand=%t bs=#nvdla.x_stage<alu = "sum"> cvt_shift=9 -> tensor<1x44x1x1x{Q}>
   %d = nvdla.conv %s, %v -> !nvdla.stream<1x44x1x1xi32>
-  %r = nvdla.sdp %d bs_operand=%s bn_operand=%k bs={{alu = "max", alu_shift = 6}}
-    bn={{alu = "sum"}} cvt_shift=8 -> tensor<1x44x1x1x{Q}>
+  %r = nvdla.sdp %d bs_operand=%s bn_operand=%k bs=#nvdla.x_stage<alu = "max", alu_shift = 6>
+    bn=#nvdla.x_stage<alu = "sum"> cvt_shift=8 -> tensor<1x44x1x1x{Q}>
   %y = nvdla.download %r -> tensor<1x44x1x1x{Q}>
   func.return %y
 }}
@@ -272,7 +273,7 @@ func.func @main(%x: tensor<1x64x49x47x{Q}>) -> tensor<1x64x25x24x{Q}> {{
   %w = nvdla.constant value=dense_resource<w> : tensor<64x64x3x3xi8>
   %c = nvdla.conv %a, %w strides=[2, 2] pads=[1, 1, 1, 1] layers=["big"]
     -> !nvdla.stream<1x64x25x24xi32>
-  %s = nvdla.sdp %c bs_operand=%b bs={{alu = "sum", alu_shift = 8}} cvt_shift=11
+  %s = nvdla.sdp %c bs_operand=%b bs=#nvdla.x_stage<alu = "sum", alu_shift = 8> cvt_shift=11
     -> tensor<1x64x25x24x{Q}>
   %y = nvdla.download %s -> tensor<1x64x25x24x{Q}>
   func.return %y

@@ -86,7 +86,8 @@ def programs(draw: st.DrawFn, atom: int) -> str:
             program.add(f"nvdla.sdp {name}", shape)
         elif kind == "add":
             other = draw(st.sampled_from(same))
-            program.add(f'nvdla.sdp {name} bs_operand={other} bs={{alu = "sum"}}', shape)
+            stage = '#nvdla.x_stage<alu = "sum">'
+            program.add(f"nvdla.sdp {name} bs_operand={other} bs={stage}", shape)
         elif kind == "conv":
             kernels = draw(st.sampled_from([1, 8, 33, 64]))
             weights = f"tensor<{kernels}x{channels}x1x1xi8>"
@@ -334,9 +335,9 @@ func.func @main(%x: tensor<1x8x2x2xi8>) {
   %v = nvdla.constant value=dense<1> : tensor<9x8x1x1xi8> layers=["two"]
   %t = nvdla.constant value=dense<1> : tensor<9x2xi16>
   %c = nvdla.conv %a, %w -> !nvdla.stream<1x9x2x2xi32>
-  %s = nvdla.sdp %c bs_operand=%t bs={alu = "sum", mul} -> tensor<1x9x2x2xi8>
+  %s = nvdla.sdp %c bs_operand=%t bs=#nvdla.x_stage<alu = "sum", mul> -> tensor<1x9x2x2xi8>
   %d = nvdla.conv %a, %v -> !nvdla.stream<1x9x2x2xi32>
-  %r = nvdla.sdp %d bs_operand=%t bs={alu = "sum", mul} -> tensor<1x9x2x2xi8>
+  %r = nvdla.sdp %d bs_operand=%t bs=#nvdla.x_stage<alu = "sum", mul> -> tensor<1x9x2x2xi8>
   func.return
 }""",
     )
@@ -477,7 +478,7 @@ func.func @main(%x: tensor<1x40x4x6xi8>) {
   %e = nvdla.slice %a axis=3 begin=1 size=2 step=3 -> tensor<1x40x4x2xi8>
   %f = nvdla.slice %e axis=2 begin=1 size=2 step=2 -> tensor<1x40x2x2xi8>
   %p = nvdla.sdp %f -> tensor<1x40x2x2xi8>
-  %q = nvdla.sdp %f bs={relu} -> tensor<1x40x2x2xi8>
+  %q = nvdla.sdp %f bs=#nvdla.x_stage<relu> -> tensor<1x40x2x2xi8>
   %c = nvdla.interleave %p, %q axis=3 -> tensor<1x40x2x4xi8>
   %d = nvdla.sdp %c -> tensor<1x40x2x4xi8>
   %r = nvdla.interleave %c, %d -> tensor<1x40x4x4xi8>

@@ -65,7 +65,7 @@ func.func @main(%x: {CUBE}) -> {CUBE} {{
   %w = nvdla.constant value=dense<1> : tensor<8x8x1x1xi8>
   %t = nvdla.constant value=dense<3> : tensor<8xi16>
   %c = nvdla.conv %a, %w layers=["one"] -> !nvdla.stream<1x8x4x4xi32>
-  %s = nvdla.sdp %c bs_operand=%t bs={{alu = "sum"}} -> {CUBE}
+  %s = nvdla.sdp %c bs_operand=%t bs=#nvdla.x_stage<alu = "sum"> -> {CUBE}
   %d = nvdla.conv %s, %w layers=["two"] -> !nvdla.stream<1x8x4x4xi32>
   %r = nvdla.sdp %d -> !nvdla.stream<1x8x4x4xi8>
   %p = nvdla.pdp max %r kernel=[1, 1] layers=["pool"] -> {CUBE}
@@ -338,7 +338,7 @@ def pooling(options: str, *, input: str = "1x8x8x8", output: str, flying: bool =
             f"""func.func @main(%x: {CUBE}, %b: tensor<8xi8>) {{
   %a = nvdla.upload %x -> {CUBE}
   %t = nvdla.upload %b -> tensor<8xi8>
-  %y = nvdla.sdp %a bs_operand=%t bs={{alu = "sum"}} -> {CUBE}
+  %y = nvdla.sdp %a bs_operand=%t bs=#nvdla.x_stage<alu = "sum"> -> {CUBE}
   func.return
 }}""",
             "error: 'nvdla.upload' has shape 8, but a hardware layer works on 1xCxHxW",

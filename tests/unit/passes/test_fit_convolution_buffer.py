@@ -65,7 +65,11 @@ class Case:
         weights = f"{self.kernels}x{self.channels}x{self.kernel[0]}x{self.kernel[1]}xi8"
         image = 'pixel_format="T_R8"' if self.image else ""
         format = 'format="T_R8"' if self.image else ""
-        adds = 'bn_operand=%b bn={alu = "sum", alu_shift = 6, relu}' if self.residual else ""
+        adds = (
+            'bn_operand=%b bn=#nvdla.x_stage<alu = "sum", alu_shift = 6, relu>'
+            if self.residual
+            else ""
+        )
         return f"""
 module {{
   func.func @main(%x: tensor<{shape}>, %r: tensor<{output}xi8>) -> tensor<{output}xi8> {{
@@ -76,7 +80,8 @@ module {{
     %c = nvdla.conv %a, %w strides={list(self.strides)} pads={list(self.pads)}
       dilations={list(self.dilations)} pad_value=-7 {image} layers=["c"]
       -> !nvdla.stream<{output}xi32>
-    %y = nvdla.sdp %c bs_operand=%t {adds} bs={{alu = "sum", alu_shift = 2, mul, mul_shift = 14}}
+    %y = nvdla.sdp %c bs_operand=%t {adds}
+      bs=#nvdla.x_stage<alu = "sum", alu_shift = 2, mul, mul_shift = 14>
       cvt_scale=3 cvt_shift=6 layers=["c"] -> tensor<{output}xi8>
     %d = nvdla.download %y -> tensor<{output}xi8>
     func.return %d

@@ -63,10 +63,10 @@ def random_network(seed: int) -> str:
         if kind == "conv":
             lines += [*convolution, f"{name} = nvdla.sdp %c{number} {scale} -> {CUBE}"]
         elif kind == "add":
-            adds = f'bn_operand={other} bn={{alu = "sum", alu_shift = 4, relu}}'
+            adds = f'bn_operand={other} bn=#nvdla.x_stage<alu = "sum", alu_shift = 4, relu>'
             lines += [*convolution, f"{name} = nvdla.sdp %c{number} {adds} {scale} -> {CUBE}"]
         elif kind == "sdp":
-            adds = f'bs_operand={other} bs={{alu = "max"}}'
+            adds = f'bs_operand={other} bs=#nvdla.x_stage<alu = "max">'
             lines.append(f"{name} = nvdla.sdp {source} {adds} -> {CUBE}")
         elif kind == "pool":
             window = "kernel=[3, 3] pads=[1, 1, 1, 1]"
@@ -84,7 +84,7 @@ def random_network(seed: int) -> str:
                 piece = f"%h{number}_{part}"
                 lines += [
                     f"{piece} = nvdla.slice {value} begin={16 * part} size=16 -> {half}",
-                    f"%p{number}_{part} = nvdla.sdp {piece} bs={{relu}} -> {half}"
+                    f"%p{number}_{part} = nvdla.sdp {piece} bs=#nvdla.x_stage<relu> -> {half}"
                     if part
                     else f"%p{number}_{part} = nvdla.pdp max {piece} kernel=[1, 1] -> {half}",
                 ]
@@ -194,7 +194,7 @@ def test_a_layer_waits_for_what_it_reads_and_for_its_registers() -> None:
   %q = nvdla.sdp %a -> {CUBE}
   %r = nvdla.sdp %a -> {CUBE}
   %s = nvdla.sdp %a -> {CUBE}
-  %t = nvdla.sdp %p bs={{relu}} -> {CUBE}
+  %t = nvdla.sdp %p bs=#nvdla.x_stage<relu> -> {CUBE}
   %d = nvdla.download %t -> {CUBE}
   func.return %d""",
         overlap="in-order",
@@ -258,7 +258,7 @@ def test_an_independent_layer_fills_the_time_of_a_dependence() -> None:
   %c = nvdla.sdp %1 -> {CUBE}
   %2 = nvdla.conv %a, %w pads=[1, 1, 1, 1] -> {stream}
   %s = nvdla.sdp %2 -> {CUBE}
-  %y = nvdla.sdp %c bs_operand=%s bs={{alu = "sum"}} -> {CUBE}
+  %y = nvdla.sdp %c bs_operand=%s bs=#nvdla.x_stage<alu = "sum"> -> {CUBE}
   %d = nvdla.download %y -> {CUBE}
   func.return %d"""
     )
@@ -432,7 +432,7 @@ def test_layers_of_one_unit_may_follow_in_the_same_memory() -> None:
         f"""func.func @main(%x: {CUBE}) -> {CUBE} {{
   %a = nvdla.upload %x @a -> {CUBE}
   %b = nvdla.sdp %a @b -> {CUBE}
-  %c = nvdla.sdp %a bs={{relu}} @c -> {CUBE}
+  %c = nvdla.sdp %a bs=#nvdla.x_stage<relu> @c -> {CUBE}
   nvdla.wait %b
   nvdla.wait %c
   %0 = nvdla.download %c -> {CUBE}

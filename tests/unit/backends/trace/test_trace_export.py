@@ -47,9 +47,9 @@ module attributes {{nvdla.target = "TARGET"}} {{
     %w1 = nvdla.constant value=dense_resource<w1> : tensor<13x13x3x3xi8>
     %t1 = nvdla.constant value=dense_resource<t1> : tensor<13x2xi16>
     %c1 = nvdla.conv %a, %w1 pads=[1, 1, 1, 1] layers=["c1"] -> !nvdla.stream<1x13x8x6xi32>
-    %s1 = nvdla.sdp %c1 bs_operand=%t1 bs={{alu = "sum", mul, mul_shift = 20, relu}}
+    %s1 = nvdla.sdp %c1 bs_operand=%t1 bs=#nvdla.x_stage<alu = "sum", mul, mul_shift = 20, relu>
       cvt_shift=3 -> tensor<1x13x8x6x{Q}>
-    %s2 = nvdla.sdp %s1 bs_operand=%a bs={{alu = "sum", alu_shift = 2}} cvt_offset=-9
+    %s2 = nvdla.sdp %s1 bs_operand=%a bs=#nvdla.x_stage<alu = "sum", alu_shift = 2> cvt_offset=-9
       cvt_scale=19 cvt_shift=5 layers=["add"] -> tensor<1x13x8x6x{Q}>
     %w3 = nvdla.constant value=dense_resource<w3> : tensor<21x13x1x1xi8>
     %c3 = nvdla.conv %s2, %w3 strides=[2, 2] layers=["c3"] -> !nvdla.stream<1x21x4x3xi32>
