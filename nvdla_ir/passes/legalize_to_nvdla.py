@@ -47,6 +47,7 @@ class LegalizeToNvdla(Pass):
             fixed.RescaleOp,
             fixed.OutputConverterOp,
             fixed.InputConverterOp,
+            fixed.LrnOp,
         ),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from nvdla_ir.dialects.fixed.operations import (
     AveragePoolOp,
     InputConverterOp,
+    LrnOp,
     OutputConverterOp,
     RescaleOp,
     ShiftAddOp,
@@ -19,6 +20,7 @@ __all__ = [
     "FIXED",
     "AveragePoolOp",
     "InputConverterOp",
+    "LrnOp",
     "OutputConverterOp",
     "RescaleOp",
     "ShiftAddOp",
@@ -34,6 +36,6 @@ def _canonicalization() -> Sequence[RewritePattern[Any]]:
 FIXED = Dialect.of(
     "fixed",
     "fixed-point arithmetic on stored integers",
-    [InputConverterOp, ShiftAddOp, RescaleOp, OutputConverterOp, AveragePoolOp],
+    [InputConverterOp, ShiftAddOp, RescaleOp, OutputConverterOp, AveragePoolOp, LrnOp],
     canonicalization=_canonicalization,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nn.base import SameShapeOp
 from nvdla_ir.dialects.nn.pooling import PoolOp
 from nvdla_ir.dialects.nn.shapes import (
     rank_faults,
@@ -18,11 +19,13 @@ from nvdla_ir.dialects.nn.shapes import (
     tensor_type,
     text_of,
 )
+from nvdla_ir.dialects.nvdla.look_up_tables import LUT
+from nvdla_ir.dialects.nvdla.memory_units import CDP_LIMITS, CDP_WINDOWS
 from nvdla_ir.dialects.quant import (
     QUANTIZED_TENSOR,
     QuantizedType,
 )
-from nvdla_ir.ir.attribute_kinds import INT, INTS
+from nvdla_ir.ir.attribute_kinds import FLOAT, INT, INTS
 from nvdla_ir.ir.constraints import INTEGER_TENSOR, TypeConstraint, tensor_of
 from nvdla_ir.ir.definition import (
     attribute,
@@ -193,3 +196,35 @@ class AveragePoolOp(PoolOp):
             yield f"has {len(self.reciprocals)} reciprocals, but it takes 2: height and width"
         if any(self.ceil_extension):
             yield "has a 'ceil_extension', but it divides by the whole window"
+
+
+class LrnOp(SameShapeOp):
+    """Local response normalization (``nn.lrn``) by look-up tables: ``sat8(rha((c * table(s) -
+    output_offset) * output_scale, output_shift))``, where ``c`` is ``input - input_offset``, and
+    ``s`` the sum of the squares of ``c`` over ``size`` channels. (cdp.md section 2)
+
+    ``tables`` hold ``(k + alpha / size * sum(x^2)) ^ -beta`` of the reals.
+    """
+
+    name = "fixed.lrn"
+    traits = (Pure(),)
+
+    input = operand(INT8_TENSOR)
+    size = attribute(INT)
+    alpha = attribute(FLOAT)
+    beta = attribute(FLOAT)
+    k = attribute(FLOAT)
+    input_offset = attribute(INT, default=0)
+    output_offset = attribute(INT, default=0)
+    output_scale = attribute(INT, default=1)
+    output_shift = attribute(INT, default=0)
+    tables = attribute(LUT)
+    output = result(INT8_TENSOR)
+
+    def verify(self) -> Iterable[str]:
+        yield from super().verify()
+        if self.size not in CDP_WINDOWS:
+            sizes = ", ".join(map(str, CDP_WINDOWS))
+            yield f"has 'size = {self.size}', but it must be one of {sizes}"
+        for name in ("input_offset", "output_offset", "output_scale", "output_shift"):
+            yield from _range_faults(name, getattr(self, name), *CDP_LIMITS[name])

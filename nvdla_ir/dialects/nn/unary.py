@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nvdla_ir.dialects.nn.base import SameShapeOp
 from nvdla_ir.dialects.nn.shapes import ACTIVATION
+from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.ir.attribute_kinds import FLOAT, enumeration
 from nvdla_ir.ir.definition import attribute, operand, optional_attribute, result
 from nvdla_ir.ir.traits import Pure
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from nvdla_ir.arith.errors import Int8Array
+
     Array: TypeAlias = NDArray[np.floating[Any]]
 
 
 class UnaryOp(SameShapeOp):
-    """A function of each element.
+    """A function of each element. On int8 with one scale it makes the code nearest to the function
+    of the number that a code stands for, halves away from zero, saturated.
 
     onnx_name: the operator of ONNX that is this one, whose attributes are called, and by default
                are, as the fields are here
@@ -40,6 +44,19 @@ class UnaryOp(SameShapeOp):
         """What the elements ``x`` (float32 or float64, any shape) become; infinite where they
         leave the type's range."""
         raise NotImplementedError
+
+    def codes(self, source: UniformType, result: UniformType) -> Int8Array:
+        """What the int8 codes of ``source``, from -128 on, become as codes of ``result``.
+
+        Raises: OperandError where the function of a code is no number.
+        """
+        from nvdla_ir.arith.function_codes import CodeScale, function_codes
+
+        return function_codes(
+            self.function,
+            CodeScale(source.scale, source.zero_point),
+            CodeScale(result.scale, result.zero_point),
+        )
 
 
 class ReluOp(UnaryOp):

@@ -12,8 +12,10 @@ from nvdla_ir.ir.attribute_kinds import BOOL, INT, INTS, enumeration
 from nvdla_ir.ir.definition import attribute, operand, result
 from nvdla_ir.ir.traits import Pure
 
-_CDP_WINDOWS = (3, 5, 7, 9)
-_CDP_LIMITS = {
+CDP_WINDOWS = (3, 5, 7, 9)
+"""Channels whose squares the CDP may add up."""
+
+CDP_LIMITS = {
     "input_offset": (-(1 << 7), (1 << 7) - 1),
     "input_scale": (-(1 << 15), (1 << 15) - 1),
     "input_shift": (0, 31),
@@ -21,6 +23,7 @@ _CDP_LIMITS = {
     "output_scale": (-(1 << 15), (1 << 15) - 1),
     "output_shift": (0, 63),
 }
+"""What the converters of ``nvdla.cdp`` take."""
 
 
 class CdpOp(MemoryOp):
@@ -53,10 +56,10 @@ class CdpOp(MemoryOp):
     def verify(self) -> Iterable[str]:
         if shape_of(self.output) != shape_of(self.input):
             yield "changes the shape"
-        if self.window not in _CDP_WINDOWS:
-            windows = ", ".join(map(str, _CDP_WINDOWS))
+        if self.window not in CDP_WINDOWS:
+            windows = ", ".join(map(str, CDP_WINDOWS))
             yield f"has 'window' {self.window}, but it must be one of {windows}"
-        for name, (low, high) in _CDP_LIMITS.items():
+        for name, (low, high) in CDP_LIMITS.items():
             value: int = getattr(self, name)
             if not low <= value <= high:
                 yield f"has '{name}' {value}, but it must be from {low} to {high}"

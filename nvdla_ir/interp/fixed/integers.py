@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvdla_ir.arith import fast
-from nvdla_ir.arith.parameters import XUnit
+from nvdla_ir.arith.parameters import Normalization, XUnit
 from nvdla_ir.dialects import fixed
 from nvdla_ir.dialects.nn.shapes import window_shape
+from nvdla_ir.dialects.nvdla import arithmetic_table
 from nvdla_ir.interp.nn.integers import pair, saturated, zero_point_of
 from nvdla_ir.interp.nn.weighted import along_channels
 from nvdla_ir.interp.registry import Numbers, Values, kernel
@@ -38,6 +39,19 @@ def average_pool(op: fixed.AveragePoolOp, values: Values) -> Array:
             count * zero_point & _PAD_VALUE_MASK for count in range(1, _PAD_VALUE_REGISTERS + 1)
         ],
     )
+
+
+@kernel(fixed.LrnOp, numbers=Numbers.STORED, any_batch=True)
+def lrn(op: fixed.LrnOp, values: Values) -> Array:
+    layer = Normalization(
+        size=op.size,
+        table=arithmetic_table(op.tables),
+        input_offset=op.input_offset,
+        output_offset=op.output_offset,
+        output_scale=op.output_scale,
+        output_shift=op.output_shift,
+    )
+    return fast.local_response_normalization(values[op.input], layer).values
 
 
 @kernel(fixed.InputConverterOp, numbers=Numbers.STORED, any_batch=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.interp.nn import windows
+from nvdla_ir.interp.nn.activations import normalized
 from nvdla_ir.interp.nn.scales import scale_and_zero_point_of
 from nvdla_ir.interp.nn.weighted import along_channels
 from nvdla_ir.interp.quantization import dtype_of
@@ -89,3 +90,8 @@ def average_pool(op: fixed.AveragePoolOp, values: Values) -> Array:
     output = windows.pool(np.add, padded, op.kernel, op.strides)
     output /= op.kernel[0] * op.kernel[1]
     return output
+
+
+@kernel(fixed.LrnOp, any_batch=True)
+def lrn(op: fixed.LrnOp, values: Values) -> Array:
+    return normalized(values[op.input], op.size, op.alpha, op.beta, op.k)

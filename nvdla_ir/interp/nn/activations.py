@@ -57,18 +57,22 @@ def prelu(op: nn.PReluOp, values: Values) -> Array:
 
 @kernel(nn.LrnOp, any_batch=True)
 def lrn(op: nn.LrnOp, values: Values) -> Array:
-    x: Array = values[op.input]
+    return normalized(values[op.input], op.size, op.alpha, op.beta, op.k)
+
+
+def normalized(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
+    """Local response normalization of reals. Raises: OperandError where it is not finite."""
     squares: Array = x * x
     sums: Array = np.array(squares)
     channels = x.shape[1]
-    for distance in range(1, min(op.size // 2, channels - 1) + 1):
+    for distance in range(1, min(size // 2, channels - 1) + 1):
         sums[:, :-distance] += squares[:, distance:]
-    for distance in range(1, min((op.size - 1) // 2, channels - 1) + 1):
+    for distance in range(1, min((size - 1) // 2, channels - 1) + 1):
         sums[:, distance:] += squares[:, :-distance]
-    sums *= x.dtype.type(op.alpha / op.size)
-    sums += x.dtype.type(op.k)
+    sums *= x.dtype.type(alpha / size)
+    sums += x.dtype.type(k)
     with np.errstate(all="ignore"):
-        output = x * np.power(sums, x.dtype.type(-op.beta))
+        output = x * np.power(sums, x.dtype.type(-beta))
     if not np.isfinite(output).all():
         raise OperandError("what it divides by is not positive; check k, alpha and beta")
     return output

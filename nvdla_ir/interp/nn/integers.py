@@ -21,6 +21,7 @@ from nvdla_ir.ir.operation import Operation, Value
 
 Array = NDArray[Any]
 _DENSE_CHANNELS = 16
+_LOWEST = -128
 
 
 def zero_point_of(op: Operation, value: Value) -> int:
@@ -116,6 +117,20 @@ def relu(op: nn.ReluOp, values: Values) -> Array:
     x = saturated(values[op.input])
     dtype = dtype_of(nn.storage_of(op.output))
     return np.maximum(x, zero_point.astype(x.dtype)).astype(dtype, copy=False)
+
+
+@kernel(nn.UnaryOp, numbers=Numbers.STORED, any_batch=True)
+def unary(op: nn.UnaryOp, values: Values) -> Array:
+    """From int8 to int8, by a table."""
+    codes = op.codes(_int8_of(op, op.input), _int8_of(op, op.output))
+    return codes[values[op.input].astype(np.int64) - _LOWEST]
+
+
+def _int8_of(op: Operation, value: Value) -> UniformType:
+    element = element_of(value.type)
+    if not isinstance(element, UniformType) or element.storage.width != 8:
+        raise layer_fault(op, f"takes int8 with one scale, not '{value.type}'")
+    return element
 
 
 @kernel(nn.MaxPoolOp, numbers=Numbers.STORED, any_batch=True)

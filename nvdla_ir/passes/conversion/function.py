@@ -27,7 +27,6 @@ from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.conversion.chain import Chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
 from nvdla_ir.passes.conversion.grids import calibration_of, name_of, output_type
-from nvdla_ir.passes.conversion.limits import clip_fault
 from nvdla_ir.passes.conversion.pipeline import Pipeline
 from nvdla_ir.passes.conversion.rules import converts
 
@@ -95,8 +94,6 @@ class FunctionConversion(Conversion):
     def without_rule(self, op: Operation) -> None:
         if isinstance(op, nn.BatchNormOp):
             fault = f"{describe(op)} has no integer form; run 'fold-batch-norm' first"
-        elif isinstance(op, nn.ClipOp):
-            fault = clip_fault(op, output_type(op))
         else:
             fault = (
                 f"{describe(op)} has no integer form; if it only decodes what the network has "

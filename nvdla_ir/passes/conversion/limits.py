@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.passes.conversion.grids import calibration_of
@@ -36,23 +35,5 @@ def clips_become_relus(func: FuncOp) -> None:
         op.erase()
 
 
-def clip_fault(op: nn.ClipOp, codes: UniformType) -> str:
-    """Why the hardware cannot compute a clip that is left, and what helps."""
-    if op.minimum != 0:
-        return (
-            f"{describe(op)} has no integer form: it limits at {_text(op.minimum)}; the hardware "
-            "limits at 0 and at the codes' ends"
-        )
-    return (
-        f"{describe(op)} has no integer form: it limits at {_text(op.maximum)}, but the codes of "
-        f"its result reach to {_largest(codes):g}; a calibrated range up to the limit makes "
-        "saturation of it"
-    )
-
-
 def _largest(codes: UniformType) -> float:
     return codes.scale * (_LARGEST_CODE - codes.zero_point)
-
-
-def _text(limit: float | None) -> str:
-    return "nothing" if limit is None else f"{limit:g}"

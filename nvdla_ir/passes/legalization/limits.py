@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nvdla_ir.dialects.layer import LayerOp, describe
-from nvdla_ir.dialects.nvdla import ConvOp, PdpOp, SdpOp
+from nvdla_ir.dialects.nvdla import CdpOp, ConvOp, PdpOp, SdpOp
 from nvdla_ir.hardware.faults import Fault
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
+from nvdla_ir.passes.settings.cdp import cdp_setting
 from nvdla_ir.passes.settings.convolution import convolution_setting
 from nvdla_ir.passes.settings.pdp import pdp_setting
 from nvdla_ir.passes.settings.sdp import sdp_setting
@@ -33,6 +34,11 @@ def check_pooling(op: PdpOp, hw: HardwareConfiguration) -> None:
             "'set-target' before 'insert-converters', which then does without",
         )
     _raise(op, pdp_setting(op).faults(hw))
+
+
+def check_normalization(op: CdpOp, hw: HardwareConfiguration) -> None:
+    """Raises: DiagnosticError with every limit that ``op`` exceeds."""
+    _raise(op, cdp_setting(op, hw).faults(hw))
 
 
 def _raise(op: LayerOp, faults: Iterable[Fault]) -> None:

@@ -145,11 +145,18 @@ def test_what_a_rule_makes_must_be_legal(tmp_path: Path) -> None:
 
 
 def test_no_rule_for_the_hardware(tmp_path: Path) -> None:
-    result = compiled(tmp_path, "")
+    rule = (
+        "@converts(nn.TanhOp)\ndef mine(op, conversion):\n"
+        "    twin = int8_twin(op, conversion)\n"
+        "    return conversion.builder_at(op).create(\n"
+        "        nn.LrnOp, input=twin, size=3, layers=op.layers, result_types=[twin.type]\n"
+        "    ).output\n"
+    )
+    result = compiled(tmp_path, rule)
     assert result.status == 1
     assert result.messages == [
         f"{tmp_path}/m.ir:{line}:8: error: layer '{layer}' has no rule in 'legalize-to-nvdla' that "
-        "makes hardware layers of 'nn.tanh'"
+        "makes hardware layers of 'nn.lrn'"
         for line, layer in ((3, "s"), (5, "t"))
     ]
 

@@ -1,0 +1,137 @@
+"""Functions of one element, and of two, on int8: each the rounded function of the numbers that the
+codes stand for, and the same bytes as integers, as hardware layers and as registers on every
+configuration."""
+
+# IR does not break well.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from running import module_of, new_session
+
+from nvdla_ir.dialects import nn
+from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.hw import configuration
+from nvdla_ir.interp.machine import Machine, Mode
+from nvdla_ir.passes.base import Session
+from nvdla_ir.passes.insert_converters import InsertConverters
+from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
+from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.registry import layers_to_registers
+from nvdla_ir.passes.set_target import SetTarget
+
+Array = NDArray[Any]
+ALL = np.arange(-128, 128)
+
+
+def q(scale: float, zero_point: int = 0) -> str:
+    at = f":{zero_point}" if zero_point else ""
+    return f"!quant.uniform<i8:f32, {scale}{at}>"
+
+
+def f(scale: float, zero_point: int = 0) -> str:
+    """What insert-converters makes that type of."""
+    at = f":{zero_point}" if zero_point else ""
+    return f"!nn.fake_quantized<i8:f32, {scale}{at}>"
+
+
+def main_of(module: ModuleOp) -> FuncOp:
+    return next(op for op in module.walk() if isinstance(op, FuncOp))
+
+
+def run(module: ModuleOp, session: Session, inputs: dict[str, Array]) -> Array:
+    machine = Machine(session.resources, Mode.INTEGER)
+    (result,) = machine.run(main_of(module), inputs).values()
+    return result
+
+
+def codes_of(reals: Array, grid: tuple[float, int]) -> Array:
+    """The codes that stand for ``reals``."""
+    return np.rint(reals.astype(np.float64) / grid[0] + grid[1]).astype(np.int64)
+
+
+def rounded(reals: Array, grid: tuple[float, int]) -> Array:
+    """The codes nearest to ``reals``, halves away from zero."""
+    scaled = reals / grid[0]
+    away = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled)
+    return np.clip(away + grid[1], -128, 127).astype(np.int64)
+
+
+def levels(text: str, inputs: dict[str, Array], resources: dict[str, Array] | None = None) -> Array:
+    """What the integers make of ``inputs``, the same on every level."""
+    expected: Array | None = None
+    for target in configuration.names():
+        module, session = module_of(text), new_session()
+        for key, array in (resources or {}).items():
+            session.resources.add(key, array)
+        SetTarget(target).run(module, session)
+        InsertConverters().run(module, session)
+        assert not session.diagnostics.errors, session.diagnostics.errors
+        found = run(module, session, inputs)
+        for passes in ([LegalizeToNvdla()], layers_to_registers()):
+            Pipeline(passes).run(module, session)
+            np.testing.assert_array_equal(
+                run(module, session, inputs), found, f"{target}, {passes[-1].name}"
+            )
+        assert expected is None or np.array_equal(found, expected), target
+        expected = found
+    assert expected is not None
+    return expected
+
+
+# -------------------------------------------------------------- functions of one element
+
+FUNCTIONS = [
+    "nn.clip %x minimum=-0.7 maximum=0.9",
+    "nn.clip %x maximum=0.3",
+    "nn.leaky_relu %x alpha=0.1",
+    "nn.sigmoid %x",
+    "nn.hard_swish %x",
+    "nn.exp %x",
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("source", "result"), [((0.0625, 0), (0.03125, 0)), ((0.031, -128), (0.0117, 90))]
+)
+def test_functions_are_rounded_exactly(
+    function: str, source: tuple[float, int], result: tuple[float, int]
+) -> None:
+    text = f"""
+        func.func @main(%x: tensor<1x3x10x10x{q(*source)}>) -> tensor<1x3x10x10x{f(*result)}> {{
+          %y = {function} layers=["f"] -> tensor<1x3x10x10x{f(*result)}>
+          func.return %y
+        }}"""
+    x = np.resize(ALL.astype(np.int8), (1, 3, 10, 10))
+    op = next(op for op in module_of(text).walk() if isinstance(op, nn.UnaryOp))
+    reals = source[0] * (x.astype(np.float64) - source[1])
+    found = codes_of(levels(text, {"x": x}), result)
+    np.testing.assert_array_equal(found, rounded(op.function(reals), result))
+
+
+@pytest.mark.parametrize("zero_points", [(0, 0), (-128, -128), (11, -20)])
+def test_normalization_is_within_one_code(zero_points: tuple[int, int]) -> None:
+    source, result = (0.05, zero_points[0]), (0.01, zero_points[1])
+    text = f"""
+        func.func @main(%x: tensor<1x10x4x26x{q(*source)}>) -> tensor<1x10x4x26x{f(*result)}> {{
+          %y = nn.lrn %x size=5 alpha=0.5 beta=0.75 k=2.0 layers=["n"] -> tensor<1x10x4x26x{f(*result)}>
+          func.return %y
+        }}"""
+    rng = np.random.default_rng(5)
+    x = rng.integers(-128, 128, (1, 10, 4, 26), np.int8)
+    x[:, :, 0] = zero_points[0]
+    x[:, 4, 0] = ALL[::10]  # one channel alone
+    x[:, :, 1] = rng.choice(np.array([-128, 127], np.int8), x[:, :, 1].shape)
+    reals = source[0] * (x.astype(np.float64) - source[1])
+    squares = np.pad(reals**2, ((0, 0), (2, 2), (0, 0), (0, 0)))
+    sums = sum(squares[:, i : i + 10] for i in range(5))
+    wanted = reals * (2 + 0.5 / 5 * sums) ** -0.75
+    found = codes_of(levels(text, {"x": x}), result)
+    assert np.abs(found - rounded(wanted, result)).max() <= 1
