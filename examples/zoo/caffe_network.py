@@ -38,9 +38,9 @@ def _conv(layer: Layer) -> Sequence[CaffeLayer]:
     p = layer.parameters
     parameters: dict[str, Any] = {
         "num_output": layer.shape[0],
-        "kernel_size": [p["kernel"]],
+        "kernel_size": [*p["kernel"]],
         "stride": [p["stride"]],
-        "pad": [p["pad"]],
+        "pad": [*p["pad"]],
         "group": p["groups"],
         "bias_term": "bias" in layer.weights,
     }
@@ -84,7 +84,12 @@ def _batch_norm(layer: Layer) -> Sequence[CaffeLayer]:
 def _pool(layer: Layer) -> Sequence[CaffeLayer]:
     p = layer.parameters
     pool = "AVE" if layer.kind == "average_pool" else "MAX"
-    parameters = {"pool": pool, "kernel_size": p["kernel"], "stride": p["stride"], "pad": p["pad"]}
+    parameters = {
+        "pool": pool,
+        "kernel_size": p["kernel"],
+        "stride": p["stride"],
+        "pad": p["pad"],
+    }
     if not p["ceil"]:
         parameters["round_mode"] = "FLOOR"
     return _layer(layer, "Pooling", {"pooling_param": parameters})
@@ -98,6 +103,24 @@ def _lrn(layer: Layer) -> Sequence[CaffeLayer]:
     p = layer.parameters
     names = {"local_size": "size", "alpha": "alpha", "beta": "beta", "k": "k"}
     return _layer(layer, "LRN", {"lrn_param": {new: p[old] for new, old in names.items()}})
+
+
+def _along_axis(layer: Layer, type: str) -> Sequence[CaffeLayer]:
+    return _layer(layer, type, {f"{type.lower()}_param": {"axis": layer.parameters["axis"] + 1}})
+
+
+def _reshape(layer: Layer) -> Sequence[CaffeLayer]:
+    return _layer(layer, "Reshape", {"reshape_param": {"shape": {"dim": [0, *layer.shape]}}})
+
+
+def _transpose(layer: Layer) -> Sequence[CaffeLayer]:
+    order = [0, *(axis + 1 for axis in layer.parameters["order"])]
+    return _layer(layer, "Permute", {"permute_param": {"order": order}})
+
+
+def _channel_shuffle(layer: Layer) -> Sequence[CaffeLayer]:
+    parameters = {"shuffle_channel_param": {"group": layer.parameters["groups"]}}
+    return _layer(layer, "ShuffleChannel", parameters)
 
 
 def _leaky_relu(layer: Layer) -> Sequence[CaffeLayer]:
@@ -115,9 +138,12 @@ _WRITERS: dict[str, Callable[[Layer], Sequence[CaffeLayer]]] = {
     "sigmoid": _plain("Sigmoid"),
     "tanh": _plain("TanH"),
     "dropout": _plain("Dropout"),
-    "softmax": _plain("Softmax"),
+    "softmax": lambda layer: _along_axis(layer, "Softmax"),
     "add": _plain("Eltwise"),
-    "concat": _plain("Concat"),
+    "concat": lambda layer: _along_axis(layer, "Concat"),
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "channel_shuffle": _channel_shuffle,
     "lrn": _lrn,
     "max_pool": _pool,
     "average_pool": _pool,

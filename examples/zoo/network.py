@@ -68,6 +68,9 @@ class Builder:
     def channels(self, x: str) -> int:
         return self._shapes[x][0]
 
+    def height(self, x: str) -> int:
+        return self._shapes[x][1]
+
     # -------------------------------------------------------------- with weights
 
     def conv(
@@ -75,19 +78,22 @@ class Builder:
         x: str,
         name: str,
         kernels: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         *,
         stride: int = 1,
-        pad: int = 0,
+        pad: int | tuple[int, int] = 0,
         groups: int = 1,
         dilation: int = 1,
         bias: bool = True,
     ) -> str:
-        channels, height, width = self._shapes[x]
-        reach = (kernel - 1) * dilation + 1
-        size = [(n + 2 * pad - reach) // stride + 1 for n in (height, width)]
+        channels, *image = self._shapes[x]
+        kernel, pad = _pair(kernel), _pair(pad)
+        size = [
+            (n + 2 * p - (k - 1) * dilation - 1) // stride + 1
+            for n, k, p in zip(image, kernel, pad, strict=True)
+        ]
         inner = channels // groups
-        weights = {"weight": self._he(name, (kernels, inner, kernel, kernel), inner * kernel**2)}
+        weights = {"weight": self._he(name, (kernels, inner, *kernel), inner * math.prod(kernel))}
         if bias:
             weights["bias"] = self._uniform(f"{name}.bias", (kernels,), -0.1, 0.1)
         parameters = {
@@ -119,7 +125,12 @@ class Builder:
         weights = {"weight": self._he(name, shape, fan_in)}
         if bias:
             weights["bias"] = self._uniform(f"{name}.bias", (kernels,), -0.1, 0.1)
-        parameters = {"kernel": kernel, "stride": stride, "pad": pad, "groups": groups}
+        parameters = {
+            "kernel": _pair(kernel),
+            "stride": stride,
+            "pad": _pair(pad),
+            "groups": groups,
+        }
         return self._add("deconv", name, [x], (kernels, *size), parameters, weights)
 
     def fully_connected(self, x: str, name: str, outputs: int) -> str:
@@ -157,25 +168,64 @@ class Builder:
     def sigmoid(self, x: str, name: str) -> str:
         return self._add("sigmoid", name, [x], self._shapes[x])
 
+    def swish(self, x: str, name: str) -> str:
+        return self._add("swish", name, [x], self._shapes[x])
+
+    def hard_swish(self, x: str, name: str) -> str:
+        return self._add("hard_swish", name, [x], self._shapes[x])
+
+    def hard_sigmoid(self, x: str, name: str) -> str:
+        """``min(max(x / 6 + 1/2, 0), 1)``"""
+        return self._add("hard_sigmoid", name, [x], self._shapes[x])
+
     def tanh(self, x: str, name: str) -> str:
         return self._add("tanh", name, [x], self._shapes[x])
 
     def dropout(self, x: str, name: str) -> str:
         return self._add("dropout", name, [x], self._shapes[x])
 
-    def softmax(self, x: str, name: str) -> str:
-        return self._add("softmax", name, [x], self._shapes[x])
+    def softmax(self, x: str, name: str, axis: int = 0) -> str:
+        return self._add("softmax", name, [x], self._shapes[x], {"axis": axis})
 
     def add(self, a: str, b: str, name: str) -> str:
         return self._add("add", name, [a, b], self._shapes[a])
 
+    def mul(self, a: str, b: str, name: str) -> str:
+        """``b`` may have one number a channel."""
+        return self._add("mul", name, [a, b], self._shapes[a])
+
     # -------------------------------------------------------------- structure
 
-    def concat(self, inputs: Sequence[str], name: str) -> str:
-        """Along the channels."""
-        shapes = [self._shapes[x] for x in inputs]
-        total = sum(shape[0] for shape in shapes)
-        return self._add("concat", name, inputs, (total, *shapes[0][1:]))
+    def concat(self, inputs: Sequence[str], name: str, axis: int = 0) -> str:
+        """Along the channels, or another axis of one image."""
+        shape = list(self._shapes[inputs[0]])
+        shape[axis] = sum(self._shapes[x][axis] for x in inputs)
+        return self._add("concat", name, inputs, tuple(shape), {"axis": axis})
+
+    def slice(self, x: str, name: str, start: int, size: int) -> str:
+        """``size`` channels from ``start`` on."""
+        shape = (size, *self._shapes[x][1:])
+        return self._add("slice", name, [x], shape, {"start": start, "size": size})
+
+    def channel_shuffle(self, x: str, name: str, groups: int) -> str:
+        return self._add("channel_shuffle", name, [x], self._shapes[x], {"groups": groups})
+
+    def depth_to_space(self, x: str, name: str, block: int) -> str:
+        """A pixel shuffle: block * block channels become the pixels of a block."""
+        channels, height, width = self._shapes[x]
+        shape = (channels // block**2, height * block, width * block)
+        return self._add("depth_to_space", name, [x], shape, {"block": block})
+
+    def transpose(self, x: str, name: str, order: Sequence[int]) -> str:
+        """The axes of one image in another order."""
+        shape = tuple(self._shapes[x][axis] for axis in order)
+        return self._add("transpose", name, [x], shape, {"order": tuple(order)})
+
+    def reshape(self, x: str, name: str, shape: Shape) -> str:
+        """Of one image; -1 takes what is left."""
+        known = math.prod(n for n in shape if n != -1)
+        found = tuple(math.prod(self._shapes[x]) // known if n == -1 else n for n in shape)
+        return self._add("reshape", name, [x], found)
 
     def lrn(self, x: str, name: str, size: int, alpha: float, beta: float, k: float = 1.0) -> str:
         parameters = {"size": size, "alpha": alpha, "beta": beta, "k": k}
@@ -197,6 +247,10 @@ class Builder:
     ) -> str:
         """The divisor counts padding."""
         return self._pool("average_pool", x, name, kernel, stride, pad, ceil)
+
+    def inner_average_pool(self, x: str, name: str, kernel: int, stride: int, pad: int) -> str:
+        """The divisor leaves out padding."""
+        return self._pool("inner_average_pool", x, name, kernel, stride, pad, ceil=False)
 
     def same_max_pool(self, x: str, name: str) -> str:
         """A 2x2 window at every pixel, padded behind the last row and column."""
@@ -245,3 +299,12 @@ class Builder:
 
     def _uniform(self, name: str, shape: Shape, low: float, high: float) -> Weights:
         return self._random(name).uniform(low, high, shape).astype(np.float32)
+
+
+def _pair(number: int | tuple[int, int]) -> tuple[int, int]:
+    return (number, number) if isinstance(number, int) else number
+
+
+def scaled(channels: int, width: float) -> int:
+    """A share of ``channels``, a multiple of 4 so that groups divide it."""
+    return max(4, round(channels * width / 4) * 4)

@@ -56,9 +56,9 @@ def _plain(operator: str, **attributes: object) -> Callable[[Layer], _Made]:
 def _conv(layer: Layer) -> _Made:
     p = layer.parameters
     attributes: dict[str, object] = {
-        "kernel_shape": [p["kernel"]] * 2,
+        "kernel_shape": p["kernel"],
         "strides": [p["stride"]] * 2,
-        "pads": [p["pad"]] * 4,
+        "pads": [*p["pad"], *p["pad"]],
         "group": p["groups"],
     }
     if layer.kind == "deconv":
@@ -74,8 +74,9 @@ def _pool(layer: Layer) -> _Made:
         "pads": [p["pad"]] * 4,
         "ceil_mode": int(p["ceil"]),
     }
-    if layer.kind == "average_pool":
-        return _node(layer, "AveragePool", count_include_pad=1, **attributes)
+    if layer.kind != "max_pool":
+        counted = int(layer.kind == "average_pool")
+        return _node(layer, "AveragePool", count_include_pad=counted, **attributes)
     return _node(layer, "MaxPool", **attributes)
 
 
@@ -117,6 +118,61 @@ def _upsample(layer: Layer) -> _Made:
     return [node], [scales]
 
 
+def _swish(layer: Layer) -> _Made:
+    """As PyTorch writes it."""
+    gate, (x,) = f"{layer.name}.sigmoid", layer.inputs
+    return [
+        helper.make_node("Sigmoid", [x], [gate], gate),
+        helper.make_node("Mul", [x, gate], [layer.name], layer.name),
+    ], []
+
+
+def _integers(name: str, values: Sequence[int]) -> TensorProto:
+    return helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+
+
+def _slice(layer: Layer) -> _Made:
+    start, size = layer.parameters["start"], layer.parameters["size"]
+    bounds = {"starts": start, "ends": start + size, "axes": 1}
+    constants = [_integers(f"{layer.name}.{name}", [n]) for name, n in bounds.items()]
+    operands = [*layer.inputs, *(constant.name for constant in constants)]
+    return [helper.make_node("Slice", operands, [layer.name], layer.name)], constants
+
+
+def _channel_shuffle(layer: Layer) -> _Made:
+    """As PyTorch writes it."""
+    groups, (channels, *image) = layer.parameters["groups"], layer.shape
+    grouped, turned = f"{layer.name}.grouped", f"{layer.name}.turned"
+    shapes = [
+        _integers(f"{grouped}.shape", [-1, groups, channels // groups, *image]),
+        _integers(f"{layer.name}.shape", [-1, channels, *image]),
+    ]
+    return [
+        helper.make_node("Reshape", [*layer.inputs, shapes[0].name], [grouped], grouped),
+        helper.make_node("Transpose", [grouped], [turned], turned, perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", [turned, shapes[1].name], [layer.name], layer.name),
+    ], shapes
+
+
+def _depth_to_space(layer: Layer) -> _Made:
+    return _node(layer, "DepthToSpace", blocksize=layer.parameters["block"], mode="CRD")
+
+
+def _reshape(layer: Layer) -> _Made:
+    shape = _integers(f"{layer.name}.shape", [-1, *layer.shape])
+    node = helper.make_node("Reshape", [*layer.inputs, shape.name], [layer.name], layer.name)
+    return [node], [shape]
+
+
+def _transpose(layer: Layer) -> _Made:
+    order = [0, *(axis + 1 for axis in layer.parameters["order"])]
+    return _node(layer, "Transpose", perm=order)
+
+
+def _along_axis(operator: str) -> Callable[[Layer], _Made]:
+    return lambda layer: _node(layer, operator, axis=layer.parameters["axis"] + 1)
+
+
 def _lrn(layer: Layer) -> _Made:
     p = layer.parameters
     return _node(layer, "LRN", size=p["size"], alpha=p["alpha"], beta=p["beta"], bias=p["k"])
@@ -133,13 +189,23 @@ _WRITERS: dict[str, Callable[[Layer], _Made]] = {
     "sigmoid": _plain("Sigmoid"),
     "tanh": _plain("Tanh"),
     "dropout": _plain("Dropout"),
-    "softmax": _plain("Softmax", axis=1),
+    "swish": _swish,
+    "hard_swish": _plain("HardSwish"),
+    "hard_sigmoid": _plain("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "softmax": _along_axis("Softmax"),
     "add": _plain("Add"),
-    "concat": _plain("Concat", axis=1),
+    "mul": _plain("Mul"),
+    "concat": _along_axis("Concat"),
+    "slice": _slice,
+    "channel_shuffle": _channel_shuffle,
+    "depth_to_space": _depth_to_space,
+    "transpose": _transpose,
+    "reshape": _reshape,
     "lrn": _lrn,
     "upsample": _upsample,
     "max_pool": _pool,
     "average_pool": _pool,
+    "inner_average_pool": _pool,
     "same_max_pool": _plain("MaxPool", kernel_shape=[2, 2], strides=[1, 1], pads=[0, 0, 1, 1]),
     "global_average_pool": _plain("GlobalAveragePool"),
 }

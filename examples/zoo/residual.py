@@ -8,8 +8,8 @@ _CLASSES = 1000
 _STAGES = "2345"
 
 
-def resnet18(seed: int = 0, width: float = 1.0) -> Network:
-    net, x = _start("resnet18", seed, width)
+def resnet18(seed: int = 0, width: float = 1.0, size: int = 224) -> Network:
+    net, x = _start("resnet18", seed, width, size)
     for stage, kernels in zip(_STAGES, (64, 128, 256, 512), strict=True):
         for block in "ab":
             stride = 2 if block == "a" and stage != "2" else 1
@@ -17,8 +17,8 @@ def resnet18(seed: int = 0, width: float = 1.0) -> Network:
     return _finish(net, x)
 
 
-def resnet50(seed: int = 0, width: float = 1.0) -> Network:
-    net, x = _start("resnet50", seed, width)
+def resnet50(seed: int = 0, width: float = 1.0, size: int = 224) -> Network:
+    net, x = _start("resnet50", seed, width, size)
     for stage, kernels, count in zip(_STAGES, (64, 128, 256, 512), (3, 4, 6, 3), strict=True):
         for block in "abcdef"[:count]:
             stride = 2 if block == "a" and stage != "2" else 1
@@ -26,15 +26,15 @@ def resnet50(seed: int = 0, width: float = 1.0) -> Network:
     return _finish(net, x)
 
 
-def _start(name: str, seed: int, width: float) -> tuple[Builder, str]:
-    net = Builder(name, (3, 224, 224), seed)
+def _start(name: str, seed: int, width: float, size: int) -> tuple[Builder, str]:
+    net = Builder(name, (3, size, size), seed)
     x = net.conv(net.input, "conv1", max(4, int(64 * width)), 7, stride=2, pad=3)
     x = net.relu(net.batch_norm(x, "bn_conv1", "scale_conv1"), "conv1_relu")
     return net, net.max_pool(x, "pool1", 3, 2, ceil=True)
 
 
 def _finish(net: Builder, x: str) -> Network:
-    x = net.average_pool(x, "pool5", 7, 1)
+    x = net.average_pool(x, "pool5", net.height(x), 1)
     return net.finish(net.softmax(net.fully_connected(x, "fc1000", _CLASSES), "prob"))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from network import Builder, Network
 from zoo import TOPOLOGIES, main
 
 onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
@@ -26,8 +27,19 @@ OUTPUTS = {
     "mobilenet_v2": [(1000, 1, 1)],
     "tiny_yolo_v2": [(125, 13, 13)],
     "tiny_yolo_v3": [(255, 13, 13), (255, 26, 26)],
+    "mobilenet_v3_small": [(1000,)],
+    "mobilenet_v3_large": [(1000,)],
+    "shufflenet_v2": [(1000,)],
+    "efficientnet_lite0": [(1000,)],
+    "densenet121": [(1000,)],
+    "inception_v3": [(1000,)],
+    "yolo_v5": [(3, 80, 80, 85), (3, 40, 40, 85), (3, 20, 20, 85)],
+    "ssd_mobilenet_v1": [(1917, 4), (1917, 21)],
     "unet": [(2, 128, 128)],
+    "espcn": [(1, 216, 216)],
 }
+# Large images that would take the tests' time.
+SMALLER = {"inception_v3": 107, "yolo_v5": 128, "ssd_mobilenet_v1": 160, "densenet121": 96}
 PARAMETERS = {
     # As published, plus the batch norms' running statistics, which ours are counted with.
     "alexnet": 60_965_224,
@@ -35,6 +47,12 @@ PARAMETERS = {
     "squeezenet": 1_235_496,
     "mobilenet_v1": 4_231_976 + 21_888,
     "mobilenet_v2": 3_504_872 + 34_112,
+    "densenet121": 7_978_856 + 83_648,
+    "shufflenet_v2": 2_278_604 + 16_180,
+    "inception_v3": 23_834_568 + 34_432,
+    "mobilenet_v3_small": 2_542_856 + 12_112,
+    "mobilenet_v3_large": 5_483_032 + 24_400,
+    "efficientnet_lite0": 4_652_008 + 42_016,
 }
 
 
@@ -52,6 +70,7 @@ def test_parameters_are_as_many_as_published(name: str) -> None:
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_imported_networks_compute_what_onnx_runtime_does(name: str, tmp_path: Path) -> None:
+    size: dict[str, int] = {"size": SMALLER[name]} if name in SMALLER else {}
     runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     from zoo import write
 
@@ -60,13 +79,14 @@ def test_imported_networks_compute_what_onnx_runtime_does(name: str, tmp_path: P
     from nvdla_ir.ir.diagnostics import DiagnosticCollector
     from nvdla_ir.resources import ResourceStore
 
-    network, file = TOPOLOGIES[name](width=0.125), tmp_path / "net.onnx"
+    network, file = TOPOLOGIES[name](width=0.125, **size), tmp_path / "net.onnx"
     write(network, file)
     onnx.checker.check_model(str(file), full_check=True)
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).standard_normal((1, *network.input_shape), np.float32)
     expected = session.run(None, {"data": x})
-    assert [output.shape[1:] for output in expected] == OUTPUTS[name]
+    shapes = {layer.name: layer.shape for layer in network.layers}
+    assert [output.shape[1:] for output in expected] == [shapes[name] for name in network.outputs]
     resources = ResourceStore()
     module = import_onnx(file, resources, shapes={}, diagnostics=DiagnosticCollector())
     found = Machine(resources).run(module.body.first_op, {"data": x})
@@ -90,7 +110,12 @@ def test_the_script_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "resnet50" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [name for name in TOPOLOGIES if "yolo" not in name])
+NOT_IN_CAFFE = ("yolo", "mobilenet_v3", "inception", "shufflenet", "espcn")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in TOPOLOGIES if not any(part in name for part in NOT_IN_CAFFE)]
+)
 def test_caffe_and_onnx_files_are_the_same_network(name: str, tmp_path: Path) -> None:
     pytest.importorskip("google.protobuf", reason="the package protobuf is not installed")
     from zoo import write
@@ -102,11 +127,12 @@ def test_caffe_and_onnx_files_are_the_same_network(name: str, tmp_path: Path) ->
     from nvdla_ir.ir.verifier import verify
     from nvdla_ir.resources import ResourceStore
 
-    network = TOPOLOGIES[name](width=0.125)
+    size: dict[str, int] = {"size": SMALLER[name]} if name in SMALLER else {}
+    network = TOPOLOGIES[name](width=0.125, **size)
     write(network, tmp_path / "net.onnx")
     write(network, tmp_path / "net.prototxt")
     x = np.random.default_rng(1).standard_normal((1, *network.input_shape), np.float32)
-    outputs: list[np.ndarray] = []
+    outputs: list[list[np.ndarray]] = []
     for kind in ("onnx", "caffe"):
         resources, diagnostics = ResourceStore(), DiagnosticCollector()
         if kind == "onnx":
@@ -117,9 +143,11 @@ def test_caffe_and_onnx_files_are_the_same_network(name: str, tmp_path: Path) ->
             module = import_caffe(*files, resources, shapes={}, diagnostics=diagnostics)
         verify(module)
         assert not diagnostics.diagnostics
-        (output,) = Machine(resources).run(module.body.first_op, {"data": x}).values()
-        outputs.append(output)
-    np.testing.assert_allclose(outputs[0].ravel(), outputs[1].ravel(), atol=1e-5)
+        found = Machine(resources).run(module.body.first_op, {"data": x}).values()
+        # Caffe's outputs are those that nothing reads, in the order of the layers.
+        outputs.append(sorted((output.ravel() for output in found), key=len))
+    for one, other in zip(*outputs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * max(1, np.abs(one).max()))
 
 
 def test_what_caffe_cannot_say_is_told(tmp_path: Path) -> None:
@@ -127,3 +155,49 @@ def test_what_caffe_cannot_say_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="Caffe has no layer for 'pool6'"):
         write(TOPOLOGIES["tiny_yolo_v2"](width=0.125), tmp_path / "yolo.prototxt")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "yolo_v5"])
+def test_batch_norms_with_the_statistics_of_images(name: str) -> None:
+    """What comes in is normalized: its mean is 0, and its variance 1."""
+    from batch_norms import photos, with_statistics
+
+    network = TOPOLOGIES[name](width=0.0625, size=64)
+    settled = with_statistics(network, photos(network, 2))
+    changed = [
+        new
+        for old, new in zip(network.layers, settled.layers, strict=True)
+        if any((old.weights[key] != new.weights[key]).any() for key in old.weights)
+    ]
+    assert {layer.kind for layer in changed} == {"batch_norm"}
+    again = with_statistics(settled, photos(settled, 2))
+    for one, other in zip(settled.layers, again.layers, strict=True):
+        for key, weights in one.weights.items():
+            np.testing.assert_allclose(weights, other.weights[key], rtol=1e-3, atol=1e-4)
+
+
+def test_the_matrix_says_what_compiles_and_why_the_rest_does_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import matrix
+
+    monkeypatch.setattr(matrix, "WIDTH", 0.0625)
+    monkeypatch.setattr(matrix, "SMALL", 32)
+    monkeypatch.setitem(matrix.TOPOLOGIES, "unknown", _with_a_softmax_inside)
+    assert matrix.main(["resnet18", "unknown", "--target", "nv_small", "--run"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 2 compile." in printed
+    assert "equal" in printed
+    assert "DIFFERENT" not in printed
+    assert "refused: 1" in printed
+    assert "unknown: all" in printed
+    with pytest.raises(SystemExit):
+        matrix.main(["resnet19"])
+    assert "there is no network 'resnet19'; there are lenet5" in capsys.readouterr().err
+
+
+def _with_a_softmax_inside(seed: int = 0, width: float = 1.0, size: int = 32) -> Network:
+    """Which has no form on the device, whatever is added to it."""
+    net = Builder("unknown", (3, size, size), seed)
+    x = net.softmax(net.conv(net.input, "conv1", 4, 3), "inside")
+    return net.finish(net.conv(x, "conv2", 4, 3))

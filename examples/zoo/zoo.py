@@ -3,7 +3,7 @@
 python examples/zoo/zoo.py                                   # lists them
 python examples/zoo/zoo.py resnet50 resnet50.onnx            # writes one
 python examples/zoo/zoo.py resnet50 resnet50.prototxt        # and resnet50.caffemodel beside it
-python examples/zoo/zoo.py vgg16 small.onnx --width 0.25
+python examples/zoo/zoo.py vgg16 small.onnx --width 0.25 --size 64
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Protocol
 
 import classification
 import dense
+import joining
+import mobile
 import residual
 from network import Network
 
 
 class Topology(Protocol):
-    def __call__(self, seed: int = 0, width: float = 1.0) -> Network: ...
+    def __call__(self, seed: int = 0, width: float = 1.0, size: int = ...) -> Network: ...
 
 
 TOPOLOGIES: dict[str, Topology] = {
@@ -33,9 +35,18 @@ TOPOLOGIES: dict[str, Topology] = {
     "squeezenet": classification.squeezenet,
     "mobilenet_v1": classification.mobilenet_v1,
     "mobilenet_v2": classification.mobilenet_v2,
+    "mobilenet_v3_small": mobile.mobilenet_v3_small,
+    "mobilenet_v3_large": mobile.mobilenet_v3_large,
+    "shufflenet_v2": mobile.shufflenet_v2,
+    "efficientnet_lite0": mobile.efficientnet_lite0,
+    "densenet121": joining.densenet121,
+    "inception_v3": joining.inception_v3,
     "tiny_yolo_v2": dense.tiny_yolo_v2,
     "tiny_yolo_v3": dense.tiny_yolo_v3,
+    "yolo_v5": dense.yolo_v5,
+    "ssd_mobilenet_v1": dense.ssd_mobilenet_v1,
     "unet": dense.unet,
+    "espcn": dense.espcn,
 }
 
 
@@ -44,14 +55,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("name", nargs="?", choices=TOPOLOGIES)
     parser.add_argument("file", nargs="?", type=Path, help="x.onnx or x.prototxt")
     parser.add_argument("--width", type=float, default=1.0, help="share of the channels")
+    parser.add_argument("--size", type=int, help="rows and columns of the input")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     if arguments.name is None or arguments.file is None:
         for name, topology in TOPOLOGIES.items():
             network = topology(width=0.125)
-            print(f"{name:14} {len(network.layers):4} layers, input {network.input_shape}")
+            print(f"{name:18} {len(network.layers):4} layers, input {network.input_shape}")
         return 0
-    network = TOPOLOGIES[arguments.name](arguments.seed, arguments.width)
+    size = {} if arguments.size is None else {"size": arguments.size}
+    network = TOPOLOGIES[arguments.name](arguments.seed, arguments.width, **size)
     write(network, arguments.file)
     print(f"{arguments.file}: {network.parameter_count:,} parameters")
     return 0

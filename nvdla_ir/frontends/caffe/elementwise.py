@@ -70,15 +70,33 @@ def power(context: LayerContext) -> list[Value]:
                 nn.PowerOp, input=context.input, power=exponent, scale=scale, shift=shift
             )
         ]
+    return [_line(context, scale, shift)]
+
+
+def exponential(context: LayerContext) -> list[Value]:
+    """``base ** (shift + scale * x)``; the base is e where it is stated as -1."""
+    p = context.parameters("exp_param")
+    base, scale, shift = (_finite(name, getattr(p, name)) for name in ("base", "scale", "shift"))
+    if base != -1:
+        if base <= 0:
+            raise LayerError(f"has 'base: {base}', but it must be above 0, or -1 for e")
+        scale, shift = scale * math.log(base), shift * math.log(base)
+    exponent = context.input
+    if (scale, shift) != (1, 0):
+        exponent = _line(context, scale, shift, part="exponent")
+    return [context.create(nn.ExpOp, input=exponent)]
+
+
+def _line(context: LayerContext, scale: float, shift: float, part: str | None = None) -> Value:
+    """The input times ``scale`` plus ``shift``."""
     channels = (_channels(context),)
-    return [
-        context.create(
-            nn.ScaleOp,
-            input=context.input,
-            scale=context.splat(scale, channels),
-            bias=context.splat(shift, channels) if shift else None,
-        )
-    ]
+    return context.create(
+        nn.ScaleOp,
+        part=part,
+        input=context.input,
+        scale=context.splat(scale, channels),
+        bias=context.splat(shift, channels) if shift else None,
+    )
 
 
 def dropout(context: LayerContext) -> list[Value]:

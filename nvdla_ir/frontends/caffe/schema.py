@@ -70,7 +70,11 @@ _ENUMS: dict[str, dict[str, int]] = {
 }
 
 # Parameters whose fields belong to forks; text alone has them, so that any free number will do.
-_FORKS = {"interp_param": (1001, "InterpParameter"), "upsample_param": (1002, "UpsampleParameter")}
+_FORKS = {
+    "interp_param": (1001, "InterpParameter"),
+    "upsample_param": (1002, "UpsampleParameter"),
+    "shuffle_channel_param": (1003, "ShuffleChannelParameter"),
+}
 
 _PARAMETERS: dict[str, tuple[int, str]] = {
     "transform_param": (100, "TransformationParameter"),
@@ -81,6 +85,7 @@ _PARAMETERS: dict[str, tuple[int, str]] = {
     "dropout_param": (108, "DropoutParameter"),
     "dummy_data_param": (109, "DummyDataParameter"),
     "eltwise_param": (110, "EltwiseParameter"),
+    "exp_param": (111, "ExpParameter"),
     "image_data_param": (115, "ImageDataParameter"),
     "inner_product_param": (117, "InnerProductParameter"),
     "lrn_param": (118, "LRNParameter"),
@@ -208,6 +213,7 @@ _MESSAGES: dict[str, list[str]] = {
     ],
     "EltwiseParameter": ["1 operation EltwiseOp = SUM", "2 coeff float*"],
     "ELUParameter": ["1 alpha float = 1"],
+    "ExpParameter": ["1 base float = -1", "2 scale float = 1", "3 shift float = 0"],
     "FlattenParameter": ["1 axis int64 = 1", "2 end_axis int64 = -1"],
     "ImageDataParameter": [
         "4 batch_size uint64 = 1",
@@ -266,6 +272,7 @@ _MESSAGES: dict[str, list[str]] = {
     "ReLUParameter": ["1 negative_slope float"],
     "ReshapeParameter": ["1 shape BlobShape", "2 axis int64", "3 num_axes int64 = -1"],
     "ScaleParameter": ["1 axis int64 = 1", "2 num_axes int64 = 1", "4 bias_term bool"],
+    "ShuffleChannelParameter": ["1 group uint64 = 1"],
     "SliceParameter": ["1 slice_dim uint64 = 1", "2 slice_point uint64*", "3 axis int64 = 1"],
     "SoftmaxParameter": ["2 axis int64 = 1"],
     "UpsampleParameter": [

@@ -139,6 +139,12 @@ def permute(context: LayerContext) -> list[Value]:
     return [context.create(nn.TransposeOp, input=context.input, permutation=order)]
 
 
+def shuffle_channels(context: LayerContext) -> list[Value]:
+    """A type of forks."""
+    groups: int = context.parameters("shuffle_channel_param").group
+    return [context.create(nn.ChannelShuffleOp, input=context.input, groups=groups)]
+
+
 def softmax(context: LayerContext) -> list[Value]:
     axis = context.axis(context.parameters("softmax_param").axis)
     return [context.create(nn.SoftmaxOp, input=context.input, axis=axis)]
@@ -170,7 +176,7 @@ def upsample(context: LayerContext) -> list[Value]:
 
 
 def interpolate(context: LayerContext) -> list[Value]:
-    """A type of forks, bilinear: known where it changes nothing, or where there is one pixel."""
+    """A type of forks, bilinear, whose corners are aligned: known where the factors are whole."""
     p = context.parameters("interp_param")
     _, _, height, width = context.require_image()
     if p.pad_beg or p.pad_end or p.shrink_factor < 1 or p.zoom_factor < 1:
@@ -178,12 +184,18 @@ def interpolate(context: LayerContext) -> list[Value]:
     rows, columns = (p.height, p.width) if p.height and p.width else _zoomed(p, height, width)
     if (rows, columns) == (height, width):
         return [context.input]
-    if (height, width) == (1, 1) and rows > 0 and columns > 0:
-        return [context.create(nn.UpsampleOp, input=context.input, scales=(rows, columns))]
-    raise UnsupportedError(
-        f"interpolates {height}x{width} to {rows}x{columns} between pixels; only single pixels "
-        "can be spread"
-    )
+    if rows < 1 or columns < 1 or rows % height or columns % width:
+        raise UnsupportedError(
+            f"interpolates {height}x{width} to {rows}x{columns}; only whole factors are known"
+        )
+    scales = (rows // height, columns // width)
+    if (height, width) == (1, 1):
+        return [context.create(nn.UpsampleOp, input=context.input, scales=scales)]
+    return [
+        context.create(
+            nn.InterpolateOp, input=context.input, scales=scales, coordinates="align_corners"
+        )
+    ]
 
 
 def _zoomed(p: object, height: int, width: int) -> tuple[int, int]:

@@ -147,6 +147,24 @@ X = random(5, *SHAPE) * np.float32(3)
         ("ReLU", {}, np.maximum(X, 0)),
         ("ReLU", {"relu_param": {"negative_slope": 0.1}}, np.where(X > 0, X, 0.1 * X)),
         ("ReLU6", {}, np.clip(X, 0, 6)),
+        ("AbsVal", {}, np.abs(X)),
+        ("BNLL", {}, np.log1p(np.exp(X))),
+        ("Exp", {}, np.exp(X)),
+        ("Exp", {"exp_param": {"base": 2.0, "scale": 0.5, "shift": 1.0}}, 2 ** (1 + X / 2)),
+        ("Swish", {}, X / (1 + np.exp(-X))),
+        ("Mish", {}, X * np.tanh(np.log1p(np.exp(X)))),
+        (
+            "ShuffleChannel",
+            {"shuffle_channel_param": {"group": 2}},
+            X.reshape(2, 2, 3, 5, 7).swapaxes(1, 2).reshape(SHAPE),
+        ),
+        (
+            "Interp",
+            {"interp_param": {"height": 5, "width": 14}},
+            np.apply_along_axis(
+                lambda row: np.interp(np.arange(14) * 6 / 13, np.arange(7), row), 3, X
+            ),
+        ),
         ("Clip", {"clip_param": {"min": -1.5, "max": 2}}, np.clip(X, -1.5, 2)),
         ("ELU", {"elu_param": {"alpha": 0.7}}, np.where(X > 0, X, 0.7 * np.expm1(X))),
         ("Sigmoid", {}, sigmoid(X)),
