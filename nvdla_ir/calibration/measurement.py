@@ -19,8 +19,8 @@ from nvdla_ir.dialects.layer import LayerOp, describe
 from nvdla_ir.dialects.nn import (
     ConstantOp,
     NormalizeOp,
+    RearrangementOp,
     ReluOp,
-    ViewOp,
     is_fake_quantized,
 )
 from nvdla_ir.dialects.quant import QuantizeCastOp, QuantizedType
@@ -105,7 +105,7 @@ def calibrated_tensors(func: FuncOp) -> dict[Value, str]:
                 f"{describe(op)} is quantized already: calibrate the network in floats",
             )
             break
-        if not takes_calibrated_result(op) or isinstance(op, ViewOp | ConstantOp):
+        if not takes_calibrated_result(op) or isinstance(op, RearrangementOp | ConstantOp):
             continue
         if is_fake_quantized(op.results[0].type):
             continue

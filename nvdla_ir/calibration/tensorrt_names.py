@@ -22,7 +22,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, tensor_names
-from nvdla_ir.dialects.nn import ViewOp
+from nvdla_ir.dialects.nn import RearrangementOp
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 
@@ -276,8 +276,8 @@ def _tensors_of(func: FuncOp, viewed: dict[str, str]) -> Iterator[_Tensor]:
         keys.update(dict.fromkeys(op.results, key))
         if key in inputs:
             continue
-        is_view = isinstance(op, ViewOp)
-        source = keys.get(op.input) if isinstance(op, ViewOp) else None
+        is_view = isinstance(op, RearrangementOp)
+        source = keys.get(op.input) if isinstance(op, RearrangementOp) else None
         if source is not None:
             viewed[key] = viewed.get(source, source)
         required = takes_calibrated_result(op) and not is_view

@@ -203,7 +203,7 @@ def _paired(reals: Executable, integers: Executable) -> QuantizedNetwork:
 
 def _moves_codes(op: Operation) -> bool:
     """Whether the result's codes are some of the first operand's."""
-    if not isinstance(op, nn.ViewOp | nn.MaxPoolOp):
+    if not isinstance(op, nn.RearrangementOp | nn.MaxPoolOp):
         return False
     return eight_bit_type(op.operands[0]) == eight_bit_type(op.results[0])
 

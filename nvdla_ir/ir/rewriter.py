@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from nvdla_ir.ir.attributes import DenseElementsAttr, DenseResourceAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.definition import Op
-from nvdla_ir.ir.location import fuse_locations
+from nvdla_ir.ir.location import Location, fuse_locations
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.traits import Pure, has_trait
+from nvdla_ir.ir.types import Type
 
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
 OpT = TypeVar("OpT", bound=Op)
@@ -31,15 +33,29 @@ class RewritePattern(Generic[AnyOperation]):
         raise NotImplementedError
 
 
+class TensorStore(Protocol):
+    """Keeps the elements of constants, as arrays."""
+
+    def elements(
+        self, attribute: DenseResourceAttr | DenseElementsAttr, location: Location
+    ) -> Any: ...
+
+    def attribute_for(self, key: str, array: Any, element: Type) -> DenseResourceAttr: ...
+
+
 class PatternRewriter(Builder):
     """Changes the IR on behalf of a pattern and tells the driver what to look at again.
 
-    The insertion point is before the operation that is being rewritten.
+    The insertion point is before the operation that is being rewritten. ``tensors`` keeps the
+    elements of constants; without it patterns leave alone what depends on them.
     """
 
-    def __init__(self, worklist: _Worklist, operation: Operation) -> None:
+    def __init__(
+        self, worklist: _Worklist, operation: Operation, tensors: TensorStore | None = None
+    ) -> None:
         super().__init__(InsertionPoint.before(operation), operation.location)
         self._worklist = worklist
+        self.tensors = tensors
 
     def insert(self, operation: AnyOperation) -> AnyOperation:
         super().insert(operation)
@@ -114,13 +130,15 @@ def apply_patterns_greedily(
     root: Operation,
     patterns: Iterable[RewritePattern[Any]],
     *,
+    tensors: TensorStore | None = None,
     remove_dead: bool = False,
     limit_per_operation: int = 100,
 ) -> bool:
     """Apply ``patterns`` inside ``root`` until none fits; return whether anything changed.
 
-    Operations are visited in order; what a rewrite touches is visited again. With
-    ``remove_dead`` pure operations without users are erased on the way.
+    Operations are visited in order; what a rewrite touches is visited again. From ``tensors``
+    patterns may read elements of constants. With ``remove_dead`` pure operations without users are
+    erased on the way.
 
     Raises: RewriteLimitError after ``limit_per_operation`` rewrites for each operation.
     """
@@ -145,7 +163,7 @@ def apply_patterns_greedily(
             fitting = [p for p in ordered if p.root is None or issubclass(op_class, p.root)]
             by_class[op_class] = fitting
         for pattern in fitting:
-            if pattern.match_and_rewrite(op, PatternRewriter(worklist, op)):
+            if pattern.match_and_rewrite(op, PatternRewriter(worklist, op, tensors)):
                 changed = True
                 budget -= 1
                 worklist.push(op)

@@ -44,7 +44,12 @@ class Canonicalize(Pass):
     def run(self, module: ModuleOp, session: Session) -> None:
         before = _count(module)
         merged = _merge_constants(module)
-        apply_patterns_greedily(module, _patterns_for(module, session.context), remove_dead=True)
+        apply_patterns_greedily(
+            module,
+            _patterns_for(module, session.context),
+            tensors=session.resources,
+            remove_dead=True,
+        )
         session.count(self.name, "constants merged", merged)
         session.count(self.name, "operations removed", before - _count(module))
 

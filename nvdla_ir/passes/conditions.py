@@ -8,7 +8,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.calibrated import takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe
-from nvdla_ir.dialects.nn import ViewOp
+from nvdla_ir.dialects.nn import RearrangementOp
 from nvdla_ir.ir.definition import Op
 from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.operation import Operation, Value
@@ -67,7 +67,7 @@ def _computes_integers(op: Operation) -> bool:
     not."""
     if not takes_calibrated_result(op):
         return False
-    if not isinstance(op, ViewOp):
+    if not isinstance(op, RearrangementOp):
         return True
     definer = op.input.defining_operation
     return definer is None or _computes_integers(definer)

@@ -13,7 +13,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, tensor_names
-from nvdla_ir.dialects.nn import ViewOp, is_fake_quantized, tensor_type
+from nvdla_ir.dialects.nn import RearrangementOp, is_fake_quantized, tensor_type
 from nvdla_ir.dialects.quant import CalibratedType
 from nvdla_ir.ir.diagnostics import Diagnostic
 from nvdla_ir.ir.location import Location
@@ -40,7 +40,8 @@ class ImportCalibration(Pass):
               -> tensor<1x1x8x8x!quant.calibrated<f32<-6.35:6.35>>>
 
     The entry of an operation is that of the last of its layers, the entry of an argument that of
-    its name. Views without an entry have the range of their operand. What the host computes in
+    its name. What only moves elements (views, transposes) has, without an entry,
+    the range of its operand. What the host computes in
     floats (softmax) needs no entry.
 
     The type's range is that of the int8 codes, so that its ``scale`` and ``zero_point`` are the
@@ -114,7 +115,7 @@ class _Import:
             return
         value = op.results[0]
         if (
-            isinstance(op, ViewOp)
+            isinstance(op, RearrangementOp)
             and not is_fake_quantized(value.type)
             and not (layers and layers[-1] in self._table)
         ):

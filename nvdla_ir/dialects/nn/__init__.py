@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nvdla_ir.dialects.nn.activations import LrnOp, PowerOp, PReluOp, SoftmaxOp
+from nvdla_ir.dialects.nn.base import RearrangementOp
 from nvdla_ir.dialects.nn.elementwise import (
     AddOp,
     BinaryOp,
@@ -125,6 +126,7 @@ __all__ = [
     "PoolOp",
     "PowerOp",
     "QuantizeOp",
+    "RearrangementOp",
     "ReluOp",
     "ReshapeOp",
     "ScaleOp",

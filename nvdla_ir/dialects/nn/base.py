@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.nn.shapes import like, shape_faults, shape_of, tensor_type
+from nvdla_ir.dialects.nn.shapes import (
+    ACTIVATION,
+    like,
+    shape_faults,
+    shape_of,
+    tensor_type,
+)
+from nvdla_ir.ir.definition import operand, result
 from nvdla_ir.ir.types import Type
 
 
@@ -13,6 +20,14 @@ class NNOp(LayerOp):
     """A layer."""
 
     verified_by_signature = True
+
+
+class RearrangementOp(NNOp):
+    """The elements of ``input``, each once, in other places. Nothing is computed: the range of the
+    result is that of the input."""
+
+    input = operand(ACTIVATION)
+    output = result(ACTIVATION)
 
 
 class SameShapeOp(NNOp):

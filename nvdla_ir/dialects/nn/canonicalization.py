@@ -10,17 +10,28 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from nvdla_ir.dialects.layer import LayerOp, layers_of
+from nvdla_ir.dialects.nn.base import NNOp
+from nvdla_ir.dialects.nn.folds import FOLDS
+from nvdla_ir.dialects.nn.idioms import IDIOMS, loses_nothing
 from nvdla_ir.dialects.nn.layers import BiasAddOp, ConstantOp, ScaleOp
+from nvdla_ir.dialects.nn.movement import MOVEMENTS
 from nvdla_ir.dialects.nn.pooling import AveragePoolOp, MaxPoolOp, PoolOp
-from nvdla_ir.dialects.nn.structure import ConcatOp, FlattenOp, ReshapeOp, ViewOp
-from nvdla_ir.dialects.nn.types import is_fake_quantized
-from nvdla_ir.dialects.nn.unary import ReluOp
-from nvdla_ir.dialects.quant import is_quantized
+from nvdla_ir.dialects.nn.rearrangement import ChannelShuffleOp, DepthToSpaceOp, SpaceToDepthOp
+from nvdla_ir.dialects.nn.resampling import InterpolateOp, PadOp, UpsampleOp
+from nvdla_ir.dialects.nn.shapes import shape_of
+from nvdla_ir.dialects.nn.structure import (
+    ConcatOp,
+    FlattenOp,
+    ReshapeOp,
+    SliceOp,
+    TransposeOp,
+    ViewOp,
+)
+from nvdla_ir.dialects.nn.unary import ClipOp
 from nvdla_ir.ir.attributes import DenseElementsAttr
 from nvdla_ir.ir.location import fuse_locations
-from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
-from nvdla_ir.ir.types import TensorType, Type
 
 LayerT = TypeVar("LayerT", bound=LayerOp)
 
@@ -47,6 +58,46 @@ class DropIdentityView(DropIdentity[ViewOp]):
     """A reshape or flatten to the shape that is there already."""
 
     root = ViewOp
+
+
+class DropIdentityTranspose(DropIdentity[TransposeOp]):
+    """All axes where they are."""
+
+    root = TransposeOp
+
+    def is_identity(self, op: TransposeOp) -> bool:
+        return list(op.permutation) == sorted(op.permutation)
+
+
+class DropIdentityShuffle(DropIdentity[ChannelShuffleOp]):
+    """One group, or one channel in each."""
+
+    root = ChannelShuffleOp
+
+    def is_identity(self, op: ChannelShuffleOp) -> bool:
+        return op.groups in (1, shape_of(op.input)[1])
+
+
+class DropSameShape(DropIdentity[NNOp]):
+    """What leaves its input alone where it leaves its shape: a slice of everything, no padding,
+    factors and blocks of one."""
+
+    root = NNOp
+
+    def is_identity(self, op: NNOp) -> bool:
+        return isinstance(op, _UNCHANGING)
+
+
+_UNCHANGING = (SliceOp, PadOp, UpsampleOp, InterpolateOp, DepthToSpaceOp, SpaceToDepthOp)
+
+
+class DropUnlimitedClip(DropIdentity[ClipOp]):
+    """No limits."""
+
+    root = ClipOp
+
+    def is_identity(self, op: ClipOp) -> bool:
+        return op.minimum is None and op.maximum is None
 
 
 class DropConcatOfOne(DropIdentity[ConcatOp]):
@@ -116,7 +167,7 @@ class _SkipInner(RewritePattern[LayerT], Generic[LayerT]):
 
     def match_and_rewrite(self, op: LayerT, rewriter: PatternRewriter) -> bool:
         inner = op.operands[0].defining_operation
-        if not isinstance(inner, self.inner) or not _loses_nothing(inner, op):
+        if not isinstance(inner, self.inner) or not loses_nothing(inner, op):
             return False
         self.rewrite(op, inner, rewriter)
         return True
@@ -128,30 +179,6 @@ class _SkipInner(RewritePattern[LayerT], Generic[LayerT]):
         rewriter.modified(op)
         if not inner.results[0].is_used:
             rewriter.erase(inner)
-
-
-def _loses_nothing(inner: Operation, op: Operation) -> bool:
-    """Whether the element type stays the same, or is a float all along: a change between
-    quantized types would be lost with the operation that makes it. Where the inner layer rounds
-    and saturates, the outer one must do the same: what these layers do to codes makes codes, so
-    that once is enough."""
-    if is_fake_quantized(inner.results[0].type):
-        return _element(inner.results[0]) == _element(op.results[0])
-    elements = {
-        _element(value) for part in (inner, op) for value in (part.operands[0], part.results[0])
-    }
-    return len(elements) == 1 or not any(map(is_quantized, elements))
-
-
-def _element(value: Value) -> Type:
-    return value.type.element if isinstance(value.type, TensorType) else value.type
-
-
-class ReluOfRelu(_SkipInner[ReluOp]):
-    """``relu(relu(x))`` is ``relu(x)``."""
-
-    root = ReluOp
-    inner = (ReluOp,)
 
 
 class ReshapeOfView(_SkipInner[ReshapeOp]):
@@ -189,13 +216,19 @@ class FlattenOfReshape(_SkipInner[FlattenOp]):
 
 
 PATTERNS: Sequence[RewritePattern[Any]] = (
+    *IDIOMS,
+    *MOVEMENTS,
+    *FOLDS,
     DropIdentityView(),
+    DropIdentityTranspose(),
+    DropIdentityShuffle(),
+    DropSameShape(),
+    DropUnlimitedClip(),
     DropConcatOfOne(),
     DropMaxPoolOfOne(),
     DropAveragePoolOfOne(),
     DropZeroBias(),
     DropUnitScale(),
-    ReluOfRelu(),
     ReshapeOfView(),
     FlattenOfFlatten(),
     FlattenOfReshape(),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from nvdla_ir.dialects.nn.base import NNOp, SameShapeOp
+from nvdla_ir.dialects.nn.base import RearrangementOp, SameShapeOp
 from nvdla_ir.dialects.nn.shapes import (
-    ACTIVATION,
     like,
     rank_faults,
     shape_faults,
@@ -14,12 +13,12 @@ from nvdla_ir.dialects.nn.shapes import (
     text_of,
 )
 from nvdla_ir.ir.attribute_kinds import INT, enumeration
-from nvdla_ir.ir.definition import attribute, operand, result
+from nvdla_ir.ir.definition import attribute
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import Type
 
 
-class ChannelShuffleOp(SameShapeOp):
+class ChannelShuffleOp(RearrangementOp, SameShapeOp):
     """The channels of ``groups`` groups by turns: the first of each, then the second of each.
 
     With C channels, channel ``i * groups + g`` of the result is channel ``g * (C / groups) + i`` of
@@ -29,9 +28,7 @@ class ChannelShuffleOp(SameShapeOp):
     name = "nn.channel_shuffle"
     traits = (Pure(),)
 
-    input = operand(ACTIVATION)
     groups = attribute(INT)
-    output = result(ACTIVATION)
 
     def verify(self) -> Iterable[str]:
         yield from super().verify()
@@ -42,11 +39,9 @@ class ChannelShuffleOp(SameShapeOp):
             yield f"has {self.groups} groups, which do not divide {shape[1]} channels"
 
 
-class _BlockOp(NNOp):
-    input = operand(ACTIVATION)
+class _BlockOp(RearrangementOp):
     block_size = attribute(INT)
     mode = attribute(enumeration("DCR", "CRD"), default="DCR")
-    output = result(ACTIVATION)
 
     def _output_shape(self) -> tuple[int, ...]:
         raise NotImplementedError

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from nvdla_ir.dialects.nn.activations import SoftmaxOp
-from nvdla_ir.dialects.nn.base import NNOp
+from nvdla_ir.dialects.nn.base import NNOp, RearrangementOp
 from nvdla_ir.dialects.nn.shapes import (
     ACTIVATION,
     like,
@@ -60,11 +60,8 @@ class ConcatOp(NNOp):
         yield from shape_faults(self.output, self._output_shape())
 
 
-class ViewOp(NNOp):
-    """The same elements in row-major order under another shape: nothing is computed."""
-
-    input = operand(ACTIVATION)
-    output = result(ACTIVATION)
+class ViewOp(RearrangementOp):
+    """The same elements in row-major order under another shape."""
 
 
 class ReshapeOp(ViewOp):
@@ -105,16 +102,14 @@ class FlattenOp(ViewOp):
         yield from shape_faults(self.output, self._output_shape())
 
 
-class TransposeOp(NNOp):
+class TransposeOp(RearrangementOp):
     """The axes in another order: axis ``i`` of the result is axis ``permutation[i]`` of the
     input."""
 
     name = "nn.transpose"
     traits = (Pure(),)
 
-    input = operand(ACTIVATION)
     permutation = attribute(INTS)
-    output = result(ACTIVATION)
 
     def _output_shape(self) -> tuple[int, ...]:
         shape = shape_of(self.input)

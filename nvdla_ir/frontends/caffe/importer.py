@@ -12,6 +12,7 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import LayerOp, set_tensor_names, tensor_names
+from nvdla_ir.dialects.nn.idioms import IDIOMS
 from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.frontends.caffe.context import LayerContext, LayerError, UnsupportedError
 from nvdla_ir.frontends.caffe.cutting import Point, Versions, with_cut
@@ -26,6 +27,7 @@ from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
 from nvdla_ir.ir.location import NameLoc
 from nvdla_ir.ir.operation import Block, BlockArgument, Region, Value
+from nvdla_ir.ir.rewriter import apply_patterns_greedily
 from nvdla_ir.ir.types import F32, UI8, FunctionType, TensorType
 from nvdla_ir.resources import ResourceStore
 
@@ -71,6 +73,7 @@ def import_caffe(
         errors = [d for d in earlier if d in found.errors]
         raise DiagnosticError(*errors, *error.diagnostics) from None
     diagnostics.diagnostics += found.diagnostics
+    apply_patterns_greedily(module, IDIOMS, tensors=resources)
     return module
 
 

@@ -14,7 +14,6 @@ from nvdla_ir.frontends.onnx.faults import UnsupportedError
 from nvdla_ir.frontends.onnx.layer import Layer, handler
 from nvdla_ir.frontends.onnx.limits import require_size
 from nvdla_ir.frontends.onnx.operands import Activation, Array, Constant, QuantizedConstant, Tensor
-from nvdla_ir.frontends.onnx.patterns import hard_swish_input
 from nvdla_ir.ir.operation import Value
 
 
@@ -165,9 +164,6 @@ def sub(layer: Layer) -> Value:
 
 @handler("Mul")
 def mul(layer: Layer) -> Value:
-    swished = hard_swish_input(layer.assembly, layer.node)
-    if swished is not None:
-        return layer.emit(nn.HardSwishOp, input=swished)
     found = _with_constant(layer)
     if found is None:
         return _combined(layer, nn.MulOp)
@@ -181,9 +177,6 @@ def mul(layer: Layer) -> Value:
 
 @handler("Div")
 def div(layer: Layer) -> Value:
-    swished = hard_swish_input(layer.assembly, layer.node)
-    if swished is not None:
-        return layer.emit(nn.HardSwishOp, input=swished)
     found = _with_constant(layer)
     if found is None:
         return _combined(layer, nn.DivOp)

@@ -13,11 +13,10 @@ from nvdla_ir.ir.types import FloatType, TensorType, Type
 # Of these each result is one of the operands, or all are ordered alike: rounding before is
 # rounding behind. A ReLU is among them, since 0 is on every grid.
 _COMMUTING = (
-    nn.ViewOp,
+    nn.RearrangementOp,
     nn.ReluOp,
     nn.MaxPoolOp,
     nn.GlobalMaxPoolOp,
-    nn.TransposeOp,
     nn.SliceOp,
     nn.UpsampleOp,
 )

@@ -12,6 +12,7 @@ from attrs import define, field
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
 from nvdla_ir.dialects.layer import LayerOp, set_tensor_names, tensor_names
+from nvdla_ir.dialects.nn.idioms import IDIOMS
 from nvdla_ir.frontends.cuts import WHOLE, Cut
 from nvdla_ir.frontends.onnx.calibrating import settle_types
 from nvdla_ir.frontends.onnx.cutting import with_cut
@@ -34,6 +35,7 @@ from nvdla_ir.ir.attributes import StringAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.ir.operation import Block, Region, Value
+from nvdla_ir.ir.rewriter import apply_patterns_greedily
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import F32, I8, FunctionType, IntegerType, TensorType, Type
 from nvdla_ir.resources import ResourceStore
@@ -82,7 +84,8 @@ def import_onnx(
     ``diagnostics``. Of the network the part between the tensors of ``cut`` is imported.
 
     A quantized model's activations get the fake-quantized type of exactly their scale and zero
-    point (uint8 as int8, 128 lower), its weights stay the integers that they are.
+    point (uint8 as int8, 128 lower), its weights stay the integers that they are. Functions that
+    the model writes as several nodes are one operation (``nvdla_ir/dialects/nn/idioms.py``).
 
     Raises: DiagnosticError with all faults: operators, attributes and shapes that are not
     supported (equal ones told once, with the names of their nodes), open shapes, missing or
@@ -119,8 +122,6 @@ class _Import:
         self.assembly = Assembly(self.model, builder, self.resources, self.diagnostics)
         self._read = {name for node in self.order for name in node.inputs}
         self._returned = {port.name for port in self.model.outputs}
-        for node in self.order:
-            self.assembly.nodes.update(dict.fromkeys(node.outputs, node))
 
     def module(self) -> ModuleOp:
         self._arguments()
@@ -146,6 +147,7 @@ class _Import:
         )
         module = ModuleOp.of([function])
         module.location = self.model.location
+        apply_patterns_greedily(module, IDIOMS, tensors=self.resources, remove_dead=True)
         return module
 
     def _arguments(self) -> None:

@@ -41,9 +41,8 @@ _BUILD_FAULTS = (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowE
 class Assembly:
     """What all nodes share.
 
-    tensors:  what each tensor of the model is
-    names:    the layers' names that are taken
-    nodes:    by name of a tensor, the node that computes it
+    tensors: what each tensor of the model is
+    names:   the layers' names that are taken
     """
 
     model: Model
@@ -52,7 +51,6 @@ class Assembly:
     diagnostics: DiagnosticCollector
     tensors: dict[str, Tensor] = field(factory=dict[str, Tensor])
     names: set[str] = field(factory=set[str])
-    nodes: dict[str, Node] = field(factory=dict[str, Node])
     _constants: dict[object, Value] = field(factory=dict[object, Value])
     _converted: dict[str, int] = field(factory=dict[str, int])
 
