@@ -2,6 +2,7 @@
 # make quick  the everyday loop, under a minute: lint, the architecture's rules, a choice of tests
 # make test   lint, type check, all tests
 # make zoo    which well-known networks compile for which hardware, and what they cost there
+# make fuzz   compile random networks of all operations for all configurations
 # make bench  measure accuracy and speed; results as a table and as JSON
 # Each sets up .venv first; only Python >= 3.10 and make are needed.
 
@@ -15,7 +16,7 @@ QUICK := tests/unit/test_floors.py tests/unit/ir tests/unit/dialects tests/lit \
 	$(addprefix tests/unit/passes/test_,pipeline.py canonicalize.py set_target.py \
 	memory_planning.py allocate_memory.py emit_registers.py)
 
-.PHONY: demo quick test zoo bench lint types unit golden packaging clean
+.PHONY: demo quick test zoo fuzz bench lint types unit golden packaging clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits/demo.py
@@ -48,6 +49,11 @@ packaging: $(STAMP)
 # ZOO="resnet50 --full --target nv_small --run" asks for some, as published, with bytes compared.
 zoo: $(STAMP)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python examples/zoo/matrix.py $(ZOO)
+
+# FUZZ="--count 500 --seed 7" tries others, or fewer.
+fuzz: $(STAMP)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/unit/passes/random_networks.py \
+	  $(or $(FUZZ),--count 10000)
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'

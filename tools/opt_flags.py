@@ -25,6 +25,7 @@ _GENERAL = "general"
 _INPUT = "input and output"
 _PASSES = "passes, run in the order given"
 _ALIASES = "several passes at once"
+SEMANTICS = "semantics"
 _WATCH = "watching passes"
 _ESTIMATES = "estimates"
 
@@ -98,11 +99,13 @@ FLAGS = {
         Flag("dump-pass-pipeline", "show the pipeline on standard error", _WATCH),
         Flag(
             "verify-each",
-            "verify after each pass (the default)",
+            "verify after each pass (the default); with 'semantics' also run the module before and "
+            "after it on random and extreme inputs, and name the first pass, layer and element "
+            "that changes (some runs of the module for each pass)",
             _WATCH,
-            "true|false",
+            "true|false|semantics",
             "true",
-            BOOLEAN,
+            (*BOOLEAN, SEMANTICS),
         ),
         Flag("mlir-print-ir-before", "show the IR before these passes", _WATCH, "PASS,…"),
         Flag("mlir-print-ir-after", "show the IR after these passes", _WATCH, "PASS,…"),

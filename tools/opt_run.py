@@ -47,7 +47,7 @@ from .module_files import (
     text_with_resources,
     write_module,
 )
-from .opt_flags import Command, dialect_list, help_text, pass_list, read_command
+from .opt_flags import SEMANTICS, Command, dialect_list, help_text, pass_list, read_command
 
 # What only some runs need is imported where it is used: starting must be quick.
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ class _Options:
     elide_resources: int | None
     allow_unregistered: bool
     verify_each: bool
+    verify_semantics: bool
     split: bool
     verify_diagnostics: str | None
 
@@ -179,7 +180,9 @@ class _Options:
             ),
             arguments.count("mlir-elide-resource-strings-if-larger"),
             arguments.has("allow-unregistered-dialect"),
-            arguments.switch("verify-each", default=True),
+            arguments.value("verify-each") == SEMANTICS
+            or arguments.switch("verify-each", default=True),
+            arguments.value("verify-each") == SEMANTICS,
             arguments.has("split-input-file"),
             arguments.value("verify-diagnostics"),
         )
@@ -258,6 +261,10 @@ class _Job:
         if reproducer_file is not None:
             reproducer = self._reproducer(loaded, pipeline, Path(reproducer_file).parent)
         watchers = self._instrumentation()
+        if self.options.verify_semantics:
+            from nvdla_ir.evaluation.semantics import SemanticsCheck
+
+            watchers.append(SemanticsCheck(loaded.resources))
         estimating = None
         if self.estimates is not None:
             from .estimates import EstimateWatcher

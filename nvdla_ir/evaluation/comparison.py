@@ -145,7 +145,7 @@ class Comparison:
 
     def _compare_layers(self, first: Recording, second: Recording) -> None:
         for name, by_size in first.layers.items():
-            pair = _pair(by_size, second.layers.get(name, {}))
+            pair = paired(by_size, second.layers.get(name, {}))
             if pair is None or not self._add((LAYER, name), *pair):
                 self._unmatched[0][name] = None
         for name in second.layers:
@@ -222,7 +222,7 @@ def _lacks_batch(executable: Executable, name: str, array: Array) -> bool:
     return False
 
 
-def _pair(
+def paired(
     first: Mapping[int, LayerOutput], second: Mapping[int, LayerOutput]
 ) -> tuple[LayerOutput, LayerOutput] | None:
     """The last outputs of a layer that have equally many elements."""

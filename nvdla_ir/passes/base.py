@@ -70,17 +70,32 @@ class Condition:
 
 
 @frozen
+class Tolerance:
+    """How far a tensor of reals may be from what it was before a pass: ``relative`` to its largest
+    magnitude, and where it has become integers ``steps`` of these more."""
+
+    relative: float = 0.0
+    steps: float = 0.0
+
+
+ROUNDING = Tolerance(1e-4)
+"""Of sums of float32 in another order."""
+
+
+@frozen
 class Pass:
     """Base of all passes.
 
     name:     as written on the command line and in pipelines
     requires: what must hold before; the pipeline checks it and says which pass is missing
     ensures:  what holds afterwards; the pipeline checks it, a fault is the pass's own
+    tolerance: by how much it may change the reals that a module computes; integers never
     """
 
     name: ClassVar[str]
     requires: ClassVar[tuple[Condition, ...]] = ()
     ensures: ClassVar[tuple[Condition, ...]] = ()
+    tolerance: ClassVar[Tolerance] = ROUNDING
 
     def run(self, module: ModuleOp, session: Session) -> None:
         """Rewrite ``module`` in place. Faults of the input go to ``session.diagnostics`` (all of

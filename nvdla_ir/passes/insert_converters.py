@@ -9,7 +9,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import target_of
 from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.base import Pass, Session, Tolerance
 from nvdla_ir.passes.conditions import calibrated
 from nvdla_ir.passes.conversion import FunctionConversion
 from nvdla_ir.passes.conversion.arrangement import arrange
@@ -42,6 +42,8 @@ class InsertConverters(Pass):
     """
 
     name = "insert-converters"
+    # Steps of weights and of activations add up from layer to layer.
+    tolerance = Tolerance(0.25, steps=2.0)
     requires = (calibrated(),)
 
     def run(self, module: ModuleOp, session: Session) -> None:

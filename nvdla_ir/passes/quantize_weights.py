@@ -26,7 +26,7 @@ from nvdla_ir.dialects.quant import (
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.types import F32, I8
-from nvdla_ir.passes.base import Pass, Session, option
+from nvdla_ir.passes.base import Pass, Session, Tolerance, option
 from nvdla_ir.passes.blocks import blocks, largest_magnitudes
 from nvdla_ir.passes.conditions import no_operation
 
@@ -69,6 +69,8 @@ class QuantizeWeights(Pass):
     """
 
     name = "quantize-weights"
+    # Steps of weights and of activations add up from layer to layer.
+    tolerance = Tolerance(0.25)
     requires = (no_operation(BatchNormOp, hint="run 'fold-batch-norm' first"),)
 
     granularity: str = option(

@@ -66,7 +66,7 @@ def _move_behind(
         discardable=dict(op.discardable_attributes()),
     )
     inner.results[0].type = tensor_type(inner.results[0]).with_element(_element(result))
-    inner.results[0].name_hint = result.name_hint
+    inner.results[0].name_hint = first.output.name_hint
     moved = rewriter.create(
         type(first),
         input=inner.results[0],
@@ -74,6 +74,8 @@ def _move_behind(
         result_types=[result.type],
         **{name: getattr(first, name) for name in first.definition.attributes if name != "layers"},
     )
+    # The name of an output of the function may be that of its value.
+    moved.results[0].name_hint = result.name_hint
     rewriter.replace(op, moved)
     for mover in movers:
         rewriter.erase(mover)

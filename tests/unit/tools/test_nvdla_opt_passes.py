@@ -75,6 +75,19 @@ class Break(Pass):
 
 
 @frozen
+class Bypass(Pass):
+    """Compute something else: leave out rectifications."""
+
+    name = "bypass"
+
+    def run(self, module, session):
+        for op in module.walk():
+            if isinstance(op, ReluOp):
+                for user in op.output.users:
+                    user.set_operands([op.input])
+
+
+@frozen
 class Refuse(Pass):
     """Tell an error and go on."""
 
@@ -409,6 +422,19 @@ def test_verification_can_be_turned_off(plugin: Path) -> None:
     result = opt_text(RELU, f"--load-pass-plugin={plugin}", "--break", "--verify-each=false")
     assert result.status == 0
     assert "%a = nn.relu layers" in result.output
+
+
+def test_semantics_can_be_verified(plugin: Path) -> None:
+    text = (
+        "func.func @main(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x4x4xf32> {\n"
+        '%a = nn.relu %x layers=["a"] -> tensor<1x2x4x4xf32>\n'
+        '%b = nn.relu %a layers=["b"] -> tensor<1x2x4x4xf32>\nfunc.return %b\n}'
+    )
+    right = opt_text(text, "--canonicalize", "--verify-each=semantics")
+    assert (right.status, right.errors) == (0, "")
+    wrong = opt_text(text, f"--load-pass-plugin={plugin}", "--bypass", "--verify-each=semantics")
+    assert wrong.status == 1
+    assert "pass 'bypass' changed what '@main' computes of random inputs" in wrong.errors
 
 
 def test_a_pass_that_tells_errors(plugin: Path) -> None:
