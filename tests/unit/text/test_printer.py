@@ -6,7 +6,8 @@ import pytest
 
 from nvdla_ir.dialects import default_context
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.nn import AddOp, ConcatOp, ConstantOp, ShiftAddOp
+from nvdla_ir.dialects.fixed import ShiftAddOp
+from nvdla_ir.dialects.nn import AddOp, ConcatOp, ConstantOp
 from nvdla_ir.ir.attributes import DenseElementsAttr, IntegerAttr
 from nvdla_ir.ir.location import NameLoc
 from nvdla_ir.ir.operation import Block, Operation, Region, UnregisteredOp, Value
