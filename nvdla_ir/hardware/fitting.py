@@ -130,13 +130,13 @@ def _undivided(whole: ConvolutionSetting, hw: HardwareConfiguration) -> Banks | 
     data = ceil_div(
         whole.entries(hw) * whole.extended(hw)[1] * whole.batch, hw.cbuf.entries_per_bank
     )
-    for weights in _weight_banks(whole, hw):
+    for weights in weight_banks(whole, hw):
         if data + weights <= hw.usable_banks():
             return Banks(data, weights)
     return None
 
 
-def _weight_banks(setting: ConvolutionSetting, hw: HardwareConfiguration) -> tuple[int, int, int]:
+def weight_banks(setting: ConvolutionSetting, hw: HardwareConfiguration) -> tuple[int, int, int]:
     """Banks for all weights, for two kernel groups (the next is fetched while one is used), and
     for one."""
     least = least_weight_bytes(hw, setting.kernels, setting.kernel_bytes(hw))
@@ -281,8 +281,8 @@ def _plans(whole: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[_Pl
     """Divisions worth to compare."""
     for kernels, stacked in _kernel_counts(whole, hw):
         some = evolve(whole, kernels=kernels)
-        everything = _weight_banks(some, hw)[0]
-        for weights in dict.fromkeys(_weight_banks(some, hw)):
+        everything = weight_banks(some, hw)[0]
+        for weights in dict.fromkeys(weight_banks(some, hw)):
             grid = _grid(whole, hw, hw.usable_banks() - weights)
             if grid is None:
                 continue

@@ -16,6 +16,7 @@ from nvdla_ir.hardware.convolution_geometry import Banks
 from nvdla_ir.hardware.cost.base import Cost
 from nvdla_ir.hardware.cost.model import CostModel
 from nvdla_ir.hardware.cost.timeline import Room, data_entries
+from nvdla_ir.hardware.fitting import weight_banks
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import ceil_div
@@ -130,6 +131,6 @@ def _share(
         convolution = _convolution(settings[member])
         assert convolution.banks is not None
         data = max(data, ceil_div(data_entries(convolution, hw), hw.cbuf.entries_per_bank))
-        needed = ceil_div(convolution.weight_bytes(hw), hw.cbuf.bank_bytes)
-        weights = max(weights, min(convolution.banks.weights, needed))
+        everything, *_ = weight_banks(convolution, hw)
+        weights = max(weights, min(convolution.banks.weights, everything))
     return _Share(tuple(members), data, weights)
