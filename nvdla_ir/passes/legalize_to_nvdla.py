@@ -48,6 +48,7 @@ class LegalizeToNvdla(Pass):
             fixed.OutputConverterOp,
             fixed.InputConverterOp,
             fixed.LrnOp,
+            fixed.PReluOp,
         ),
     )
 

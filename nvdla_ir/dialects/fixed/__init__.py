@@ -10,6 +10,7 @@ from nvdla_ir.dialects.fixed.operations import (
     InputConverterOp,
     LrnOp,
     OutputConverterOp,
+    PReluOp,
     RescaleOp,
     ShiftAddOp,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "InputConverterOp",
     "LrnOp",
     "OutputConverterOp",
+    "PReluOp",
     "RescaleOp",
     "ShiftAddOp",
 ]
@@ -36,6 +38,6 @@ def _canonicalization() -> Sequence[RewritePattern[Any]]:
 FIXED = Dialect.of(
     "fixed",
     "fixed-point arithmetic on stored integers",
-    [InputConverterOp, ShiftAddOp, RescaleOp, OutputConverterOp, AveragePoolOp, LrnOp],
+    [InputConverterOp, ShiftAddOp, RescaleOp, PReluOp, OutputConverterOp, AveragePoolOp, LrnOp],
     canonicalization=_canonicalization,
 )

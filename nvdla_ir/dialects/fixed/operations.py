@@ -54,7 +54,7 @@ def _operand_faults(name: str, operand_: Value, input_: Value) -> Iterable[str]:
     shape, extents = tensor_type(operand_).shape, shape_of(input_)
     if len(extents) < 2:
         yield f"has an input of shape {text_of(extents)}, which has no channels"
-    elif shape not in ((extents[1],), extents):
+    elif shape not in ((extents[1],), (1, extents[1], 1, 1), extents):
         yield (
             f"has '{name}' of shape {text_of(shape)}, but it takes one a channel ({extents[1]}) "
             f"or one an element ({text_of(extents)})"
@@ -103,8 +103,8 @@ class ShiftAddOp(LayerOp):
     A ``fixed.rescale`` that follows reads all 33 bits, as the multiplier of the same unit does; any
     other step reads them saturated to 32.
 
-    The operand is a tensor (one a channel or one an element, 8 or 16 bits) or ``value``, one
-    number of 16 bits for all. (sdp.md section 4, ALU)
+    The operand is a tensor (one a channel, also as 1xCx1x1, or one an element, of 8 or 16 bits) or
+    ``value``, one number of 16 bits for all. (sdp.md section 4, ALU)
     """
 
     name = "fixed.shift_add"
@@ -136,6 +136,35 @@ class RescaleOp(LayerOp):
     """
 
     name = "fixed.rescale"
+    traits = (Pure(),)
+
+    input = operand(QUANTIZED_TENSOR)
+    multiplier = optional_operand(INTEGER_TENSOR)
+    value = optional_attribute(INT)
+    shift = attribute(INT)
+    output = result(PIPELINE_TENSOR)
+
+    def verify(self) -> Iterable[str]:
+        if (self.multiplier is None) == (self.value is None):
+            yield "takes either an operand 'multiplier' or an attribute 'value'"
+        if self.multiplier is not None:
+            yield from _operand_faults("multiplier", self.multiplier, self.input)
+        if self.value is not None:
+            yield from _range_faults("value", self.value, -(1 << 15), (1 << 15) - 1)
+        yield from _range_faults("shift", self.shift, 0, 63)
+        yield from shape_faults(self.output, shape_of(self.input))
+
+
+class PReluOp(LayerOp):
+    """``input`` where it is positive or 0, else ``sat32(rha(input * multiplier, shift))``: of the
+    same scale, with the zero point 0.
+
+    The multiplier is a tensor (one a channel, 16 bits) or ``value``, one for all. What a
+    ``fixed.shift_add`` hands over has 33 bits; positive, it keeps 32 of them. (sdp.md section 4,
+    MUL)
+    """
+
+    name = "fixed.prelu"
     traits = (Pure(),)
 
     input = operand(QUANTIZED_TENSOR)

@@ -1,15 +1,20 @@
-"""Activations that are no function of the element alone, and what normalizes across channels."""
+"""Activations with operands, what normalizes across channels, and powers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from nvdla_ir.dialects.nn.base import SameShapeOp
 from nvdla_ir.dialects.nn.shapes import ACTIVATION, shape_of, tensor_type, text_of
+from nvdla_ir.dialects.nn.unary import UnaryOp
 from nvdla_ir.ir.attribute_kinds import FLOAT, INT
 from nvdla_ir.ir.constraints import FLOAT_TENSOR
 from nvdla_ir.ir.definition import attribute, operand, result
 from nvdla_ir.ir.traits import Pure
+
+if TYPE_CHECKING:
+    from nvdla_ir.dialects.nn.unary import Array
 
 
 class PReluOp(SameShapeOp):
@@ -73,14 +78,17 @@ class SoftmaxOp(SameShapeOp):
             yield f"has 'axis = {self.axis}', but its input has {rank} dimensions"
 
 
-class PowerOp(SameShapeOp):
-    """``(shift + scale * x) ** power``: runs on the host, in floats."""
+class PowerOp(UnaryOp):
+    """``(shift + scale * x) ** power``"""
 
     name = "nn.power"
-    traits = (Pure(),)
 
-    input = operand(ACTIVATION)
     power = attribute(FLOAT, default=1.0)
     scale = attribute(FLOAT, default=1.0)
     shift = attribute(FLOAT, default=0.0)
-    output = result(FLOAT_TENSOR)
+
+    def function(self, x: Array) -> Array:
+        import numpy as np
+
+        with np.errstate(all="ignore"):
+            return np.power(self.shift + self.scale * x, self.power)

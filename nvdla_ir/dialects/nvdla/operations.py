@@ -241,7 +241,7 @@ def _table_faults(
     name: str, stage: StageAttr, table: tuple[int, ...], shape: tuple[int, ...]
 ) -> Iterable[str]:
     both = stage.alu_from_memory and stage.mul_from_memory
-    legal = [(shape[1], 2)] if both else [(shape[1],), shape]
+    legal = [(shape[1], 2)] if both else [(shape[1],), shape, (1, shape[1], 1, 1)]
     if table not in legal:
         yield (
             f"has '{name}_operand' of shape {text_of(table)}, but it must be "

@@ -84,6 +84,15 @@ def rescale(op: fixed.RescaleOp, values: Values) -> Array:
     return fast.sdp_x(x, XUnit(mul_operand=multiplier, mul_shift=op.shift)).astype(np.int32)
 
 
+@kernel(fixed.PReluOp, numbers=Numbers.STORED, any_batch=True)
+def prelu(op: fixed.PReluOp, values: Values) -> Array:
+    x = values[op.input].astype(np.int64)
+    multiplier = _operand(op.value, values.get(op.multiplier), x.ndim)
+    product = x * np.asarray(multiplier, np.int64)
+    negative = fast.saturate(fast.round_shift(product, op.shift), 32)
+    return np.where(x >= 0, x, negative).astype(np.int32)
+
+
 @kernel(fixed.OutputConverterOp, numbers=Numbers.STORED, any_batch=True)
 def output_converter(op: fixed.OutputConverterOp, values: Values) -> Array:
     return fast.convert_output(saturated(values[op.input]), op.offset, op.scale, op.shift)

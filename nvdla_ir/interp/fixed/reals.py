@@ -68,20 +68,34 @@ def rescale(op: fixed.RescaleOp, values: Values) -> Array:
     x: Array = values[op.input]
     if nn.storage_of(op.input).storage.width > _MEMORY_WIDTH:
         return _moved(x, _zero(op.input) - _zero(op.output))
-    multiplier = values.get(op.multiplier)
-    factor: Any = op.value
-    if multiplier is not None:
-        factor = along_channels(multiplier, x.ndim) if multiplier.ndim == 1 else multiplier
+    factor: Any = _operand(op.value, values.get(op.multiplier), x.ndim)
     (scale, _), (unit, _) = scale_and_zero_point_of(op.input), scale_and_zero_point_of(op.output)
     ratio = factor * 2.0**-op.shift * unit / scale
     summand = _zero(op.input) * ratio - _zero(op.output)
     return _moved(x * ratio.astype(x.dtype), summand)
 
 
+@kernel(fixed.PReluOp, any_batch=True)
+def prelu(op: fixed.PReluOp, values: Values) -> Array:
+    x: Array = values[op.input]
+    factor: Any = _operand(op.value, values.get(op.multiplier), x.ndim)
+    return np.where(x >= 0, x, x * np.asarray(factor * 2.0**-op.shift, x.dtype))
+
+
 @kernel(fixed.OutputConverterOp, any_batch=True)
 def output_converter(op: fixed.OutputConverterOp, values: Values) -> Array:
+    """A negative factor is more than a ratio of scales: a difference comes negated."""
     scale, zero_point = scale_and_zero_point_of(op.input)
-    return _moved(values[op.input], scale * (zero_point - op.offset) - _zero(op.output))
+    x = _moved(values[op.input], scale * (zero_point - op.offset))
+    return _moved(-x if op.scale < 0 else x, -_zero(op.output))
+
+
+def _operand(value: int | None, tensor: Array | None, rank: int) -> int | Array:
+    """A step's multiplier: one number, or an array that broadcasts to ``rank`` dimensions."""
+    if tensor is None:
+        assert value is not None
+        return value
+    return along_channels(tensor, rank) if tensor.ndim == 1 else tensor
 
 
 @kernel(fixed.AveragePoolOp, any_batch=True)

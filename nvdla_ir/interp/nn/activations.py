@@ -90,8 +90,7 @@ def softmax(op: nn.SoftmaxOp, values: Values) -> Array:
 @kernel(nn.PowerOp, any_batch=True)
 def power(op: nn.PowerOp, values: Values) -> Array:
     x: Array = values[op.input]
-    with np.errstate(all="ignore"):
-        raised = np.power(op.shift + op.scale * x, op.power).astype(x.dtype, copy=False)
+    raised = np.asarray(op.function(x), x.dtype)
     if not np.isfinite(raised).all():
         raise OperandError(
             f"(shift + scale * x) ** {op.power} of its input is not finite: shift = {op.shift}, "

@@ -24,14 +24,14 @@ _FUNCTIONS: dict[type[nn.BinaryOp], np.ufunc] = {
 }
 
 
-def _keeps_images_apart(op: nn.BinaryOp) -> bool:
+def keeps_images_apart(op: nn.BinaryOp) -> bool:
     """Whether numpy pairs the images of both operands: the axes are the same, or the second
     operand is one for all images."""
     ranks = {len(nn.shape_of(value)) for value in (op.lhs, op.rhs)}
     return len(ranks) == 1 or isinstance(op.rhs.defining_operation, nn.ConstantOp)
 
 
-@kernel(nn.BinaryOp, any_batch=_keeps_images_apart)
+@kernel(nn.BinaryOp, any_batch=keeps_images_apart)
 def binary(op: nn.BinaryOp, values: Values) -> Array:
     with np.errstate(all="ignore"):
         output: Array = _FUNCTIONS[type(op)](values[op.lhs], values[op.rhs])

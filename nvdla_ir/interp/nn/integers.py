@@ -14,6 +14,7 @@ from nvdla_ir.arith import fast
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.nn.shapes import window_shape
 from nvdla_ir.dialects.quant import UniformType
+from nvdla_ir.interp.nn.elementwise import keeps_images_apart
 from nvdla_ir.interp.nn.scales import layer_fault, require_equal_scales, scale_and_zero_point_of
 from nvdla_ir.interp.quantization import dtype_of, element_of
 from nvdla_ir.interp.registry import Numbers, Values, kernel
@@ -131,6 +132,28 @@ def _int8_of(op: Operation, value: Value) -> UniformType:
     if not isinstance(element, UniformType) or element.storage.width != 8:
         raise layer_fault(op, f"takes int8 with one scale, not '{value.type}'")
     return element
+
+
+@kernel(nn.MulOp, numbers=Numbers.STORED, any_batch=keeps_images_apart)
+def multiply(op: nn.MulOp, values: Values) -> Array:
+    """Products of what is stored, less its zero points: exact in the 32-bit pipeline."""
+    left, right = (
+        values[value].astype(np.int32) - np.int32(zero_point_of(op, value))
+        for value in (op.lhs, op.rhs)
+    )
+    return left * right
+
+
+@kernel(nn.MaxOp, numbers=Numbers.STORED, any_batch=keeps_images_apart)
+def maximum(op: nn.MaxOp, values: Values) -> Array:
+    require_equal_scales(op)
+    return np.maximum(values[op.lhs], values[op.rhs])
+
+
+@kernel(nn.MinOp, numbers=Numbers.STORED, any_batch=keeps_images_apart)
+def minimum(op: nn.MinOp, values: Values) -> Array:
+    require_equal_scales(op)
+    return np.minimum(values[op.lhs], values[op.rhs])
 
 
 @kernel(nn.MaxPoolOp, numbers=Numbers.STORED, any_batch=True)

@@ -57,7 +57,7 @@ def align(
         found = Alignment(residual, shift)
         if (
             coarsest / found.scale <= LARGEST_MULTIPLIER
-            and largest / found.scale + INT8_SPAN * (1 << shift) <= HEADROOM
+            and largest / found.scale + 2.0**residual.storage.width * (1 << shift) <= HEADROOM
             and abs(output.zero_point) * output.scale / found.scale <= HEADROOM
         ):
             return found

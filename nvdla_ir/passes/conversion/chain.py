@@ -11,8 +11,11 @@ from nvdla_ir.dialects.nn import (
     BiasAddOp,
     ConvOp,
     FullyConnectedOp,
+    LeakyReluOp,
+    PReluOp,
     ReluOp,
     ScaleOp,
+    SubOp,
     is_fake_quantized,
     tensor_type,
 )
@@ -24,11 +27,13 @@ WEIGHTED = (ConvOp, FullyConnectedOp)
 
 @define(eq=False)
 class Chain:
-    """A layer and those that follow it in the pipeline: ``[scale …] [relu] [add [relu]]``.
+    """A layer and those that follow it in the pipeline: ``[scale …] [relu] [add [relu]]``, or
+    ``[scale …] leaky``.
 
     root:          the layer that starts it
     affine:        factors and summands of the channels, behind a layer with weights
     early_relu:    a ReLU before the addition, or the only one
+    leaky:         what multiplies negative numbers, at the end
     add, residual: the addition and its other operand, which is in memory already
     late_relu:     a ReLU after the addition
     """
@@ -36,7 +41,8 @@ class Chain:
     root: Operation
     affine: list[ScaleOp | BiasAddOp] = field(factory=list[ScaleOp | BiasAddOp])
     early_relu: ReluOp | None = None
-    add: AddOp | None = None
+    leaky: PReluOp | LeakyReluOp | None = None
+    add: AddOp | SubOp | None = None
     residual: Value | None = None
     late_relu: ReluOp | None = None
     operations: list[Operation] = field(factory=list[Operation])
@@ -69,6 +75,8 @@ def grow_chain(root: Operation, in_memory: Callable[[Value], bool], *, may_add: 
         value = chain.last.results[0]
         if not value.has_one_use:
             return chain
+        if chain.leaky is not None:
+            return chain
         user = value.users[0]
         if is_fake_quantized(value.type) and not (
             isinstance(user, ReluOp)
@@ -82,6 +90,8 @@ def grow_chain(root: Operation, in_memory: Callable[[Value], bool], *, may_add: 
                 chain.early_relu = user
             else:
                 chain.late_relu = user
+        elif isinstance(user, PReluOp | LeakyReluOp) and not chain.rectifies and chain.add is None:
+            chain.leaky = user
         elif isinstance(user, AddOp) and chain.add is None and may_add:
             residual = user.rhs if user.lhs is value else user.lhs
             if user.broadcasts or residual is value or not in_memory(residual):

@@ -15,11 +15,16 @@ from nvdla_ir.arith.fixed_point import (
     round_half_away,
 )
 from nvdla_ir.dialects.layer import describe
-from nvdla_ir.dialects.nn import AddOp, ReluOp
+from nvdla_ir.dialects.nn import AddOp, ReluOp, SubOp
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.ir.operation import Value
-from nvdla_ir.passes.conversion.alignment import INT8_SPAN, Alignment, rectifies_late
+from nvdla_ir.passes.conversion.alignment import (
+    HEADROOM,
+    INT8_SPAN,
+    Alignment,
+    rectifies_late,
+)
 from nvdla_ir.passes.conversion.chain import Chain
 from nvdla_ir.passes.conversion.pipeline import (
     IDENTITY,
@@ -69,11 +74,12 @@ class Source:
 
 @frozen(eq=False)
 class Residual:
-    """An int8 tensor that ``owner`` adds in the pipeline."""
+    """A tensor that ``owner`` adds in the pipeline; ``negated``: the sum is then negated."""
 
-    owner: AddOp
+    owner: AddOp | SubOp
     value: Value
     alignment: Alignment
+    negated: bool = False
 
 
 class Epilogue:
@@ -86,18 +92,21 @@ class Epilogue:
         chain: Chain,
         output: UniformType,
         diagnostics: DiagnosticCollector,
+        slopes: Sequence[float] | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.source = source
         self.chain = chain
         self.output = output
         self.diagnostics = diagnostics
+        self.slopes = slopes
 
     def emit(self, residual: Residual | None) -> Value:
         """The int8 value. Raises: OperandError where a factor cannot be represented."""
         if residual is not None:
             return self._with_residual(residual)
-        if self.pipeline.has_gains:  # They may be zero, so that only behind them is place.
+        # Gains may be zero, so that only behind them is place; slopes need places to round to.
+        if self.pipeline.has_gains or self.slopes is not None:
             return self._factor_first()
         return self._bias_first()
 
@@ -134,8 +143,15 @@ class Epilogue:
         section 3, item 3)"""
         pipe, output, root = self.pipeline, self.output, self.chain.root
         largest = max(map(abs, pipe.units)) / output.scale
+        reach = 0.0
+        if self.slopes is not None:  # What is positive wraps around at 32 bits.
+            bounds = self.source.bounds_with_bias(pipe.units)
+            reach = max(abs(u) * b for u, b in same_length(pipe.units, bounds)) / output.scale
         bits = FINE_BITS
-        while bits and largest * (1 << bits) > LARGEST_MULTIPLIER:
+        while (
+            bits
+            and max(largest * (1 << bits) / LARGEST_MULTIPLIER, reach * (1 << bits) / HEADROOM) > 1
+        ):
             bits -= 1
         fine = output.scale / (1 << bits)
         factors = multipliers_for(
@@ -160,6 +176,8 @@ class Epilogue:
         pipe.rescale(factors, fine, root, zero_points)
         self._add_bias(bias)
         self._relu(self.chain.early_relu)
+        if self.slopes is not None and self.chain.leaky is not None:
+            pipe.prelu(_multipliers_of(self.slopes), self.chain.leaky)
         offset = -output.zero_point << bits
         return pipe.convert(FixedPoint(1, bits), offset, output, self.chain.last).output
 
@@ -173,17 +191,20 @@ class Epilogue:
         common = alignment.scale
         factors = multipliers_for([scale / common for scale in pipe.units])
         self._remark_coarse(factors)
-        factor = fixed_point(common / output.scale)
+        factor = fixed_point(common / output.scale * (-1 if residual.negated else 1))
         # The residual's zero point goes with the converter's offset, which has 32 bits, unless a
         # ReLU comes before that.
         late = chain.late_relu if rectifies_late(chain, output) else None
         with_bias = 0 if late is None else alignment.zero_point
-        values = self._bias_before(factor_values(factors), common, with_bias)
-        bias = Bias.nearest(values)
-        errors = bias.errors(values)
-        self._remark_bias(errors * [abs(f) * factor.value for f in factor_values(factors)])
-        self._add_bias(bias, [round_half_away(-with_bias / f) for f in factor_values(factors)])
-        pipe.rescale(factors, common, chain.root, (-with_bias,))
+        if isinstance(residual.owner, SubOp):  # of int8: the zero point can stay
+            pipe.rescale(factors, common, chain.root, pipe.rescaled_zero_points(factors))
+        else:
+            values = self._bias_before(factor_values(factors), common, with_bias)
+            bias = Bias.nearest(values)
+            errors = bias.errors(values)
+            self._remark_bias(errors * [abs(f) * factor.value for f in factor_values(factors)])
+            self._add_bias(bias, [round_half_away(-with_bias / f) for f in factor_values(factors)])
+            pipe.rescale(factors, common, chain.root, (-with_bias,))
         self._relu(chain.early_relu)
         pipe.add_cube(residual.value, alignment.zero_point, alignment.shift, residual.owner)
         self._relu(late)
@@ -254,6 +275,12 @@ class Epilogue:
                 f"{describe(self.chain.root)}: 16 bits of bias are off by up to {worst:.2f} of the "
                 "output's unit",
             )
+
+
+def _multipliers_of(slopes: Sequence[float]) -> FixedPoint | FixedPointVector:
+    if not any(slopes):
+        return FixedPoint(0, 0)
+    return multipliers_for(slopes, may_vanish=True)
 
 
 def _worst(errors: NDArray[np.float64], factors: Sequence[float]) -> float:

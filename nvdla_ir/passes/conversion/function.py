@@ -96,8 +96,9 @@ class FunctionConversion(Conversion):
             fault = f"{describe(op)} has no integer form; run 'fold-batch-norm' first"
         else:
             fault = (
-                f"{describe(op)} has no integer form; if it only decodes what the network has "
-                "found, leave it to the host: import with '--outputs=NAME,…' what is before it"
+                f"{describe(op)}: no unit of any configuration computes '{op.name}', and no rule "
+                "makes other layers of it; leave it to the host: import with '--outputs=NAME,…' "
+                "what is before it"
             )
         raise DiagnosticError.at(op.location, fault)
 
@@ -152,6 +153,13 @@ class FunctionConversion(Conversion):
             op.set_operand(index, casts[operand])
 
     # -------------------------------------------------------------- for one layer
+
+    def left_to_host(self, op: Operation) -> bool:
+        """Whether nobody states a range for what ``op`` computes, so that it stays in floats."""
+        if any(calibration_of(result) is not None for result in op.results):
+            return False
+        self.leave(op)
+        return True
 
     def find_stored(self, value: Value) -> Value | None:
         """The int8 value that stands for ``value``, if there is one."""
@@ -222,6 +230,13 @@ class FunctionConversion(Conversion):
             name_of(chain.root),
         )
 
+    def _slopes(self, chain: Chain) -> tuple[float, ...] | None:
+        """What negative numbers are multiplied by: one a channel, or one for all."""
+        leaky = chain.leaky
+        if isinstance(leaky, nn.LeakyReluOp):
+            return (leaky.alpha,)
+        return None if leaky is None else tuple(self.reals(leaky, leaky.slope, "slope").tolist())
+
     def emit(
         self,
         pipeline: Pipeline,
@@ -231,7 +246,8 @@ class FunctionConversion(Conversion):
     ) -> Replacement:
         """Emit the rest of the pipeline; its int8 value is the result of ``chain``."""
         output = output_type(chain.last)
-        epilogue = Epilogue(pipeline, source, chain, output, self.session.diagnostics)
+        diagnostics, slopes = self.session.diagnostics, self._slopes(chain)
+        epilogue = Epilogue(pipeline, source, chain, output, diagnostics, slopes)
         value = epilogue.emit(residual)
         self.session.count(self.rules.stage, "pipelines")
         return chain.replaced_by(value)

@@ -10,7 +10,6 @@ from attrs import frozen
 from nvdla_ir.arith.fixed_point import LARGEST_MULTIPLIER, fixed_point, round_half_away
 from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.layer import describe
-from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.quant import (
     QuantizeCastOp,
     QuantizedType,
@@ -294,6 +293,16 @@ def convert_bias_add(op: nn.BiasAddOp, conversion: FunctionConversion) -> Replac
     return conversion.emit(pipeline, Source([LARGEST_INT8], bias), chain)
 
 
+@converts(nn.PReluOp)
+def convert_prelu(op: nn.PReluOp, conversion: FunctionConversion) -> Replacement | None:
+    """Slopes of a tensor in memory: behind a factor that makes places to round to."""
+    if conversion.left_to_host(op):
+        return None
+    chain = Chain(op, leaky=op, operations=[op])
+    pipeline = conversion.pipeline_from_memory(op.input, chain)
+    return conversion.emit(pipeline, Source([LARGEST_INT8]), chain)
+
+
 @converts(nn.ReluOp)
 def convert_relu(op: nn.ReluOp, conversion: FunctionConversion) -> Replacement:
     """A ReLU of a tensor in memory."""
@@ -302,38 +311,7 @@ def convert_relu(op: nn.ReluOp, conversion: FunctionConversion) -> Replacement:
     return conversion.emit(pipeline, Source([LARGEST_INT8]), chain)
 
 
-@converts(nn.AddOp)
-def convert_add(op: nn.AddOp, conversion: FunctionConversion) -> Replacement:
-    """Both operands are in memory: one enters the pipeline, the other is the residual. That is
-    the one of the coarser scale, since it can be shifted left only."""
-    if op.broadcasts:
-        raise DiagnosticError.at(
-            op.location,
-            f"{describe(op)} adds shape {text_of(nn.shape_of(op.rhs))} to "
-            f"{text_of(nn.shape_of(op.lhs))}; the hardware adds equal shapes",
-        )
-    (left, left_type), (right, right_type) = (
-        conversion.stored(value, op) for value in (op.lhs, op.rhs)
-    )
-    entering, residual, residual_type = op.lhs, right, right_type
-    if left_type.scale > right_type.scale:
-        entering, residual, residual_type = op.rhs, left, left_type
-    source = Source([LARGEST_INT8])
-    for chain in _chains_from_add(op):
-        pipeline = conversion.pipeline_from_memory(entering, chain)
-        output = output_type(chain.last)
-        alignment = align(pipeline.scales, source.bounds, residual_type, output)
-        if alignment is not None and suits(alignment, chain, pipeline.scales, output):
-            return conversion.emit(pipeline, source, chain, Residual(op, residual, alignment))
-    raise DiagnosticError.at(
-        op.location,
-        f"{describe(op)}: the scales {left_type.scale:g} and {right_type.scale:g} of its operands "
-        f"are too far from {output_type(op).scale:g}, that of its output; check the calibrated "
-        "ranges",
-    )
-
-
-def _chains_from_add(op: nn.AddOp) -> Iterator[Chain]:
+def chains_from_sum(op: nn.AddOp | nn.SubOp) -> Iterator[Chain]:
     """With the ReLU that follows, if one does, and without."""
     follower = op.output.users[0] if op.output.has_one_use else None
     if isinstance(follower, nn.ReluOp):

@@ -15,7 +15,7 @@ from nvdla_ir.arith.fixed_point import (
     left_shift_for,
     round_half_away,
 )
-from nvdla_ir.dialects.fixed import OutputConverterOp, RescaleOp, ShiftAddOp
+from nvdla_ir.dialects.fixed import OutputConverterOp, PReluOp, RescaleOp, ShiftAddOp
 from nvdla_ir.dialects.layer import layers_of
 from nvdla_ir.dialects.nn import ConstantOp, ReluOp, tensor_type
 from nvdla_ir.dialects.quant import QuantizedType, UniformPerAxisType, UniformType
@@ -170,19 +170,32 @@ class Pipeline:
     ) -> None:
         """Multiply, so that one unit stands for ``scale`` (but for the multipliers' rounding), with
         the gains applied, and the real 0 is stored as ``zero_points``."""
-        import numpy as np
-
         self.zero_points = tuple(zero_points)
         self.scales, self.gains = (scale,), (1.0,)
+        self._multiply(RescaleOp, factors, "multiplier", owner)
+
+    def prelu(self, slopes: FixedPoint | FixedPointVector, owner: Operation) -> None:
+        """Multiply what is negative."""
+        self._multiply(PReluOp, slopes, "slope", owner)
+
+    def _multiply(
+        self,
+        op_class: type[RescaleOp | PReluOp],
+        factors: FixedPoint | FixedPointVector,
+        role: str,
+        owner: Operation,
+    ) -> None:
+        import numpy as np
+
         fields: dict[str, object] = {"shift": factors.shift}
         if isinstance(factors, FixedPoint):
             fields["value"] = factors.multiplier
         else:
             table = np.array(factors.multipliers, np.int16)
-            fields["multiplier"] = self.constant("multiplier", table, None)
+            fields["multiplier"] = self.constant(role, table, None)
         self._finish(
             self.builder.create(
-                RescaleOp,
+                op_class,
                 input=self.value,
                 layers=layers_of(owner),
                 result_types=self._result_types(),

@@ -16,6 +16,7 @@ from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.legalization.chains import (
     Chain,
+    Unit,
     Weighted,
     chain_ending_at,
     rectifying,
@@ -79,6 +80,37 @@ def legalize_relu(op: nn.ReluOp, context: FunctionLegalization) -> Value:
         layers=op.layers,
         result_types=[cube.type],
         **{names[0]: rectifying(nvdla.XStageAttr(), op)},
+    )
+    check_processor(sdp, context.hw)
+    return sdp.output
+
+
+@legalizes(nn.MaxOp, nn.MinOp)
+def legalize_extremum(op: nn.MaxOp | nn.MinOp, context: FunctionLegalization) -> Value:
+    """By the ALU of the SDP's first unit, of codes of one scale."""
+    grids = {nn.storage_of(value) for value in (op.lhs, op.rhs, op.output)}
+    if len(grids) > 1:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} compares codes of several scales; run 'insert-converters' first, "
+            "which aligns them",
+        )
+    names = unit_names(context.hw)
+    if not names:
+        raise DiagnosticError.at(
+            op.location, f"{describe(op)}: the SDP of {context.hw.name} has no unit that compares"
+        )
+    builder = context.builder_at(op)
+    cube = context.cube_of(op.lhs, op, builder)
+    algorithm = "max" if isinstance(op, nn.MaxOp) else "min"
+    unit = Unit(names[0], nvdla.XStageAttr(alu=algorithm), alu_operand=op.rhs)
+    operands = Operands((op,), nvdla.cube_shape(cube.type), None, context, builder)
+    sdp = builder.create(
+        nvdla.SdpOp,
+        input=cube,
+        layers=op.layers,
+        result_types=[cube.type],
+        **{unit.name: unit.setting, f"{unit.name}_operand": operands.of(unit)},
     )
     check_processor(sdp, context.hw)
     return sdp.output
@@ -159,7 +191,7 @@ def _processor(
     """One run of the SDP; for a slice of channels where there is a ``part``."""
     converter = chain.converter
     shape = nvdla.cube_shape(source.type)
-    operands = Operands(chain, shape, part, context, builder)
+    operands = Operands(chain.operations, shape, part, context, builder)
     fields: dict[str, Any] = {}
     for unit in chain.units:
         fields[unit.name] = unit.setting
@@ -167,7 +199,7 @@ def _processor(
     sdp = builder.create(
         nvdla.SdpOp,
         input=source,
-        cvt_offset=converter.offset or None,
+        cvt_offset=(converter.offset + chain.excess) or None,
         cvt_scale=converter.scale if converter.scale != 1 else None,
         cvt_shift=converter.shift or None,
         layers=layers_of(*(chain.operations if part is None else chain.operations[1:])),

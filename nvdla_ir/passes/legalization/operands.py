@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nvdla_ir.dialects import nn, nvdla
@@ -11,7 +12,7 @@ from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType
-from nvdla_ir.passes.legalization.chains import Chain, Unit
+from nvdla_ir.passes.legalization.chains import Unit
 from nvdla_ir.passes.legalization.constants import resource_key
 from nvdla_ir.passes.legalization.function import FunctionLegalization
 from nvdla_ir.passes.legalization.groups import ChannelSlice
@@ -26,13 +27,13 @@ class Operands:
 
     def __init__(
         self,
-        chain: Chain,
+        operations: Sequence[Operation],
         shape: tuple[int, ...],
         part: ChannelSlice | None,
         context: FunctionLegalization,
         builder: Builder,
     ) -> None:
-        self._chain = chain
+        self._operations = operations
         self._shape = shape
         self._part = part
         self._cubes = context.cubes
@@ -59,7 +60,7 @@ class Operands:
         if self._part is not None:
             part = self._part
             cube = slice_channels(cube, part.output_begin, part.output_size, self._builder)
-        if nvdla.cube_shape(cube.type) != self._shape:
+        if nvdla.cube_shape(cube.type) not in (self._shape, (*self._shape[:2], 1, 1)):
             raise DiagnosticError.at(
                 user.location,
                 f"{describe(user)} combines cubes of shapes {text_of(self._shape)} and "
@@ -70,7 +71,7 @@ class Operands:
 
     @property
     def _user(self) -> Operation:
-        return self._chain.operations[-1]
+        return self._operations[-1]
 
     def _table(self, operands: list[Value]) -> Value:
         """One constant for all of them: two tables with a number a channel are interleaved."""
@@ -104,8 +105,9 @@ class Operands:
         if part is not None:
             channels = slice(part.output_begin, part.output_begin + part.output_size)
             array = array[channels] if array.ndim == 1 else array[:, channels]
-        if array.shape == (self._shape[1],):
-            return array
+        channels_only = (1, self._shape[1], 1, 1)
+        if array.shape == (self._shape[1],) or array.shape == channels_only != self._shape:
+            return array.reshape(-1)
         # Of a flattened cube each element is a channel.
         return array.reshape(self._shape)
 

@@ -395,8 +395,15 @@ def operand_layout(
         hw.memory_atom,
         data_use(stage),
         "TWO_BYTE" if storage.width == 16 else "ONE_BYTE",
-        "PER_ELEMENT" if len(shape_of(value)) == 4 else "PER_KERNEL",
+        "PER_KERNEL" if reads_per_channel(value, op) else "PER_ELEMENT",
     )
+
+
+def reads_per_channel(value: Value, op: SdpOp) -> bool:
+    """Whether a channel's elements share what ``op`` reads of ``value``: a table, or a cube of one
+    pixel beside larger ones, which is the same bytes (sdp.md section 2.2)."""
+    shape = shape_of(value)
+    return len(shape) != 4 or (shape[2:] == (1, 1) != cube_shape(op.input.type)[2:])
 
 
 def data_use(stage: StageAttr) -> DataUse:

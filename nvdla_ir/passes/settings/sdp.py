@@ -28,6 +28,7 @@ from nvdla_ir.passes.settings.memory import (
     memory_source,
     operand_layout,
     placed_cube,
+    reads_per_channel,
 )
 
 
@@ -44,7 +45,7 @@ def _arrangement(op: SdpOp, hw: HardwareConfiguration) -> Arrangement | None:
     if isinstance(op.input.type, StreamType) or isinstance(op.output.type, StreamType):
         return None
     operands = [value for _, _, value in _operands(op)]
-    tables = [value for value in operands if len(shape_of(value)) != 4]
+    tables = [value for value in operands if reads_per_channel(value, op)]
     cubes = [op.input, op.output, *(value for value in operands if constant_of(value) is None)]
     cubes = [value for value in cubes if value not in tables]
     return arrangement(op, cubes, hw, per_channel=bool(tables))
@@ -160,5 +161,8 @@ def _operand_place(
             op.location,
             f"{describe(op)} reads a table that is no constant: only cubes are computed",
         )
+    if reads_per_channel(value, op):
+        layout = operand_layout(value, stage, op, hw)
+        return OperandPlace(placed_cube(value, op, hw).address, None, layout.group_bytes)
     cube = placed_cube(value, op, hw) if arranged is None else arranged.place(value, op, hw)
     return OperandPlace(cube.address, cube.layout.line_stride, cube.layout.surface_stride)

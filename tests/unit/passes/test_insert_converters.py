@@ -141,9 +141,8 @@ def test_a_bias_that_the_sum_cancels_is_off_by_a_quarter_at_most(
     element = nn.storage_of(op.weight)
     stored = session.resources.array(constant.value).astype(np.float64)
     scales = np.array(getattr(element, "scales", None) or [element.scale])  # type: ignore[attr-defined]
-    reals = x.astype(np.float64) * (stored[:, 0] * scales) + np.float32(
-        [weight, np.float32(weight * 0.3)]
-    ).astype(np.float64)
+    weights = np.array([weight, np.float32(weight * 0.3)], np.float32).astype(np.float64)
+    reals = x.astype(np.float64) * (stored[:, 0] * scales) + weights
     unit = float(np.float32(high / 127))
     inside = np.abs(reals) < high
     assert inside.any()
@@ -475,7 +474,7 @@ def test_what_the_hardware_cannot_do_is_told_all_at_once() -> None:
         %p = nn.average_pool %b kernel=[2, 2] pads=[1, 1, 1, 1] count_include_pad=false layers=["pool"] -> tensor<1x2x5x5x{UNIT}>
         %c = nn.concat %p, %p axis=2 layers=["cat"] -> tensor<1x2x10x5x{UNIT}>
         %k = nn.constant value=dense<1.0> : tensor<1x2x10x5xf32>
-        %s = nn.add %c, %k layers=["sum"] -> tensor<1x2x10x5x{UNIT}>
+        %s = nn.add %k, %c layers=["sum"] -> tensor<1x2x10x5x{UNIT}>
         func.return %s""",
         f"%x: tensor<1x2x4x4x{UNIT}>",
         f"tensor<1x2x10x5x{UNIT}>",

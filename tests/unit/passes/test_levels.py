@@ -86,6 +86,28 @@ NETWORKS = {
           %y = nn.fully_connected %f, %w, %b layers=["fc"] -> tensor<1x5x{Y}>
           func.return %y
         }}""",
+    "slopes behind convolutions": f"""
+        func.func @main(%x: tensor<1x5x6x6x{ASYMMETRIC}>) -> tensor<1x7x6x6x{ASYMMETRIC}> {{
+          %w = nn.constant value=dense_resource<w> : tensor<7x5x3x3xf32>
+          %b = nn.constant value=dense_resource<b> : tensor<7xf32>
+          %k = nn.constant value=dense<[0.25, 0.0, -0.5, 1.0, 0.1, 2.0, 0.01]> : tensor<7xf32>
+          %y = nn.conv %x, %w, %b pads=[1, 1, 1, 1] layers=["a"] -> tensor<1x7x6x6x{Y}>
+          %p = nn.prelu %y, %k layers=["p"] -> tensor<1x7x6x6x{Y}>
+          %v = nn.constant value=dense_resource<v> : tensor<7x7x1x1xf32>
+          %z = nn.conv %p, %v layers=["c"] -> tensor<1x7x6x6x{Y}>
+          %l = nn.leaky_relu %z alpha=0.1 layers=["l"] -> tensor<1x7x6x6x{ASYMMETRIC}>
+          func.return %l
+        }}""",
+    "squeeze and excite": f"""
+        func.func @main(%x: tensor<1x20x5x6x{ASYMMETRIC}>) -> tensor<1x20x5x6x{Z}> {{
+          %g = nn.global_average_pool %x layers=["g"] -> tensor<1x20x1x1x{X}>
+          %w = nn.constant value=dense_resource<w> : tensor<20x20x1x1xf32>
+          %b = nn.constant value=dense_resource<b> : tensor<20xf32>
+          %e = nn.conv %g, %w, %b layers=["e"] -> tensor<1x20x1x1x{Y}>
+          %s = nn.sigmoid %e layers=["s"] -> tensor<1x20x1x1x{c(0.0, 1.0)}>
+          %y = nn.mul %x, %s layers=["y"] -> tensor<1x20x5x6x{Z}>
+          func.return %y
+        }}""",
     "an image": f"""
         func.func @main(%x: tensor<1x1x9x10xui8>) -> tensor<1x6x9x10x{Y}> {{
           %n = nn.normalize %x mean=[100.0] scale=0.0125 layers=["data"] -> tensor<1x1x9x10x{c(-1.25, 1.95)}>

@@ -19,6 +19,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.hw import configuration
 from nvdla_ir.interp.machine import Machine, Mode
+from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.insert_converters import InsertConverters
 from nvdla_ir.passes.legalize_to_nvdla import LegalizeToNvdla
@@ -71,8 +72,7 @@ def levels(text: str, inputs: dict[str, Array], resources: dict[str, Array] | No
         for key, array in (resources or {}).items():
             session.resources.add(key, array)
         SetTarget(target).run(module, session)
-        InsertConverters().run(module, session)
-        assert not session.diagnostics.errors, session.diagnostics.errors
+        Pipeline([InsertConverters()]).run(module, session)
         found = run(module, session, inputs)
         for passes in ([LegalizeToNvdla()], layers_to_registers()):
             Pipeline(passes).run(module, session)
@@ -94,6 +94,7 @@ FUNCTIONS = [
     "nn.sigmoid %x",
     "nn.hard_swish %x",
     "nn.exp %x",
+    "nn.power %x power=2.0 scale=0.5 shift=0.25",
 ]
 
 
@@ -116,6 +117,17 @@ def test_functions_are_rounded_exactly(
     np.testing.assert_array_equal(found, rounded(op.function(reals), result))
 
 
+def test_a_root_of_what_is_negative() -> None:
+    text = f"""
+        func.func @main(%x: tensor<1x3x2x2x{q(0.5)}>) -> tensor<1x3x2x2x{f(0.1)}> {{
+          %y = nn.power %x power=0.5 layers=["root"] -> tensor<1x3x2x2x{f(0.1)}>
+          func.return %y
+        }}"""
+    message = "layer 'root': the function of -64 is no number; check the calibrated ranges"
+    with pytest.raises(DiagnosticError, match=message):
+        Pipeline([InsertConverters()]).run(module_of(text), new_session())
+
+
 @pytest.mark.parametrize("zero_points", [(0, 0), (-128, -128), (11, -20)])
 def test_normalization_is_within_one_code(zero_points: tuple[int, int]) -> None:
     source, result = (0.05, zero_points[0]), (0.01, zero_points[1])
@@ -135,3 +147,114 @@ def test_normalization_is_within_one_code(zero_points: tuple[int, int]) -> None:
     wanted = reals * (2 + 0.5 / 5 * sums) ** -0.75
     found = codes_of(levels(text, {"x": x}), result)
     assert np.abs(found - rounded(wanted, result)).max() <= 1
+
+
+# -------------------------------------------------------------- functions of two elements
+
+BINARY = {
+    "nn.add": np.add,
+    "nn.sub": np.subtract,
+    "nn.mul": np.multiply,
+    "nn.max": np.maximum,
+    "nn.min": np.minimum,
+}
+GRIDS: dict[str, tuple[tuple[float, int], tuple[float, int], tuple[float, int]]] = {
+    "symmetric": ((0.03, 0), (0.011, 0), (0.04, 0)),
+    "of rectified and of both signs": ((0.03, -17), (0.004, -128), (0.0125, 5)),
+    "any zero points": ((0.004, -16), (0.03, 44), (0.023, -90)),
+}
+CHANNEL = "1x19x1x1"
+SHAPE = "1x19x3x5"
+
+
+def pairs(shape: str) -> Array:
+    """Int8 of ``shape`` with both ends, and everything between."""
+    rng = np.random.default_rng(7)
+    x = rng.integers(-128, 128, tuple(map(int, shape.split("x"))), np.int8)
+    x[:, ::3] = rng.choice(np.array([-128, 127, 0], np.int8), x[:, ::3].shape)
+    return x
+
+
+def reals_of(codes: Array, grid: tuple[float, int]) -> Array:
+    return grid[0] * (codes.astype(np.float64) - grid[1])
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("grids", GRIDS)
+@pytest.mark.parametrize("second", [SHAPE, CHANNEL])
+def test_two_tensors(name: str, grids: str, second: str) -> None:
+    """Within one code of the rounded reals; half a unit of the second more where a copy moves its
+    zero point."""
+    a, b, y = GRIDS[grids]
+    text = f"""
+        func.func @main(%a: tensor<{SHAPE}x{q(*a)}>, %b: tensor<{second}x{q(*b)}>) -> tensor<{SHAPE}x{f(*y)}> {{
+          %y = {name} %a, %b layers=["y"] -> tensor<{SHAPE}x{f(*y)}>
+          func.return %y
+        }}"""
+    inputs: dict[str, Array] = {"a": pairs(SHAPE), "b": np.flip(pairs(second), 1)}
+    found = codes_of(levels(text, inputs), y)
+    wanted = rounded(BINARY[name](reals_of(inputs["a"], a), reals_of(inputs["b"], b)), y)
+    assert len(np.unique(found)) > 20
+    bound = 1
+    if name == "nn.mul" and grids == "any zero points":  # half a unit of the moved one
+        reach = a[0] * (128 + abs(a[1]))
+        bound += int(reach * b[0] * (127 + abs(b[1])) / 127 / 2 / y[0] + 0.5)
+    assert np.abs(found - wanted).max() <= bound
+
+
+QUOTIENT = {"nn.div": np.divide}
+
+
+@pytest.mark.parametrize("name", [*BINARY, *QUOTIENT])
+@pytest.mark.parametrize("second", [SHAPE, CHANNEL, "1x1x3x5"])
+def test_a_tensor_and_a_constant(name: str, second: str) -> None:
+    a, y = (0.03, -17), (0.0225, 5)
+    text = f"""
+        func.func @main(%a: tensor<{SHAPE}x{q(*a)}>) -> tensor<{SHAPE}x{f(*y)}> {{
+          %k = nn.constant value=dense_resource<k> : tensor<{second}xf32>
+          %y = {name} %a, %k layers=["y"] -> tensor<{SHAPE}x{f(*y)}>
+          func.return %y
+        }}"""
+    x = pairs(SHAPE)
+    k = np.random.default_rng(8).normal(0, 0.7, tuple(map(int, second.split("x"))))
+    k = k.astype(np.float32)
+    if name in QUOTIENT:
+        k = np.copysign(np.abs(k) + 1, k)
+    found = codes_of(levels(text, {"a": x}, {"k": k}), y)
+    wanted = rounded((BINARY | QUOTIENT)[name](reals_of(x, a), k.astype(np.float64)), y)
+    assert len(np.unique(found)) > 20
+    assert np.abs(found - wanted).max() <= 1
+
+
+def test_a_constant_less_a_tensor() -> None:
+    a, y = (0.03, -17), (0.0225, 5)
+    text = f"""
+        func.func @main(%a: tensor<{SHAPE}x{q(*a)}>) -> tensor<{SHAPE}x{f(*y)}> {{
+          %k = nn.constant value=dense_resource<k> : tensor<{SHAPE}xf32>
+          %y = nn.sub %k, %a layers=["y"] -> tensor<{SHAPE}x{f(*y)}>
+          func.return %y
+        }}"""
+    x = pairs(SHAPE)
+    k = np.random.default_rng(8).normal(0, 0.7, x.shape).astype(np.float32)
+    found = codes_of(levels(text, {"a": x}, {"k": k}), y)
+    assert np.abs(found - rounded(k.astype(np.float64) - reals_of(x, a), y)).max() <= 1
+
+
+# -------------------------------------------------------------- slopes
+
+
+@pytest.mark.parametrize("grids", [((0.03, 0), (0.02, 0)), ((0.03, -17), (0.02, 60))])
+def test_slopes_a_channel(grids: tuple[tuple[float, int], tuple[float, int]]) -> None:
+    a, y = grids
+    text = f"""
+        func.func @main(%a: tensor<{SHAPE}x{q(*a)}>) -> tensor<{SHAPE}x{f(*y)}> {{
+          %k = nn.constant value=dense_resource<k> : tensor<19xf32>
+          %y = nn.prelu %a, %k layers=["y"] -> tensor<{SHAPE}x{f(*y)}>
+          func.return %y
+        }}"""
+    x, k = pairs(SHAPE), np.random.default_rng(8).normal(0, 0.3, 19).astype(np.float32)
+    k[:3] = 0, 1.5, -0.7
+    reals = reals_of(x, a)
+    wanted = np.where(reals >= 0, reals, reals * k.reshape(-1, 1, 1).astype(np.float64))
+    found = codes_of(levels(text, {"a": x}, {"k": k}), y)
+    assert np.abs(found - rounded(wanted, y)).max() <= 1
