@@ -37,6 +37,7 @@ from nvdla_ir.dialects.nn.quantize import QuantizeOp, storage_of
 from nvdla_ir.dialects.nn.rearrangement import (
     ChannelShuffleOp,
     DepthToSpaceOp,
+    InterleaveOp,
     SpaceToDepthOp,
 )
 from nvdla_ir.dialects.nn.resampling import InterpolateOp, PadOp, UpsampleOp
@@ -112,6 +113,7 @@ __all__ = [
     "GlobalMaxPoolOp",
     "HardSigmoidOp",
     "HardSwishOp",
+    "InterleaveOp",
     "InterpolateOp",
     "LeakyReluOp",
     "LrnOp",
@@ -197,6 +199,7 @@ NN = Dialect.of(
         ChannelShuffleOp,
         DepthToSpaceOp,
         SpaceToDepthOp,
+        InterleaveOp,
         ArgmaxOp,
         QuantizeOp,
     ],

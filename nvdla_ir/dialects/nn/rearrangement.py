@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from nvdla_ir.dialects.nn.base import RearrangementOp, SameShapeOp
+from nvdla_ir.dialects.nn.base import NNOp, RearrangementOp, SameShapeOp
 from nvdla_ir.dialects.nn.shapes import (
+    ACTIVATION,
     like,
     rank_faults,
     shape_faults,
@@ -13,7 +14,7 @@ from nvdla_ir.dialects.nn.shapes import (
     text_of,
 )
 from nvdla_ir.ir.attribute_kinds import INT, enumeration
-from nvdla_ir.ir.definition import attribute
+from nvdla_ir.ir.definition import attribute, result, variadic_operand
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.ir.types import Type
 
@@ -106,3 +107,35 @@ class SpaceToDepthOp(_BlockOp):
                 f"has an image {height}x{width}, which blocks of {self.block_size}x"
                 f"{self.block_size} do not fill"
             )
+
+
+class InterleaveOp(NNOp):
+    """Rows (``axis`` 2) or columns (3) of the inputs by turns: the first of each, then the second
+    of each.
+
+    Of ``n`` inputs, row ``r`` of input ``i`` is row ``n * r + i`` of the result.
+    """
+
+    name = "nn.interleave"
+    traits = (Pure(),)
+
+    inputs = variadic_operand(ACTIVATION, minimum=1)
+    axis = attribute(INT, default=2)
+    output = result(ACTIVATION)
+
+    def _output_shape(self) -> tuple[int, ...]:
+        shape, axis = shape_of(self.inputs[0]), self.axis
+        return (*shape[:axis], shape[axis] * len(self.inputs), *shape[axis + 1 :])
+
+    def infer_result_types(self) -> Sequence[Type] | None:
+        return like(self.inputs[0], self._output_shape())
+
+    def verify(self) -> Iterable[str]:
+        faults = [fault for value in self.inputs for fault in rank_faults("inputs", value, 4)]
+        if self.axis not in (2, 3):
+            faults.append(f"has 'axis = {self.axis}', but only rows (2) and columns (3) go")
+        if not faults:
+            shapes = dict.fromkeys(map(shape_of, self.inputs))
+            if len(shapes) > 1:
+                faults.append(f"has inputs of different shapes: {', '.join(map(text_of, shapes))}")
+        yield from faults or shape_faults(self.output, self._output_shape())

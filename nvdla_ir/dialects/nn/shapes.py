@@ -69,6 +69,15 @@ def shape_faults(result: Value, expected: Sequence[int]) -> Iterable[str]:
         yield from per_axis_faults(type)
 
 
+def is_same_cube(shape: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether a tensor viewed as ``target`` still lies in memory as one viewed as ``shape``: only
+    extents of 1 differ, or all behind the first are one (NxCxHxW as Nx(C·H·W))."""
+    kept = tuple(target[: len(shape)]) == tuple(shape[: len(target)]) and all(
+        extent == 1 for extent in (*shape[len(target) :], *target[len(shape) :])
+    )
+    return kept or (len(target) == 2 and target[0] == shape[0])
+
+
 def text_of(shape: Iterable[int | None]) -> str:
     return "x".join("?" if extent is None else str(extent) for extent in shape) or "scalar"
 

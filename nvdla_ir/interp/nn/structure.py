@@ -43,6 +43,13 @@ def concat(op: nn.ConcatOp, values: Values) -> Array:
     return np.concatenate([values[value] for value in op.inputs], axis=op.axis)
 
 
+@_selection(nn.InterleaveOp)
+def interleave(op: nn.InterleaveOp, values: Values) -> Array:
+    stacked: Array = np.stack([values[value] for value in op.inputs], axis=op.axis + 1)
+    shape = nn.shape_of(op.output)
+    return stacked.reshape(len(stacked), *shape[1:])
+
+
 @_selection(nn.TransposeOp, lambda op: op.permutation[0] == 0)
 def transpose(op: nn.TransposeOp, values: Values) -> Array:
     return values[op.input].transpose(op.permutation)

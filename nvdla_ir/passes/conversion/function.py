@@ -43,6 +43,7 @@ class FunctionConversion(Conversion):
     hw:   the hardware, where the module says it; what is chosen without it suits all that have
           every unit
     int8: the stored integers of each calibrated value
+    on_host: integers that the host has moved where no cube of the hardware has them
     """
 
     rules = converts
@@ -56,6 +57,8 @@ class FunctionConversion(Conversion):
         self.session = session
         self.hw = hw
         self.int8: dict[Value, Value] = {}
+        self.on_host: set[Value] = set()
+        self._reals: dict[Value, GridType] = {}
 
     # -------------------------------------------------------------- the stage
 
@@ -119,6 +122,16 @@ class FunctionConversion(Conversion):
         start = InsertionPoint.at_start(self.func.body)
         self._cast(value, element, start if producer is None else InsertionPoint.after(producer))
 
+    def leave_to_host(self, op: Operation) -> None:
+        """Let the host compute ``op`` on reals. They are rounded where integers are made of them,
+        not for the host's own layers."""
+        for result in op.results:
+            element = calibration_of(result)
+            if element is not None:
+                result.type = nn.tensor_type(result).with_element(element.expressed)
+                self._reals[result] = element
+        self.leave(op)
+
     def stand_in(self, op: Operation) -> None:
         """Give the results of a layer that failed an int8 value, so that the faults of later
         layers are found too."""
@@ -127,7 +140,7 @@ class FunctionConversion(Conversion):
             if result not in self.int8 and calibration is not None:
                 self._cast(result, calibration, InsertionPoint.after(op))
 
-    def _cast(self, value: Value, element: GridType, point: InsertionPoint) -> None:
+    def _cast(self, value: Value, element: GridType, point: InsertionPoint) -> Value:
         fake_quantized = isinstance(element, nn.FakeQuantizedType)
         op = Builder(point).create(
             nn.QuantizeOp if fake_quantized else QuantizeCastOp,
@@ -136,13 +149,14 @@ class FunctionConversion(Conversion):
         )
         op.output.name_hint = f"{value.name_hint}_int8" if value.name_hint else None
         self.int8[value] = op.output
+        return op.output
 
     def leave(self, op: Operation) -> None:
         """What computes on reals reads dequantized values."""
         casts: dict[Value, Value] = {}
         for index, operand in enumerate(op.operands):
             stored = self.int8.get(operand)
-            if stored is None:
+            if stored is None or operand in self._reals:
                 continue
             if operand not in casts:
                 cast_op = Builder(InsertionPoint.before(op), op.location).create(
@@ -164,9 +178,17 @@ class FunctionConversion(Conversion):
     def find_stored(self, value: Value) -> Value | None:
         """The int8 value that stands for ``value``, if there is one."""
         stored = self.int8.get(value)
+        if stored is None and value in self._reals:
+            assert value.defining_operation is not None
+            point = InsertionPoint.after(value.defining_operation)
+            return self._cast(value, self._reals[value], point)
         if stored is None and isinstance(nn.tensor_type(value).element, QuantizedType):
             return value
         return stored
+
+    def is_on_host_as_reals(self, value: Value) -> bool:
+        """Whether the host has computed ``value``, and nothing has made integers of it yet."""
+        return value in self._reals and value not in self.int8
 
     def in_memory(self, value: Value) -> bool:
         """Whether the integers of ``value`` are there to be read."""

@@ -319,31 +319,6 @@ def chains_from_sum(op: nn.AddOp | nn.SubOp) -> Iterator[Chain]:
     yield Chain(op, add=op, operations=[op])
 
 
-@converts(nn.ConcatOp)
-def convert_concat(op: nn.ConcatOp, conversion: FunctionConversion) -> Replacement:
-    """Each input is brought to the output's scale, those that have it already excepted."""
-    output = output_type(op)
-    if op.axis != 1:
-        raise DiagnosticError.at(
-            op.location,
-            f"{describe(op)} joins along axis {op.axis}; only channels (axis 1) can be joined",
-        )
-    chain = Chain(op, operations=[op])
-    requantized: dict[Value, Value] = {}
-    for value in op.inputs:
-        if value not in requantized:
-            stored, _ = conversion.stored(value, op)
-            requantized[value] = requantized_to(conversion, stored, output, chain)
-    new = conversion.builder(chain).create(
-        nn.ConcatOp,
-        inputs=[requantized[value] for value in op.inputs],
-        axis=op.axis,
-        layers=op.layers,
-        result_types=[nn.tensor_type(op.output).with_element(output)],
-    )
-    return chain.replaced_by(new.output)
-
-
 def moved_result(conversion: FunctionConversion, chain: Chain, moved: Value) -> Replacement:
     """``moved``, integers that are some of the operand's, as the result of ``chain``. They keep
     the operand's codes, unless the network has others for the result."""
@@ -377,24 +352,6 @@ def convert_cast(op: QuantizeCastOp, conversion: FunctionConversion) -> Value | 
             op.location, f"{describe(op)} makes '{output}', which is not int8 with one scale"
         )
     return requantized_to(conversion, stored, output, Chain(op, operations=[op]))
-
-
-@converts(nn.ViewOp)
-def convert_view(op: nn.ViewOp, conversion: FunctionConversion) -> Replacement | None:
-    """The same stored integers; views of what the host computes stay there."""
-    if conversion.find_stored(op.input) is None:
-        return None
-    stored, element = conversion.stored(op.input, op)
-    chain = Chain(op, operations=[op])
-    fields: dict[str, Any] = {"axis": op.axis} if isinstance(op, nn.FlattenOp) else {}
-    new = conversion.builder(chain).create(
-        type(op),
-        input=stored,
-        layers=op.layers,
-        result_types=[nn.tensor_type(op.output).with_element(element)],
-        **fields,
-    )
-    return moved_result(conversion, chain, new.output)
 
 
 @converts(nn.NormalizeOp)

@@ -1,7 +1,7 @@
 """How ``legalize-to-nvdla`` makes hardware layers: the package's rules, and what others need to
 write more."""
 
-from nvdla_ir.passes.legalization import functions, layers
+from nvdla_ir.passes.legalization import functions, layers, rearrangement
 from nvdla_ir.passes.legalization.function import FunctionLegalization
 from nvdla_ir.passes.legalization.limits import (
     check_normalization,
@@ -18,4 +18,5 @@ __all__ = [
     "functions",
     "layers",
     "legalizes",
+    "rearrangement",
 ]

@@ -43,7 +43,16 @@ class FunctionLegalization(Conversion):
     legality: ClassVar[LegalityTable] = LegalityTable(
         _is_off_grid,
         classes=dict.fromkeys(
-            (nn.ConstantOp, nn.NormalizeOp, nn.QuantizeOp, nn.SoftmaxOp, nn.ViewOp), _is_off_grid
+            (
+                nn.ConcatOp,
+                nn.ConstantOp,
+                nn.NormalizeOp,
+                nn.QuantizeOp,
+                nn.SliceOp,
+                nn.SoftmaxOp,
+                nn.RearrangementOp,
+            ),
+            _is_off_grid,
         ),
         dialects={"nn": False, "fixed": False},
     )

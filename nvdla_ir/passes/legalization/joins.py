@@ -12,32 +12,29 @@ from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import TensorType
-from nvdla_ir.passes.legalization.boundary import Cubes
 from nvdla_ir.passes.legalization.chains import unit_names
+from nvdla_ir.passes.legalization.copies import Copies
 from nvdla_ir.passes.legalization.function import FunctionLegalization
 from nvdla_ir.passes.legalization.limits import check_convolution
 
 
-def join(
-    op: nn.ConcatOp, parts: Sequence[Value], context: FunctionLegalization, builder: Builder
-) -> Value:
+def join(op: nn.ConcatOp, parts: Sequence[Value], copies: Copies) -> Value:
     """The cube of ``op``, whose inputs are ``parts``.
 
     Parts that begin at a memory atom are written in place; else convolutions move them.
 
-    Raises: DiagnosticError where the parts do not lie side by side.
+    Raises: DiagnosticError where they need convolutions, and the hardware cannot add.
     """
-    _check(op, parts)
-    hw = context.hw
+    context, hw = copies.context, copies.context.hw
     shape = nvdla.cube_shape(parts[0].type)
     offsets = list(accumulate((nvdla.cube_shape(p.type)[1] for p in parts), initial=0))
     type = TensorType((shape[0], offsets[-1], *shape[2:]), nn.storage_of(op.output))
     if all(offset % hw.memory_atom == 0 for offset in offsets[:-1]):
         own = [
-            _own_part(part, value, op, context.cubes, builder)
+            copies.own(part, value, nvdla.CHANNELS)
             for part, value in zip(parts, op.inputs, strict=True)
         ]
-        return builder.create(
+        return copies.builder.create(
             nvdla.ConcatOp, inputs=own, layers=op.layers, result_types=[type]
         ).output
     counts = ", ".join(str(nvdla.cube_shape(part.type)[1]) for part in parts)
@@ -53,44 +50,7 @@ def join(
         f"{describe(op)} joins {counts} channels inside memory atoms of {hw.memory_atom}; "
         f"{len(parts)} convolutions move them",
     )
-    return _join_by_convolution(op, parts, offsets, type, names[-1], context, builder)
-
-
-def _check(op: nn.ConcatOp, parts: Sequence[Value]) -> None:
-    if op.axis != 1:
-        raise DiagnosticError.at(
-            op.location,
-            f"{describe(op)} joins along axis {op.axis}, but cubes lie one behind the other along "
-            "the channels (axis 1) only",
-        )
-    output = nn.storage_of(op.output)
-    for value in op.inputs:
-        if nn.storage_of(value) != output:
-            raise DiagnosticError.at(
-                op.location,
-                f"{describe(op)} makes '{output}' of '{nn.storage_of(value)}'; run "
-                "'insert-converters' first, which aligns them",
-            )
-    planes = {nvdla.cube_shape(part.type)[2:] for part in parts}
-    if len(planes) > 1:
-        sizes = " and ".join(f"{height}x{width}" for height, width in sorted(planes))
-        raise DiagnosticError.at(
-            op.location,
-            f"{describe(op)} joins what was flattened from planes of {sizes}, which cannot lie in "
-            "one cube",
-        )
-
-
-def _own_part(
-    cube: Value, value: Value, user: nn.ConcatOp, cubes: Cubes, builder: Builder
-) -> Value:
-    """A cube that is written for this join alone: its producer's, or a copy."""
-    producer = cube.defining_operation
-    if isinstance(producer, nvdla.SdpOp | nvdla.PdpOp) and cubes.is_read_once(value):
-        return cube
-    return builder.create(
-        nvdla.SdpOp, input=cube, layers=user.layers, result_types=[cube.type]
-    ).output
+    return _join_by_convolution(op, parts, offsets, type, names[-1], context, copies.builder)
 
 
 def _join_by_convolution(

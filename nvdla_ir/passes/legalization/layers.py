@@ -6,8 +6,7 @@ from typing import Any
 
 from nvdla_ir.dialects import fixed, nn, nvdla
 from nvdla_ir.dialects.layer import describe, layers_of
-from nvdla_ir.dialects.nn.shapes import text_of
-from nvdla_ir.dialects.quant import QuantizeCastOp, QuantizedType, UniformType
+from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.conversion import Replacement
 from nvdla_ir.ir.diagnostics import DiagnosticError
@@ -31,7 +30,6 @@ from nvdla_ir.passes.legalization.images import (
     only_read_by_convolutions,
     pixel_format,
 )
-from nvdla_ir.passes.legalization.joins import join
 from nvdla_ir.passes.legalization.limits import (
     check_convolution,
     check_pooling,
@@ -282,52 +280,6 @@ def _method_fields(op: nn.MaxPoolOp | fixed.AveragePoolOp) -> dict[str, Any]:
         "reciprocals": op.reciprocals,
         "pad_value": pad_value or None,
     }
-
-
-# -------------------------------------------------------------- joins and views
-
-
-@legalizes(nn.ConcatOp)
-def legalize_concat(op: nn.ConcatOp, context: FunctionLegalization) -> Value:
-    """Channels side by side."""
-    builder = context.builder_at(op)
-    parts = [context.cube_of(value, op, builder) for value in op.inputs]
-    return join(op, parts, context, builder)
-
-
-@legalizes(nn.ViewOp)
-def legalize_view(op: nn.ViewOp, context: FunctionLegalization) -> Value | None:
-    """The same bytes under another shape: on a cube, only the names of its extents, or else the
-    host's work."""
-    cube = context.cubes.find(op.input)
-    if cube is None:
-        return None  # the host's
-    shape, target = nvdla.cube_shape(cube.type), nn.shape_of(op.output)
-    kept = target[: len(shape)] == shape[: len(target)] and all(
-        extent == 1 for extent in (*shape[len(target) :], *target[len(shape) :])
-    )
-    if kept or (len(target) == 2 and target[0] == shape[0]):
-        return cube
-    context.leave(op)
-    if any(is_for_hardware(user) for user in op.output.users):
-        context.session.diagnostics.remark(
-            op.location,
-            f"{describe(op)} changes the shape from {text_of(shape)} to {text_of(target)} between "
-            "hardware layers, which moves every byte: the host does it",
-        )
-    return None
-
-
-def is_for_hardware(op: Operation) -> bool:
-    """Whether ``op`` computes quantized integers; a cast is the host's."""
-    return (
-        any(
-            isinstance(result.type, TensorType) and isinstance(result.type.element, QuantizedType)
-            for result in op.results
-        )
-        and not op.name.startswith("nvdla.")
-        and not isinstance(op, QuantizeCastOp)
-    )
 
 
 # -------------------------------------------------------------- parts

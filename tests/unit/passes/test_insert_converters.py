@@ -483,7 +483,6 @@ def test_what_the_hardware_cannot_do_is_told_all_at_once() -> None:
         "the bias of layer 'bias' contains NaN or infinite numbers",
         "layer 'pool' leaves padding out of its mean; the hardware divides by the whole window "
         "(count_include_pad=true)",
-        "layer 'cat' joins along axis 2; only channels (axis 1) can be joined",
         "layer 'sum' reads 'tensor<1x2x10x5xf32>', a constant, where it takes a calibrated tensor",
     ]
 
