@@ -23,6 +23,7 @@ PASSES = {
     "import-calibration": "nvdla_ir.passes.import_calibration:ImportCalibration",
     "fold-batch-norm": "nvdla_ir.passes.fold_batch_norm:FoldBatchNorm",
     "canonicalize": "nvdla_ir.passes.canonicalize:Canonicalize",
+    "decompose-layers": "nvdla_ir.passes.decompose_layers:DecomposeLayers",
     "quantize-weights": "nvdla_ir.passes.quantize_weights:QuantizeWeights",
     "insert-converters": "nvdla_ir.passes.insert_converters:InsertConverters",
     "legalize-to-nvdla": "nvdla_ir.passes.legalize_to_nvdla:LegalizeToNvdla",
@@ -139,6 +140,7 @@ ALIASES = {
             (
                 _step("fold-batch-norm"),
                 _step("canonicalize"),
+                _step("decompose-layers"),
                 _step("quantize-weights", "granularity"),
                 _step("insert-converters"),
             ),

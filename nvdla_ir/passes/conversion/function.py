@@ -97,6 +97,17 @@ class FunctionConversion(Conversion):
     def without_rule(self, op: Operation) -> None:
         if isinstance(op, nn.BatchNormOp):
             fault = f"{describe(op)} has no integer form; run 'fold-batch-norm' first"
+        elif isinstance(op, nn.InterpolateOp) and op.coordinates == "align_corners":
+            fault = (
+                f"{describe(op)} interpolates with 'align_corners', where each element of the "
+                "result has other shares of its neighbours; the hardware's convolutions take "
+                "'half_pixel' or 'asymmetric'"
+            )
+        elif isinstance(op, nn.ConvTransposeOp | nn.InterpolateOp | nn.GlobalMaxPoolOp):
+            fault = (
+                f"{describe(op)} is not of the hardware's layers; run 'decompose-layers' first, "
+                "which makes such of it, if its weights are constant"
+            )
         else:
             fault = (
                 f"{describe(op)}: no unit of any configuration computes '{op.name}', and no rule "

@@ -19,13 +19,11 @@ from nvdla_ir.passes.conversion.grids import output_type
 from nvdla_ir.passes.conversion.layers import moved_result, requantized_to
 from nvdla_ir.passes.conversion.rules import converts
 
-MovingOp: TypeAlias = (
-    "nn.RearrangementOp | nn.SliceOp | nn.UpsampleOp | nn.PadOp | nn.GlobalMaxPoolOp"
-)
+MovingOp: TypeAlias = "nn.RearrangementOp | nn.SliceOp | nn.UpsampleOp | nn.PadOp"
 _CHANNELS, _RANK = 1, 4
 
 
-@converts(nn.RearrangementOp, nn.SliceOp, nn.UpsampleOp, nn.GlobalMaxPoolOp)
+@converts(nn.RearrangementOp, nn.SliceOp, nn.UpsampleOp)
 def convert_moving(op: MovingOp, conversion: FunctionConversion) -> Replacement | None:
     """The input's codes stay. What the host has in floats it moves as floats."""
     if conversion.is_on_host_as_reals(op.input):

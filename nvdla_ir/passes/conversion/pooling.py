@@ -61,18 +61,12 @@ def convert_average_pool(op: MeanOp, conversion: FunctionConversion) -> Replacem
     output = output_type(op)
     if isinstance(op, nn.AveragePoolOp):
         windows = _Windows(tuple(op.kernel), tuple(op.strides), tuple(op.pads))
-        if any(op.pads) and not op.count_include_pad:
+        if (any(op.pads) and not op.count_include_pad) or any(op.ceil_extension):
             raise DiagnosticError.at(
                 op.location,
-                f"{describe(op)} leaves padding out of its mean; the hardware divides by the "
-                "whole window (count_include_pad=true)",
-            )
-        if any(op.ceil_extension):
-            raise DiagnosticError.at(
-                op.location,
-                f"{describe(op)} has windows that reach behind its padding (ceil_extension="
-                f"{list(op.ceil_extension)}) and divides them by less; the hardware divides by "
-                "the whole window",
+                f"{describe(op)} divides by less at the borders, but the hardware divides by the "
+                "whole window; run 'decompose-layers' first, which gives the borders pools of "
+                "their own",
             )
     else:
         windows = _Windows(nn.shape_of(op.input)[2:], (1, 1), (0, 0, 0, 0))

@@ -481,8 +481,8 @@ def test_what_the_hardware_cannot_do_is_told_all_at_once() -> None:
     )
     assert faults(module_of(text), session_with(h=[np.nan, 1.0])) == [
         "the bias of layer 'bias' contains NaN or infinite numbers",
-        "layer 'pool' leaves padding out of its mean; the hardware divides by the whole window "
-        "(count_include_pad=true)",
+        "layer 'pool' divides by less at the borders, but the hardware divides by the whole window; "
+        "run 'decompose-layers' first, which gives the borders pools of their own",
         "layer 'sum' reads 'tensor<1x2x10x5xf32>', a constant, where it takes a calibrated tensor",
     ]
 

@@ -155,13 +155,13 @@ def test_the_dumped_pipeline_reads_back(tmp_path: Path) -> None:
         (["--import-calib", "x.json"], "import-calibration{file=x.json}"),
         (
             ["--quantize"],
-            "fold-batch-norm,canonicalize,quantize-weights{granularity=per-channel scales=minmax},"
-            "insert-converters",
+            "fold-batch-norm,canonicalize,decompose-layers,"
+            "quantize-weights{granularity=per-channel scales=minmax},insert-converters",
         ),
         (
             ["--quantize=per-tensor"],
-            "fold-batch-norm,canonicalize,quantize-weights{granularity=per-tensor scales=minmax},"
-            "insert-converters",
+            "fold-batch-norm,canonicalize,decompose-layers,"
+            "quantize-weights{granularity=per-tensor scales=minmax},insert-converters",
         ),
         (["--quantize-weights"], "quantize-weights{granularity=per-channel scales=minmax}"),
         (

@@ -1,0 +1,1 @@
+"""Patterns of ``decompose-layers``."""

@@ -1,0 +1,123 @@
+"""Kernels and strides that the hardware does not have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nvdla_ir.dialects import nn
+from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.hardware.convolution_limits import LARGEST_KERNEL, LARGEST_STRIDE
+from nvdla_ir.hardware.pdp import LARGEST_STRIDE as LARGEST_POOLING_STRIDE
+from nvdla_ir.hw.formats.pooling import LARGEST_POOLING_KERNEL
+from nvdla_ir.ir.operation import Value
+from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
+from nvdla_ir.passes.decomposition.parts import ROWS, Parts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class LargeKernel(RewritePattern[nn.ConvOp]):
+    """The parts of a large kernel become kernels of more channels, which are the input as each
+    part sees it, one behind the other. All is summed in one go, as before."""
+
+    root = nn.ConvOp
+
+    def match_and_rewrite(self, op: nn.ConvOp, rewriter: PatternRewriter) -> bool:
+        import numpy as np
+
+        constant = op.weight.defining_operation
+        taps = nn.shape_of(op.weight)[2:]
+        if (
+            max(taps) <= LARGEST_KERNEL
+            or op.groups != 1
+            or rewriter.tensors is None
+            or not isinstance(constant, nn.ConstantOp)
+        ):
+            return False
+        weights = np.asarray(rewriter.tensors.elements(constant.value, constant.location))
+        counts = [-(-size // LARGEST_KERNEL) for size in taps]
+        sizes = [-(-size // count) for size, count in zip(taps, counts, strict=True)]
+        spare = [count * size - tap for count, size, tap in zip(counts, sizes, taps, strict=True)]
+        weights = np.pad(weights, ((0, 0), (0, 0), (0, spare[0]), (0, spare[1])))
+        parts = Parts(op, rewriter, op.layers)
+        outputs, shape = nn.shape_of(op.output)[2:], nn.shape_of(op.input)[2:]
+        # What the last part reads, spare taps included.
+        pads = [*op.pads]
+        for axis in (0, 1):
+            reach = (outputs[axis] - 1) * op.strides[axis]
+            reach += (counts[axis] * sizes[axis] - 1) * op.dilations[axis] + 1
+            pads[2 + axis] = max(op.pads[2 + axis], reach - op.pads[axis] - shape[axis])
+        source = op.input
+        if any(pads):
+            source = parts.create(nn.PadOp, input=source, pads=pads)
+        seen: list[Value] = []
+        kernels: list[NDArray[Any]] = []
+        for row in range(counts[0]):
+            for column in range(counts[1]):
+                value = source
+                for axis, index in ((0, row), (1, column)):
+                    begin = index * sizes[axis] * op.dilations[axis]
+                    reach = (outputs[axis] - 1) * op.strides[axis]
+                    reach += (sizes[axis] - 1) * op.dilations[axis] + 1
+                    value = parts.sliced(value, ROWS + axis, begin, begin + reach)
+                seen.append(value)
+                rows = slice(row * sizes[0], (row + 1) * sizes[0])
+                columns = slice(column * sizes[1], (column + 1) * sizes[1])
+                kernels.append(weights[:, :, rows, columns])
+        element = nn.tensor_type(op.weight).element
+        parts.replace(
+            parts.create(
+                nn.ConvOp,
+                nn.tensor_type(op.output).element,
+                input=parts.joined(seen, 1),
+                weight=parts.stored(np.concatenate(kernels, axis=1), "weight", element),
+                bias=op.bias,
+                strides=op.strides,
+                dilations=op.dilations,
+            )
+        )
+        return True
+
+
+class LargeStride(RewritePattern[LayerOp]):
+    """Every n-th element of what the same layer makes with a stride that the hardware has."""
+
+    root = LayerOp
+
+    def match_and_rewrite(self, op: LayerOp, rewriter: PatternRewriter) -> bool:
+        if isinstance(op, nn.ConvOp):
+            largest = LARGEST_STRIDE
+        elif isinstance(op, nn.PoolOp):
+            by_convolution = isinstance(op, nn.AveragePoolOp) and (
+                max(op.kernel) > LARGEST_POOLING_KERNEL
+            )
+            largest = LARGEST_STRIDE if by_convolution else LARGEST_POOLING_STRIDE
+        else:
+            return False
+        outputs = nn.shape_of(op.output)[2:]
+        strides = [
+            1 if count == 1 else max(d for d in range(1, largest + 1) if stride % d == 0)
+            for count, stride in zip(outputs, op.strides, strict=True)
+        ]
+        if max(op.strides) <= largest:
+            return False
+        parts = Parts(op, rewriter, op.layers)
+        fields = {
+            name: getattr(op, name)
+            for name in (*op.definition.attributes, "input", "weight", "bias")
+            if hasattr(op, name) and name not in ("layers", "strides")
+        }
+        value = parts.create(type(op), nn.tensor_type(op.output).element, strides=strides, **fields)
+        for axis, (count, own, stride) in enumerate(
+            zip(outputs, strides, op.strides, strict=True), ROWS
+        ):
+            value = parts.create(
+                nn.SliceOp,
+                input=value,
+                axis=axis,
+                size=count,
+                step=max(1, stride // own) if count > 1 else 1,
+            )
+        parts.replace(value)
+        return True
