@@ -200,10 +200,10 @@ def encoded(unit: str, fields: Fields, hw: HardwareConfiguration) -> dict[str, i
 
 def _dictionary(block: Block, fields: Fields) -> DictAttr:
     """``fields`` in the order of their registers."""
+    order = block.field_order
     return DictAttr(
         tuple(
             (name, StringAttr(value) if isinstance(value, str) else IntegerAttr(value))
-            for name in block.fields
-            if (value := fields.get(name)) is not None
+            for name, value in sorted(fields.items(), key=lambda item: order[item[0]])
         )
     )

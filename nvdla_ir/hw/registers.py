@@ -43,7 +43,8 @@ class RegisterError(ValueError):
 
 
 # eq=False: a generation's fields, registers and blocks are shared, so identity is equality
-@frozen(eq=False)
+# slots=False: cached_property needs an instance dictionary
+@frozen(eq=False, slots=False)
 class Field:
     """Bits ``msb:lsb`` of one register.
 
@@ -61,34 +62,34 @@ class Field:
     in_bytes: bool
     enum: Mapping[str, int]
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Number of bits."""
         return self.msb - self.lsb + 1
 
-    @property
+    @cached_property
     def mask(self) -> int:
         """The field's bits within the register word."""
         return ((1 << self.width) - 1) << self.lsb
 
-    @property
+    @cached_property
     def alignment(self) -> int:
         """What every value must be a multiple of: 1, or 32 / 128 for byte fields of v1."""
         return 1 << self.lsb if self.in_bytes else 1
 
-    @property
+    @cached_property
     def minimum(self) -> int:
         """The least value that the field holds."""
         return -(1 << (self.width - 1)) if self.signed else 0
 
-    @property
+    @cached_property
     def maximum(self) -> int:
         """The greatest value that the field holds (bytes if ``in_bytes``)."""
         if self.in_bytes:
             return self.mask
         return (1 << (self.width - (1 if self.signed else 0))) - 1
 
-    @property
+    @cached_property
     def writable(self) -> bool:
         """Whether a CSB write changes the field."""
         return "w" in self.access
@@ -98,7 +99,7 @@ class Field:
 
         Raises RegisterError for an unknown name, a value out of range, or a misaligned byte count.
         """
-        number = self._number(value)
+        number = self._number(value) if isinstance(value, str) else int(value)
         if not self.minimum <= number <= self.maximum:
             raise RegisterError(
                 f"{self.register}.{self.name} = {number}: out of range, "
@@ -122,9 +123,7 @@ class Field:
         """Return the enumeration's name of ``value``, or None where it has none."""
         return next((name for name, number in self.enum.items() if number == value), None)
 
-    def _number(self, value: int | str) -> int:
-        if not isinstance(value, str):
-            return int(value)
+    def _number(self, value: str) -> int:
         if value in self.enum:
             return self.enum[value]
         allowed = f"allowed: {', '.join(self.enum)}" if self.enum else "it takes a number"
@@ -202,6 +201,15 @@ class Block:
                 found[name] = field
         return {name: field for name, field in found.items() if name not in repeated}
 
+    @cached_property
+    def _positions(self) -> Mapping[str, int]:
+        return {name: position for position, name in enumerate(self.registers)}
+
+    @cached_property
+    def field_order(self) -> Mapping[str, int]:
+        """The position of each of ``fields``, by name."""
+        return {name: position for position, name in enumerate(self.fields)}
+
     def register(self, name: str) -> Register:
         """Return the register of this name; raises RegisterError with the nearest name."""
         if name in self.registers:
@@ -244,9 +252,10 @@ class Block:
         """
         faults: list[str] = []
         words: dict[str, int] = {}
+        fields = self.fields
         for name, value in values.items():
             try:
-                field = self.field(name)
+                field = fields.get(name) or self.field(name)
                 bits = field.encode(value)
                 if not field.writable:
                     raise RegisterError(f"{field.register}.{field.name} is read-only")
@@ -265,7 +274,7 @@ class Block:
             words[field.register] = (word & ~field.mask & WORD_MASK) | bits
         if faults:
             raise RegisterError(f"cannot program {self.name}: " + "; ".join(faults))
-        return {name: words[name] for name in self.registers if name in words}
+        return {name: words[name] for name in sorted(words, key=self._positions.__getitem__)}
 
 
 class RegisterMap(Mapping[str, Block]):

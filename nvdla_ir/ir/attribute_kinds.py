@@ -117,7 +117,7 @@ def _function_type(attr: Attribute) -> FunctionType:
 
 
 def _mapping(attr: Attribute) -> Mapping[str, Attribute]:
-    return _checked(attr, DictAttr)
+    return _checked(attr, DictAttr).mapping()
 
 
 def _elements(attr: Attribute) -> DenseElementsAttr | DenseResourceAttr:
@@ -130,7 +130,7 @@ def _same(attr: Attribute) -> Attribute:
     return attr
 
 
-def _from_mapping(values: Mapping[str, Attribute]) -> Attribute:
+def _from_mapping(values: Mapping[str, Attribute] | DictAttr) -> Attribute:
     return values if isinstance(values, DictAttr) else DictAttr(tuple(values.items()))
 
 

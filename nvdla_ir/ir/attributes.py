@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from operator import ne
 from typing import ClassVar
 
@@ -93,22 +93,14 @@ class ArrayAttr(Attribute):
 
 
 @frozen(cache_hash=True)
-class DictAttr(Attribute, Mapping[str, Attribute]):
+class DictAttr(Attribute):
     """``{a = 1, b = "x"}``; keeps the order it was written in."""
 
     entries: tuple[tuple[str, Attribute], ...]
 
-    def __getitem__(self, key: str) -> Attribute:
-        for name, value in self.entries:
-            if name == key:
-                return value
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
+    def mapping(self) -> dict[str, Attribute]:
+        """The entries by name."""
+        return dict(self.entries)
 
     def __str__(self) -> str:
         entries = ", ".join(

@@ -281,7 +281,7 @@ class Printer:
             if name not in hidden:
                 write(f" {name}={self.attribute(value)}")
         trailing = op.attributes.get(op.trailing) if op.trailing is not None else None
-        if isinstance(trailing, DictAttr) and trailing:
+        if isinstance(trailing, DictAttr) and trailing.entries:
             write(f" {self.attribute(trailing)}")
         self.discardable(op)
         types = [result.type for result in op.results]

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 INTERRUPT_CONTROL = "GLB"
 """The unit without register groups that masks and reports interrupts."""
 
+_FIELD_VALUES = (IntegerAttr, StringAttr)
+_GROUP_FIELD = "PRODUCER"
+
 _LINE_WIDTH = 100
 _INDENT = "  "
 
@@ -65,9 +68,13 @@ class UnitOp(LayerOp):
             yield f"names the unit '{self.unit}', which '{hw.name}' does not have"
             return
         try:
-            self.register_writes(registers)
+            self._check_registers(registers)
         except RegisterError as error:
             yield f"programs '{self.unit}' wrongly: {error}"
+
+    def _check_registers(self, registers: RegisterMap) -> None:
+        """Raises: RegisterError as ``register_writes``."""
+        self.register_writes(registers)
 
     def _names_block(self, registers: RegisterMap) -> bool:
         return self.unit in registers
@@ -92,6 +99,12 @@ class ConfigureOp(UnitOp):
         """The fields by name, with a number or the name of an enumerated value."""
         return {name: _field_value(value) for name, value in self.fields.items()}
 
+    def _check_registers(self, registers: RegisterMap) -> None:
+        block = registers.block(self.unit)
+        block.encode(self.field_values())
+        if self.group is not None:
+            block.field(_GROUP_FIELD)
+
     def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
         words = registers.block(self.unit).encode(self.field_values())
         writes = [_write(registers, self.unit, name, word) for name, word in words.items()]
@@ -103,7 +116,7 @@ class ConfigureOp(UnitOp):
         faults = [
             f"has '{name} = {value}', but a field takes a number or a name"
             for name, value in self.fields.items()
-            if not isinstance(value, IntegerAttr | StringAttr)
+            if not isinstance(value, _FIELD_VALUES)
         ]
         if self.group is not None:
             faults += _group_faults(self.group)
@@ -119,7 +132,7 @@ class ConfigureOp(UnitOp):
         if layers is not None:
             head += f" layers={printer.attribute(layers)}"
         entries = [
-            f"{name} = {_hexadecimal(value) if '_ADDR' in name else printer.attribute(value)}"
+            f"{name} = {_hexadecimal(value) if '_ADDR' in name else value}"
             for name, value in self.fields.items()
         ]
         indent = _INDENT * _depth(self)
@@ -140,17 +153,20 @@ def _depth(operation: Operation) -> int:
 def _lines(entries: Sequence[str], width: int) -> list[str]:
     """``entries`` joined by commas, in lines of at most ``width`` characters where possible."""
     lines: list[str] = []
+    line: list[str] = []
+    length, last = 0, len(entries) - 1
     for index, entry in enumerate(entries):
-        text = entry + "," * (index < len(entries) - 1)
-        if lines and len(lines[-1]) + 1 + len(text) <= width:
-            lines[-1] += f" {text}"
-        else:
-            lines.append(text)
-    return lines
+        text = entry if index == last else f"{entry},"
+        if line and length + len(text) > width:
+            lines.append(" ".join(line))
+            line, length = [], 0
+        line.append(text)
+        length += len(text) + 1
+    return [*lines, " ".join(line)]
 
 
 def _field_value(value: Attribute) -> int | str:
-    assert isinstance(value, IntegerAttr | StringAttr)
+    assert isinstance(value, _FIELD_VALUES)
     return value.value
 
 
@@ -287,7 +303,7 @@ class ExpectOp(ReadOp):
 
 def _select(registers: RegisterMap, unit: str, group: int) -> RegisterWrite:
     """The write after which the unit's registers are those of ``group``."""
-    words = registers.block(unit).encode({"PRODUCER": group})
+    words = registers.block(unit).encode({_GROUP_FIELD: group})
     ((name, word),) = words.items()
     return _write(registers, unit, name, word)
 

@@ -118,10 +118,10 @@ def _table(name: str, value: Attribute, faults: list[str]) -> LookUpTable | None
         return None
     required = (*_NUMBERS, "entries")
     count = len(faults)
-    own = _names_faults(value, (*required, *_SLOPES), required)
+    own = _names_faults(value.mapping(), (*required, *_SLOPES), required)
     faults += [f"'{name}': {fault}" for fault in own]
     found: dict[str, object] = {}
-    for key, entry in value.items():
+    for key, entry in value.entries:
         where = f"'{name}': '{key}"
         if key in _NUMBERS:
             found[key] = _integer(entry, _NUMBERS[key])

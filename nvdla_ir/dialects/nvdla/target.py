@@ -79,7 +79,7 @@ def _configuration(attribute: Attribute) -> HardwareConfiguration:
     if isinstance(attribute, StringAttr):
         return shipped_configuration(attribute.value)
     if isinstance(attribute, DictAttr):
-        return configuration_from({key: _value(found) for key, found in attribute.items()})
+        return configuration_from({key: _value(found) for key, found in attribute.entries})
     raise ConfigurationError(
         f"'{attribute}' is no target, which is a configuration's name or "
         '{name = "…", base = "…", …} with the keys that differ'
