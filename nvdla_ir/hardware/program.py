@@ -23,7 +23,7 @@ from nvdla_ir.hardware.overlap import GROUPS
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.look_up_tables import LookUpTables, TableUnit
 from nvdla_ir.hw.registers import Block, register_map
-from nvdla_ir.ir.attributes import DictAttr, IntegerAttr, StringAttr
+from nvdla_ir.ir.attributes import Attribute, DictAttr, IntegerAttr, StringAttr
 from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.location import Location
 
@@ -79,6 +79,8 @@ class ProgramBuilder:
     # The waits for each layer in flight; those that were asked for and are not written yet.
     _waits: dict[LayerProgram, list[WaitOp]] = field(factory=dict[LayerProgram, "list[WaitOp]"])
     _asked: list[LayerProgram] = field(factory=list[LayerProgram])
+    # The attribute of each value: most come again and again.
+    _attributes: dict[int | str, Attribute] = field(factory=dict["int | str", Attribute])
 
     def start(self, builder: Builder, awaited: Iterable[str], *, convolves: bool) -> None:
         """Mask all interrupts but those of the ``awaited`` units. Silicon clears the convolution
@@ -184,9 +186,26 @@ class ProgramBuilder:
         block = self._block(unit)
         words = encoded(unit, fields, self.hw)
         builder.create(
-            ConfigureOp, unit=unit, group=group, layers=names, fields=_dictionary(block, fields)
+            ConfigureOp,
+            unit=unit,
+            group=group,
+            layers=names,
+            fields=self._dictionary(block, fields),
         )
         self.writes += len(words) + (group is not None)
+
+    def _dictionary(self, block: Block, fields: Fields) -> DictAttr:
+        """``fields`` in the order of their registers."""
+        order, known = block.field_order, self._attributes
+        entries: list[tuple[str, Attribute]] = []
+        for name in sorted(fields, key=order.__getitem__):
+            value = fields[name]
+            attribute = known.get(value)
+            if attribute is None:
+                attribute = StringAttr(value) if isinstance(value, str) else IntegerAttr(value)
+                known[value] = attribute
+            entries.append((name, attribute))
+        return DictAttr(tuple(entries))
 
     def _block(self, unit: str) -> Block:
         return register_map(self.hw.register_map).block(unit)
@@ -196,14 +215,3 @@ def encoded(unit: str, fields: Fields, hw: HardwareConfiguration) -> dict[str, i
     """The words of the unit's registers. Raises: RegisterError for values they cannot hold."""
     block = register_map(hw.register_map).block(unit)
     return block.encode(fields, alignment=hw.memory_atom)
-
-
-def _dictionary(block: Block, fields: Fields) -> DictAttr:
-    """``fields`` in the order of their registers."""
-    order = block.field_order
-    return DictAttr(
-        tuple(
-            (name, StringAttr(value) if isinstance(value, str) else IntegerAttr(value))
-            for name, value in sorted(fields.items(), key=lambda item: order[item[0]])
-        )
-    )

@@ -38,6 +38,10 @@ def _reset_word(fields: Mapping[str, Field]) -> int:
     return sum(field.encode(field.reset) for field in fields.values())
 
 
+# The largest number of a field whose bits are kept.
+_LARGEST_KNOWN = 255
+
+
 class RegisterError(ValueError):
     """Field values that a block cannot hold; the message names every fault."""
 
@@ -202,6 +206,10 @@ class Block:
         return {name: field for name, field in found.items() if name not in repeated}
 
     @cached_property
+    def _known_bits(self) -> dict[tuple[str, int | str], tuple[Field, int]]:
+        return {}
+
+    @cached_property
     def _positions(self) -> Mapping[str, int]:
         return {name: position for position, name in enumerate(self.registers)}
 
@@ -252,29 +260,40 @@ class Block:
         """
         faults: list[str] = []
         words: dict[str, int] = {}
-        fields = self.fields
+        known = self._known_bits
         for name, value in values.items():
-            try:
-                field = fields.get(name) or self.field(name)
-                bits = field.encode(value)
-                if not field.writable:
-                    raise RegisterError(f"{field.register}.{field.name} is read-only")
-                if field.in_bytes and bits % alignment:
-                    raise RegisterError(
-                        f"{field.register}.{field.name} = {bits:#x}: must be a multiple of the "
-                        f"memory atom, {alignment} bytes"
-                    )
-            except RegisterError as error:
-                faults.append(str(error))
-                continue
+            found = known.get((name, value))
+            if found is None:
+                try:
+                    found = self._bits(name, value, alignment)
+                except RegisterError as error:
+                    faults.append(str(error))
+                    continue
+            field, bits = found
             word = words.get(field.register)
             if word is None:
                 register = self.registers[field.register]
                 word = register.reset if base is None else base.get(register.name, register.reset)
-            words[field.register] = (word & ~field.mask & WORD_MASK) | bits
+            words[field.register] = (word & ~field.mask) | bits
         if faults:
             raise RegisterError(f"cannot program {self.name}: " + "; ".join(faults))
         return {name: words[name] for name in sorted(words, key=self._positions.__getitem__)}
+
+    def _bits(self, name: str, value: int | str, alignment: int) -> tuple[Field, int]:
+        """The field, and its bits in place. Raises: RegisterError"""
+        field = self.field(name)
+        bits = field.encode(value)
+        if not field.writable:
+            raise RegisterError(f"{field.register}.{field.name} is read-only")
+        if field.in_bytes and bits % alignment:
+            raise RegisterError(
+                f"{field.register}.{field.name} = {bits:#x}: must be a multiple of the "
+                f"memory atom, {alignment} bytes"
+            )
+        # Modes and names repeat from layer to layer; sizes and addresses are too many to keep.
+        if isinstance(value, str) or (0 <= value <= _LARGEST_KNOWN and not field.in_bytes):
+            self._known_bits[name, value] = field, bits
+        return field, bits
 
 
 class RegisterMap(Mapping[str, Block]):

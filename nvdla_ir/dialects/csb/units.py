@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -198,11 +199,7 @@ class EnableOp(_GroupOp):
     name = "csb.enable"
 
     def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
-        words = registers.block(self.unit).encode({"OP_EN": 1})
-        return [
-            _select(registers, self.unit, self.group),
-            *(_write(registers, self.unit, name, word) for name, word in words.items()),
-        ]
+        return [*_enable(registers.generation, self.unit, self.group)]
 
 
 class WaitOp(_GroupOp):
@@ -213,10 +210,7 @@ class WaitOp(_GroupOp):
 
     def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
         """The write that clears the interrupt, after it has come."""
-        words = registers.block(INTERRUPT_CONTROL).encode(
-            {f"{self.unit}_DONE_STATUS{self.group}": 1}
-        )
-        return [_write(registers, INTERRUPT_CONTROL, name, word) for name, word in words.items()]
+        return [*_clear(registers.generation, self.unit, self.group)]
 
     def _names_block(self, registers: RegisterMap) -> bool:
         return True  # whether there is such an interrupt shows when its write is made
@@ -306,6 +300,24 @@ def _select(registers: RegisterMap, unit: str, group: int) -> RegisterWrite:
     words = registers.block(unit).encode({_GROUP_FIELD: group})
     ((name, word),) = words.items()
     return _write(registers, unit, name, word)
+
+
+# Enables and waits are the same few all over a program.
+
+
+@cache
+def _enable(generation: str, unit: str, group: int) -> tuple[RegisterWrite, ...]:
+    registers = register_map(generation)
+    words = registers.block(unit).encode({"OP_EN": 1})
+    writes = (_write(registers, unit, name, word) for name, word in words.items())
+    return _select(registers, unit, group), *writes
+
+
+@cache
+def _clear(generation: str, unit: str, group: int) -> tuple[RegisterWrite, ...]:
+    registers = register_map(generation)
+    words = registers.block(INTERRUPT_CONTROL).encode({f"{unit}_DONE_STATUS{group}": 1})
+    return tuple(_write(registers, INTERRUPT_CONTROL, name, word) for name, word in words.items())
 
 
 def _write(registers: RegisterMap, unit: str, register: str, word: int) -> RegisterWrite:
