@@ -30,8 +30,8 @@ REPEATS = 9
 
 def rows() -> Iterator[Row]:
     image = np.random.default_rng(0).normal(size=IMAGE).astype(np.float32)
-    network = _Network()
-    _resnet50(network)
+    network = Network()
+    resnet50(network)
     function, machine = network.function(), Machine(network.resources)
     machine.run(function, {"data": image})
     if importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("onnx") is None:
@@ -62,7 +62,7 @@ def _in_turns(first: Any, second: Any) -> tuple[float, float]:
     return min(times[0]), min(times[1])
 
 
-class _Network:
+class Network:
     """One network written down twice: as operations, and as the nodes of an ONNX graph."""
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class _Network:
         return FuncOp.create(sym_name="main", function_type=types, regions=[Region([self._block])])
 
 
-def _resnet50(network: _Network) -> None:
+def resnet50(network: Network) -> None:
     x = network.relu(network.convolution(network.input, 64, 7, 2, 3))
     x = network.add(
         nn.MaxPoolOp,
@@ -157,7 +157,7 @@ def _resnet50(network: _Network) -> None:
     network.classifier(x)
 
 
-def _onnxruntime_session(network: _Network) -> Any:
+def _onnxruntime_session(network: Network) -> Any:
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper

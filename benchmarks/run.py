@@ -25,6 +25,7 @@ MODULES = (
     "startup",
     "text",
     "chain",
+    "compilation",
     "golden",
     "device",
     "estimates",
