@@ -9,15 +9,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from float_models import IMAGE, Network, resnet50
 from measure import Row, child_cpu_seconds
 
 from nvdla_ir.dialects import nn
-from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.text.printer import PrintOptions
-from nvdla_ir.tools.module_files import write_module
+from nvdla_ir.dialects.builtin import WEIGHTS_ATTRIBUTE, ModuleOp
+from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.files import write_together
+from nvdla_ir.ir.attributes import StringAttr
+from nvdla_ir.ir.operation import Value
+from nvdla_ir.resources import file_parts
+from nvdla_ir.text.printer import print_operation
 
 BIN = Path(sys.executable).parent
 TARGETS = ("nv_large", "nv_full", "nv_small")
@@ -40,7 +45,7 @@ def vgg16(network: Network) -> None:
     _weighted(network, x, nn.FullyConnectedOp, (1000, nn.shape_of(x)[1]))
 
 
-def _weighted(network: Network, x: nn.Value, kind: type, shape: tuple[int, ...]) -> nn.Value:
+def _weighted(network: Network, x: Value, kind: type[Any], shape: tuple[int, ...]) -> Value:
     rng = np.random.default_rng(len(network.weights))
     deviation = np.float32((2 / np.prod(shape[1:])) ** 0.5)
     weight = network.constant(rng.standard_normal(shape, np.float32) * deviation)
@@ -79,11 +84,14 @@ def _rows_of(name: str, build: Callable[[Network], None], folder: Path) -> Itera
 
 def _write(network: Network, path: Path) -> None:
     function = network.function()
-    layers = [op for op in function.body.operations if op.name.startswith("nn.")]
-    for number, op in enumerate(layers):
-        if not isinstance(op, nn.ConstantOp):
+    for number, op in enumerate(function.body.operations):
+        if isinstance(op, LayerOp) and not isinstance(op, nn.ConstantOp):
             op.layers = (f"layer{number}",)
-    write_module(str(path), ModuleOp.of([function]), network.resources, PrintOptions())
+    module = ModuleOp.of([function])
+    weights = path.with_suffix(".safetensors")
+    write_together({weights: file_parts(network.resources.tensors(module))})
+    module.attributes[WEIGHTS_ATTRIBUTE] = StringAttr(weights.name)
+    path.write_text(print_operation(module), encoding="utf-8")
 
 
 def peak_bytes(command: list[str]) -> int:

@@ -1,3 +1,5 @@
+# pyright: basic
+# onnx and onnxruntime state no types.
 """The float interpreter on a network of the size of real ones, beside ONNX Runtime."""
 
 from __future__ import annotations
