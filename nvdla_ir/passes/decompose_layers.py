@@ -7,7 +7,7 @@ from attrs import frozen
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.ir.rewriter import apply_patterns_greedily
 from nvdla_ir.passes.base import Pass, Session
-from nvdla_ir.passes.decomposition.kernels import LargeKernel, LargeStride
+from nvdla_ir.passes.decomposition.kernels import LargeKernel, LargePlane, LargeStride
 from nvdla_ir.passes.decomposition.phases import LinearInterpolation, TransposedConvolution
 from nvdla_ir.passes.decomposition.pooling import (
     GlobalMaximum,
@@ -49,6 +49,7 @@ class DecomposeLayers(Pass):
             LargeMean(session.diagnostics),
             TransposedConvolution(),
             LinearInterpolation(),
+            LargePlane(),
             LargeKernel(),
             LargeStride(),
         ]

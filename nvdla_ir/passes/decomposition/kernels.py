@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import LayerOp
+from nvdla_ir.dialects.nn.shapes import is_same_cube
 from nvdla_ir.hardware.convolution_limits import LARGEST_KERNEL, LARGEST_STRIDE
 from nvdla_ir.hardware.pdp import LARGEST_STRIDE as LARGEST_POOLING_STRIDE
 from nvdla_ir.hw.formats.pooling import LARGEST_POOLING_KERNEL
@@ -15,6 +16,8 @@ from nvdla_ir.passes.decomposition.parts import ROWS, Parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_RANK = 4
 
 
 class LargeKernel(RewritePattern[nn.ConvOp]):
@@ -77,6 +80,38 @@ class LargeKernel(RewritePattern[nn.ConvOp]):
                 dilations=op.dilations,
             )
         )
+        return True
+
+
+class LargePlane(RewritePattern[nn.FullyConnectedOp]):
+    """A fully connected layer is a convolution whose kernels cover the image; one of a large image
+    has large kernels."""
+
+    root = nn.FullyConnectedOp
+
+    def match_and_rewrite(self, op: nn.FullyConnectedOp, rewriter: PatternRewriter) -> bool:
+        import numpy as np
+
+        source, constant = op.input, op.weight.defining_operation
+        view = source.defining_operation
+        if isinstance(view, nn.ViewOp) and is_same_cube(*map(nn.shape_of, (view.input, source))):
+            source = view.input
+        shape = nn.shape_of(source)
+        if (
+            len(shape) != _RANK
+            or max(shape[2:]) <= LARGEST_KERNEL
+            or rewriter.tensors is None
+            or not isinstance(constant, nn.ConstantOp)
+        ):
+            return False
+        weights = np.asarray(rewriter.tensors.elements(constant.value, constant.location))
+        parts = Parts(op, rewriter, op.layers)
+        kernels = parts.stored(
+            weights.reshape(len(weights), *shape[1:]), "weight", nn.tensor_type(op.weight).element
+        )
+        element = nn.tensor_type(op.output).element
+        value = parts.create(nn.ConvOp, element, input=source, weight=kernels, bias=op.bias)
+        parts.replace(parts.create(nn.ReshapeOp, input=value, result_types=[op.output.type]))
         return True
 
 

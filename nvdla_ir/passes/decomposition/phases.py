@@ -125,7 +125,8 @@ class TransposedConvolution(RewritePattern[nn.ConvTransposeOp]):
         def convolve(value: Value, row: Phase, column: Phase, pads: tuple[int, ...]) -> Value:
             taken = kernels[:, :, row.taps][:, :, :, column.taps]
             if not row.taps or not column.taps:
-                taken = np.zeros((*kernels.shape[:2], 1, 1), kernels.dtype)
+                extents = max(1, len(row.taps)), max(1, len(column.taps))
+                taken = np.zeros((*kernels.shape[:2], *extents), kernels.dtype)
             weight = parts.stored(taken, "weight", element)
             convolved = parts.create(
                 nn.ConvOp,

@@ -317,7 +317,7 @@ def enlarging(net: Network, x: Value) -> bool:
 @_on_image
 def rearrangement(net: Network, x: Value) -> bool:
     shape = nn.shape_of(x)
-    kind = net.number(0, 4)
+    kind = net.number(0, 5)
     if kind == 0:
         return net.add(nn.ChannelShuffleOp, input=x, groups=net.number(2, 4))
     if kind == 1:
@@ -328,6 +328,9 @@ def rearrangement(net: Network, x: Value) -> bool:
         return net.add(nn.SpaceToDepthOp, input=x, block_size=2, mode=mode)
     if kind == 3:
         return net.add(nn.FlattenOp, input=x)
+    if kind == 4:
+        others = [value for value in net.values if nn.shape_of(value) == shape]
+        return net.add(nn.InterleaveOp, inputs=[x, net.pick(others)], axis=net.number(2, 3))
     order = [0, *(int(axis) + 1 for axis in net.rng.permutation(len(shape) - 1))]
     return net.add(nn.TransposeOp, input=x, permutation=order)
 
@@ -377,6 +380,10 @@ def random_module(seed: int) -> tuple[ModuleOp, Session]:
     return module, Session(net.resources)
 
 
+# What has the codes of its input.
+_MOVING = (nn.RearrangementOp, nn.SliceOp, nn.UpsampleOp, nn.MaxPoolOp, nn.GlobalMaxPoolOp)
+
+
 def _calibrate(func: FuncOp, net: Network) -> None:
     """Ranges that inputs of -2 to 2 make, or a little less."""
     peaks: dict[Value, float] = {}
@@ -393,7 +400,7 @@ def _calibrate(func: FuncOp, net: Network) -> None:
     share = net.pick([1.0, 1.0, 0.7])
     argument.type = _ranged(argument, 2.0)
     for op in func.body.operations:
-        if isinstance(op, nn.RearrangementOp):
+        if isinstance(op, _MOVING) or (isinstance(op, nn.PadOp) and not op.value):
             element = nn.tensor_type(op.input).element
             op.output.type = nn.tensor_type(op.output).with_element(element)
         elif takes_calibrated_result(op):

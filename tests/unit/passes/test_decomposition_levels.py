@@ -37,6 +37,12 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
         (7, 12, 10), (5, 7, 3, 3)),
     "transposed, fewer taps than strides": (
         (8, 3, 3), "conv_transpose strides=[3, 2]", (6, 7, 5), (8, 6, 1, 1)),
+    "transposed, no tap for some rows": (
+        (8, 3, 3),
+        "conv_transpose strides=[3, 1]",
+        (6, 7, 5),
+        (8, 6, 1, 3),
+    ),
     "transposed, cut far": (
         (8, 5, 5), "conv_transpose strides=[2, 2] pads=[3, 4, 2, 3]", (6, 6, 4), (8, 6, 3, 3)),
     "transposed, not larger": (
@@ -63,6 +69,12 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
     "large strides": (
         (9, 30, 50), "conv strides=[12, 18] pads=[1, 0, 0, 1]", (4, 3, 3), (4, 9, 3, 2)),
     "mean, large strides": ((9, 40, 50), "average_pool kernel=[9, 4] strides=[10, 20]", (9, 4, 3)),
+    "fully connected, large plane": (
+        (3, 35, 6),
+        "fully_connected",
+        (8,),
+        (8, 630),
+    ),
     "large kernel": (
         (3, 40, 6), "conv strides=[2, 1] pads=[3, 1, 2, 1]", (4, 4, 6), (4, 3, 39, 3)),
     "large kernel both ways, dilated": (
@@ -129,7 +141,13 @@ def test_what_takes_a_layers_place_computes_the_same(name: str) -> None:
     before = reals(module, session, inputs)
     Pipeline([DecomposeLayers()]).run(module, session)
     replaced = NETWORKS[name][1].partition(" ")[0]
-    if replaced not in ("conv", "average_pool", "max_pool", "global_average_pool"):
+    if replaced not in (
+        "conv",
+        "fully_connected",
+        "average_pool",
+        "max_pool",
+        "global_average_pool",
+    ):
         assert not any(op.name == f"nn.{replaced}" for op in module.walk())
     after = reals(module, session, inputs)
     # Sums of float32 in another order.
