@@ -96,7 +96,10 @@ class FunctionConversion(Conversion):
 
     def without_rule(self, op: Operation) -> None:
         if isinstance(op, nn.BatchNormOp):
-            fault = f"{describe(op)} has no integer form; run 'fold-batch-norm' first"
+            fault = (
+                f"{describe(op)} is not of the hardware's layers; run 'fold-batch-norm' first, "
+                "which makes a scale of it"
+            )
         elif isinstance(op, nn.InterpolateOp) and op.coordinates == "align_corners":
             fault = (
                 f"{describe(op)} interpolates with 'align_corners', where each element of the "
@@ -110,9 +113,8 @@ class FunctionConversion(Conversion):
             )
         else:
             fault = (
-                f"{describe(op)}: no unit of any configuration computes '{op.name}', and no rule "
-                "makes other layers of it; leave it to the host: import with '--outputs=NAME,…' "
-                "what is before it"
+                f"{describe(op)}: no rule makes integers of '{op.name}', on any configuration; "
+                "leave it to the host: import with '--outputs=NAME,…' what is before it"
             )
         raise DiagnosticError.at(op.location, fault)
 

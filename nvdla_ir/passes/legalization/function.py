@@ -44,6 +44,7 @@ class FunctionLegalization(Conversion):
         _is_off_grid,
         classes=dict.fromkeys(
             (
+                nn.ArgmaxOp,
                 nn.ConcatOp,
                 nn.ConstantOp,
                 nn.NormalizeOp,

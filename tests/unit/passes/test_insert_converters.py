@@ -463,7 +463,7 @@ def test_batch_normalization_must_be_folded() -> None:
         f"tensor<1x2x4x4x{UNIT}>",
     )
     assert faults(module_of(text)) == [
-        "layer 'bn' has no integer form; run 'fold-batch-norm' first"
+        "layer 'bn' is not of the hardware's layers; run 'fold-batch-norm' first, which makes a scale of it"
     ]
 
 
