@@ -21,7 +21,8 @@ from nvdla_ir.text.printer import print_operation
 TENSOR = "tensor<1x8x4x4x!quant.calibrated<f32<-1.0:1.0>>>"
 PASSES = (
     "set-target{target=nv_small},fold-batch-norm,canonicalize,quantize-weights,insert-converters,"
-    "legalize-to-nvdla,fit-convolution-buffer,stream-to-pooling,schedule-layers,allocate-memory,emit-registers"
+    "legalize-to-nvdla,outline-device-programs,fit-convolution-buffer,stream-to-pooling,"
+    "schedule-layers,allocate-memory,emit-registers"
 )
 SHORT, LONG = 2_000, 20_000
 

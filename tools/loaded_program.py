@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.func import FuncOp, entry_functions
 from nvdla_ir.dialects.quant import GridType
 from nvdla_ir.interp.machine import Machine, Mode, default_mode
 from nvdla_ir.interp.quantization import element_of
@@ -43,9 +43,7 @@ class Program:
 
 
 def _entry_function(module: ModuleOp) -> FuncOp:
-    functions = [
-        op for op in module.body.operations if isinstance(op, FuncOp) and not op.is_declaration
-    ]
+    functions = entry_functions(module)
     for func in functions:
         if func.sym_name == ENTRY or len(functions) == 1:
             return func

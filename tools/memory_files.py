@@ -11,7 +11,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects import csb
-from nvdla_ir.dialects.func import FuncOp, ReturnOp
+from nvdla_ir.dialects.func import ReturnOp, entry_functions
 from nvdla_ir.interp.device.device import Device
 from nvdla_ir.interp.device.errors import MemoryAccessError
 from nvdla_ir.ir.builder import Builder, InsertionPoint
@@ -48,9 +48,7 @@ class CheckedSource:
     def open(self) -> OpenedProgram:
         """Raises: DiagnosticError as ``source`` does."""
         opened = self.source.open()
-        for function in opened.module.body.operations:
-            if not isinstance(function, FuncOp) or function.is_declaration:
-                continue
+        for function in entry_functions(opened.module):
             last = function.body.last_op
             if not isinstance(last, ReturnOp):
                 continue

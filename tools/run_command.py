@@ -227,7 +227,9 @@ def _reporter(program: Program, options: Options, stdout: TextIO) -> DeviceRepor
 
     Raises: DiagnosticError where the command line asks about hardware that is not used.
     """
-    if not any(op.name.startswith("csb.") for op in program.func.body.operations):
+    from nvdla_ir.interp.machine import executed_operations
+
+    if not any(op.name.startswith("csb.") for op in executed_operations(program.func)):
         if options.needs_device:
             raise DiagnosticError.at(
                 program.func.location,

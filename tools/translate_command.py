@@ -71,8 +71,9 @@ _FLAGS = {
         ),
         Flag(
             "export-trace",
-            "a register program as a trace in the directory of -o, with a CRC check of every "
-            "network output; it is run once for these",
+            "a register program as a trace in the directory of -o, or one in it for each device "
+            "program where the host computes between, with a CRC check of every output; it is run "
+            "once for these",
             _EXPORT,
             "FILE",
         ),
@@ -341,7 +342,8 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     assert isinstance(module, ModuleOp)
     name = Path(directory).resolve().name
     files = export_trace(module, program.machine.resources, inputs, name)
-    _make_directory(Path(directory))
+    for folder in {Path(directory, file).parent for file in files}:
+        _make_directory(folder)
     # Nobody has named the files of the trace, so they replace nothing that was read.
     given = [text.partition("=")[2] for text in arguments.values("input")]
     kept = [

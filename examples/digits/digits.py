@@ -1,5 +1,9 @@
 """The digits networks as users handle them from Python: load, compile, run, compare."""
 
+# What is found at run time only has no types here.
+# pyright: reportMissingImports=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -61,7 +65,8 @@ def passes_for(network: str, target: str, granularity: str) -> list[tuple[str, s
         ),
         (
             "hardware layers",
-            "legalize-to-nvdla,fit-convolution-buffer,stream-to-pooling,schedule-layers,allocate-memory",
+            "legalize-to-nvdla,outline-device-programs,fit-convolution-buffer,stream-to-pooling,"
+            "schedule-layers,allocate-memory",
         ),
         ("register program", "emit-registers"),
     ]

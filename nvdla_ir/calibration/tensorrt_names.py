@@ -20,7 +20,7 @@ from nvdla_ir.calibration.entry import CalibrationEntry
 from nvdla_ir.calibration.table import CalibrationTable, TableFormat
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.calibrated import float_element, takes_calibrated_result
-from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.func import FuncOp, entry_functions
 from nvdla_ir.dialects.layer import LayerOp, tensor_names
 from nvdla_ir.dialects.nn import RearrangementOp
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
@@ -194,9 +194,7 @@ class _Network:
 
     @staticmethod
     def of_module(module: ModuleOp) -> _Network:
-        return _Network.of(
-            op for op in module.body.operations if isinstance(op, FuncOp) and not op.is_declaration
-        )
+        return _Network.of(entry_functions(module))
 
     def read(self, table: CalibrationTable) -> _Reading:
         names_tensors = table.format is not TableFormat.NVDLA_JSON or any(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nvdla_ir.ir.attribute_kinds import DICTS, FUNCTION_TYPE, STRING, enumeration
+from nvdla_ir.ir.attribute_kinds import DICTS, FUNCTION_TYPE, STRING, SYMBOL, enumeration
 from nvdla_ir.ir.attributes import ArrayAttr, Attribute, DictAttr, StringAttr, TypeAttr
 from nvdla_ir.ir.constraints import ANY
-from nvdla_ir.ir.definition import Op, attribute, optional_attribute, region, variadic_operand
-from nvdla_ir.ir.dialect import Dialect
-from nvdla_ir.ir.operation import Block, BlockArgument, Region
+from nvdla_ir.ir.definition import (
+    Op,
+    attribute,
+    optional_attribute,
+    region,
+    variadic_operand,
+    variadic_result,
+)
+from nvdla_ir.ir.dialect import Dialect, did_you_mean
+from nvdla_ir.ir.operation import Block, BlockArgument, Operation, Region
 from nvdla_ir.ir.traits import HasParent, IsolatedFromAbove, Terminator
 from nvdla_ir.ir.types import FunctionType, Type
 
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 # The attribute of an argument or result that gives it the name users and tables call it by.
 NAME_ATTRIBUTE = "nvdla_ir.name"
 _VISIBILITIES = ("public", "private", "nested")
+_PRIVATE = "private"
 
 
 class FuncOp(Op):
@@ -176,6 +184,67 @@ class ReturnOp(Op):
                 )
 
 
+class CallOp(Op):
+    """``%y = func.call @f %x -> type``: a function of the same module, executed here."""
+
+    name = "func.call"
+    positional = ("callee",)
+
+    callee = attribute(SYMBOL)
+    arguments = variadic_operand(ANY)
+    outputs = variadic_result(ANY)
+
+    def infer_result_types(self) -> Sequence[Type]:
+        """None: what returns something says its types."""
+        return ()
+
+    def verify(self) -> Iterable[str]:
+        function = called_function(self)
+        if function is None:
+            known = [op.sym_name for op in _functions_around(self)]
+            yield (
+                f"calls '@{self.callee}', but there is no function of that name"
+                f"{did_you_mean(self.callee, known)}"
+            )
+            return
+        try:
+            declared = function.function_type
+        except ValueError:
+            return  # told of the function
+        given = FunctionType(
+            tuple(operand.type for operand in self.operands),
+            tuple(result.type for result in self.results),
+        )
+        if given != declared:
+            yield f"calls '@{self.callee}' as '{given}', but it is '{declared}'"
+
+
+def called_function(call: CallOp) -> FuncOp | None:
+    """The function that is called; None where there is none of that name."""
+    name = call.callee
+    return next((op for op in _functions_around(call) if op.sym_name == name), None)
+
+
+def entry_functions(module: Operation) -> list[FuncOp]:
+    """The functions of a module that others may run: those with a body that are not private."""
+    return [op for op in _functions_in(module) if op.sym_visibility != _PRIVATE]
+
+
+def _functions_in(module: Operation) -> Iterable[FuncOp]:
+    for op in module.regions[0].block.operations:
+        if isinstance(op, FuncOp) and not op.is_declaration:
+            yield op
+
+
+def _functions_around(op: Operation) -> list[FuncOp]:
+    """The functions beside the one that ``op`` stands in, and itself."""
+    parent = op.parent_op
+    while parent is not None and not isinstance(parent, FuncOp):
+        parent = parent.parent_op
+    block = None if parent is None else parent.parent
+    return [] if block is None else [op for op in block.operations if isinstance(op, FuncOp)]
+
+
 def _func(state: StatementCallbacks, children: list[Any]) -> None:
     (keyword, attributes, unnamed), body, location = children
     state.announced = []
@@ -257,7 +326,7 @@ def _operand_types(state: StatementCallbacks, children: list[Any]) -> list[Type]
 FUNC = Dialect.of(
     "func",
     "functions",
-    [FuncOp, ReturnOp],
+    [FuncOp, ReturnOp, CallOp],
     grammar="func",
     statement_parsers={
         "func_statement_func": _func,

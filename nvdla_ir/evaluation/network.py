@@ -9,7 +9,7 @@ from attrs import frozen
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.func import FuncOp, entry_functions
 from nvdla_ir.dialects.layer import LayerOp, layers_of
 from nvdla_ir.dialects.quant import GridType, QuantizedType, scales_of, zero_points_of
 from nvdla_ir.evaluation.recording import Executable, output_name
@@ -257,9 +257,7 @@ def _pipeline(op: Operation) -> Iterator[Operation]:
 
 
 def _function(module: ModuleOp, entry: str) -> FuncOp:
-    functions = [
-        op for op in module.body.operations if isinstance(op, FuncOp) and not op.is_declaration
-    ]
+    functions = entry_functions(module)
     for func in functions:
         if func.sym_name == entry or len(functions) == 1:
             return func

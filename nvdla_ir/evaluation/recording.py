@@ -21,7 +21,7 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.quant import GridType, QuantizeCastOp, QuantizedType
 from nvdla_ir.evaluation.batches import batch_of, split
-from nvdla_ir.interp.machine import Machine, Mode, settled
+from nvdla_ir.interp.machine import Machine, Mode, executed_operations, settled
 from nvdla_ir.interp.quantization import dequantize, element_of
 from nvdla_ir.ir.operation import BlockArgument, Operation, Value
 from nvdla_ir.ir.types import FloatType
@@ -139,7 +139,9 @@ class Recorder:
         )
         self._recording = Recording()
         self._layers_seen = 0
-        self._on_device = any(op.name.startswith("csb.") for op in executable.func.body.operations)
+        self._on_device = any(
+            op.name.startswith("csb.") for op in executed_operations(executable.func)
+        )
 
     @property
     def takes_any_batch(self) -> bool:

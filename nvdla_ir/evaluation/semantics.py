@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.func import FuncOp, entry_functions
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.quant import GridType, QuantizedType, scales_of
 from nvdla_ir.evaluation.batches import machine_inputs
@@ -202,15 +202,13 @@ class SemanticsCheck(Instrumentation):
 
 
 def _functions(module: ModuleOp) -> list[FuncOp]:
-    """Those that can be given inputs."""
+    """Those that can be given inputs; private ones run where they are called."""
     return [
-        op
-        for op in module.body.operations
-        if isinstance(op, FuncOp)
-        and not op.is_declaration
-        and all(
+        function
+        for function in entry_functions(module)
+        if all(
             isinstance(argument.type, TensorType) and argument.type.has_static_shape
-            for argument in op.body.arguments
+            for argument in function.body.arguments
         )
     ]
 

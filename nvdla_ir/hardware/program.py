@@ -83,8 +83,13 @@ class ProgramBuilder:
     _attributes: dict[int | str, Attribute] = field(factory=dict["int | str", Attribute])
 
     def start(self, builder: Builder, awaited: Iterable[str], *, convolves: bool) -> None:
-        """Mask all interrupts but those of the ``awaited`` units. Silicon clears the convolution
-        buffer after reset; where it is used, CDMA must not start before that."""
+        """Begin a program. Mask all interrupts but those of the ``awaited`` units. Silicon clears
+        the convolution buffer after reset; where it is used, CDMA must not start before that.
+
+        A program trusts nothing that others left in masks and look-up tables. Only the register
+        groups go on alternating, as they do in the hardware (rubik-bdma-glb.md section 6).
+        """
+        self._tables.clear()
         names = self._block(INTERRUPT_CONTROL).register("S_INTR_MASK").fields
         kept = frozenset(awaited)
         masks: Fields = {name: int(name.partition("_DONE_")[0] not in kept) for name in names}

@@ -5,7 +5,7 @@ One machine runs every level: what a level needs is in its kernels (``registry.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -14,7 +14,7 @@ from attrs import define, evolve, field, frozen
 from numpy.typing import NDArray
 
 from nvdla_ir.arith.errors import OperandError
-from nvdla_ir.dialects.func import NAME_ATTRIBUTE, FuncOp, ReturnOp
+from nvdla_ir.dialects.func import NAME_ATTRIBUTE, CallOp, FuncOp, ReturnOp, called_function
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.nn.types import FakeQuantizedType, is_fake_quantized
@@ -57,6 +57,16 @@ class Mode(Enum):
     """Quantized tensors as their stored integers, bit for bit as the hardware."""
 
 
+def executed_operations(func: FuncOp, *callers: FuncOp) -> Iterator[Operation]:
+    """The operations of ``func``, and those of the functions that it calls behind each call.
+    ``callers`` are left out."""
+    for op in func.body.operations:
+        yield op
+        called = called_function(op) if isinstance(op, CallOp) else None
+        if called is not None and called not in (func, *callers) and not called.is_declaration:
+            yield from executed_operations(called, func, *callers)
+
+
 def default_mode(func: FuncOp) -> Mode:
     """Integer where anything in ``func`` is quantized or needs stored integers, else float.
 
@@ -64,7 +74,7 @@ def default_mode(func: FuncOp) -> Mode:
     rounds, conversion to integers is still to come: fake-quantized.
     """
     stored = on_grid = False
-    for op in func.body.operations:
+    for op in executed_operations(func):
         for value in (*op.operands, *op.results):
             stored = stored or is_quantized_tensor(value.type) or is_fake_quantized(value.type)
             on_grid = on_grid or isinstance(element_of(value.type), GridType)
@@ -123,6 +133,8 @@ class Machine(MachineBase):
     _plans: dict[tuple[FuncOp, bool], _Plan] = field(
         factory=dict[tuple[FuncOp, bool], _Plan], init=False
     )
+    # The calls whose functions are being made ready.
+    _calling: list[CallOp] = field(factory=list[CallOp], init=False)
 
     def run(self, func: FuncOp, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Execute ``func``; ``inputs`` and the outputs are named as ``func`` names them.
@@ -134,14 +146,10 @@ class Machine(MachineBase):
         kernel, and whatever kernels find wrong.
         """
         plan = self._plan(func)
-        environment = dict(plan.constants)
-        environment.update(self._checked_inputs(func, inputs, plan.any_batch))
+        arguments = self._checked_inputs(func, inputs, plan.any_batch)
         self.state.clear()
-        for step in plan.steps:
-            self._execute(step, environment)
-        return {
-            func.result_name(index): environment[value] for index, value in enumerate(plan.returned)
-        }
+        results = self._execute_plan(plan, arguments)
+        return {func.result_name(index): result for index, result in enumerate(results)}
 
     def takes_any_batch(self, func: FuncOp) -> bool:
         """Whether ``func``, made for a batch of one, runs on several images at once.
@@ -163,8 +171,9 @@ class Machine(MachineBase):
     def _make_plan(self, func: FuncOp, fused: bool) -> _Plan:
         diagnostics = DiagnosticCollector()
         returned = list(func.return_op.operands)
-        _check_names(func, "inputs", map(func.argument_name, func.body.arguments), diagnostics)
-        _check_names(func, "outputs", map(func.result_name, range(len(returned))), diagnostics)
+        if not self._calling:
+            _check_names(func, "inputs", map(func.argument_name, func.body.arguments), diagnostics)
+            _check_names(func, "outputs", map(func.result_name, range(len(returned))), diagnostics)
         constants: dict[Value, Any] = {}
         chosen: list[_Step] = []
         for op in func.body.operations:
@@ -184,7 +193,34 @@ class Machine(MachineBase):
             constants, _with_last_uses(steps, returned), returned, _any_batch(func, chosen)
         )
 
+    def _call_kernel(self, op: CallOp) -> Kernel:
+        """A function is executed as its operations are."""
+        function = called_function(op)
+        if function is None or function.is_declaration or op in self._calling:
+            why = "calls itself" if op in self._calling else "is not in the module"
+            raise DiagnosticError.at(op.location, f"'@{op.callee}' cannot run: it {why}")
+        self._calling.append(op)
+        try:
+            plan = self._plan(function)
+        finally:
+            self._calling.pop()
+
+        def run(op: CallOp, values: Values) -> list[Any]:
+            arguments = zip(function.body.arguments, op.operands, strict=True)
+            results = self._execute_plan(
+                plan, {argument: values[operand] for argument, operand in arguments}
+            )
+            return results if len(results) != 1 else results[0]
+
+        return Kernel(run, Numbers.STORED, lambda _: plan.any_batch, constant=False)
+
     def _kernel_for(self, op: Operation, diagnostics: DiagnosticCollector) -> Kernel | None:
+        if isinstance(op, CallOp):
+            try:
+                return self._call_kernel(op)
+            except DiagnosticError as error:
+                diagnostics.diagnostics += error.diagnostics
+                return None
         real = find_kernel(op, Numbers.REAL)
         stored = find_kernel(op, Numbers.STORED)
         on_integers = any(is_quantized_tensor(result.type) for result in op.results)
@@ -205,6 +241,13 @@ class Machine(MachineBase):
         return found
 
     # -------------------------------------------------------------- execution
+
+    def _execute_plan(self, plan: _Plan, arguments: Mapping[Value, Any]) -> list[Any]:
+        """What a function returns for ``arguments``."""
+        environment = {**plan.constants, **arguments}
+        for step in plan.steps:
+            self._execute(step, environment)
+        return [environment[value] for value in plan.returned]
 
     def _execute(
         self, step: _Step, environment: dict[Value, Any], *, observed: bool = True

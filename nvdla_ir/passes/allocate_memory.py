@@ -9,7 +9,6 @@ from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import MEMORY_BASE_ATTRIBUTE, MEMORY_BYTES_ATTRIBUTE
-from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nn.shapes import shape_of
 from nvdla_ir.dialects.nvdla import (
@@ -19,6 +18,7 @@ from nvdla_ir.dialects.nvdla import (
     SliceOp,
     StreamType,
     UploadOp,
+    bind_buffers,
     configuration_of,
 )
 from nvdla_ir.hw.configuration import HardwareConfiguration
@@ -27,21 +27,22 @@ from nvdla_ir.hw.formats.sizes import align_up
 from nvdla_ir.ir.attributes import IntegerAttr
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.location import fuse_locations
-from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.operation import Block, Operation, Value
 from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
 from nvdla_ir.passes.scheduling.lifetimes import lifetimes
-from nvdla_ir.passes.settings.layers import device_functions
 from nvdla_ir.passes.settings.memory import (
     TableLayout,
     WeightLayout,
     buffer_bytes,
+    buffer_of,
     constant_layout,
     constant_of,
     packed_cube,
     packed_image,
     plane_stride,
 )
+from nvdla_ir.passes.settings.networks import Network, networks
 from nvdla_ir.passes.settings.views import Views
 from nvdla_ir.resources import EqualTensors
 
@@ -67,9 +68,10 @@ class AllocateMemory(Pass):
         %w = nvdla.constant value=dense<1> : tensor<16x8x3x3xi8> address=2147483648
         %x = nvdla.upload %0 address=2147484800 line_stride=32 surface_stride=128 -> …
 
-    Constants come first; each is there for the whole program, and equal ones are kept once.
-    Behind them activations share memory: a cube's bytes are free again when its readers and
-    writers are done, as waits and the order of the units tell.
+    Constants come first; each is there all the time, and equal ones are kept once, also those of
+    different programs. Behind them activations share memory: a cube's bytes are free again when its
+    readers and writers are done, as waits and the order of the units tell, be it in a later
+    program. Arguments and results of programs are bound to their places (``nvdla.buffer``).
     Slices and parts of concatenations lie inside the cube that they belong to. Cubes have no gaps,
     rows of images are padded to the memory atom, and the lanes that fill up the last atom of
     channels count.
@@ -89,17 +91,17 @@ class AllocateMemory(Pass):
                 f"{alignment}",
             )
         end = self.base
-        for function in device_functions(module):
-            end = _Allocation(function, hw, alignment, end, session).run(self.name)
+        for network in networks(module):
+            end = _Allocation(network, hw, alignment, end, session).run(self.name)
         module.attributes[MEMORY_BASE_ATTRIBUTE] = IntegerAttr(self.base)
         module.attributes[MEMORY_BYTES_ATTRIBUTE] = IntegerAttr(end - self.base)
 
 
 @frozen(eq=False)
 class _Allocation:
-    """The work on one function, whose memory starts at ``base``."""
+    """The work on one network, whose memory starts at ``base``."""
 
-    function: FuncOp
+    network: Network
     hw: HardwareConfiguration
     alignment: int
     base: int
@@ -108,12 +110,13 @@ class _Allocation:
     def run(self, pass_name: str) -> int:
         """Place everything; returns the address behind the last byte."""
         constants_end = self._place_constants()
-        views = Views.of_block(self.function.body, self.hw)
+        views = Views.of_network(self.network, self.hw)
         roots, buffers = self._buffers(views)
         offsets = plan_offsets(buffers, self.alignment)
         for root, offset in zip(roots, offsets, strict=True):
             self._set_place(root, constants_end + offset)
         self._place_views(views)
+        self._bind_programs()
         peak = align_up(peak_bytes(buffers, offsets), self.alignment)
         end = constants_end + peak
         if end > 1 << self.hw.address_bits:
@@ -121,8 +124,8 @@ class _Allocation:
         total = sum(buffer.size for buffer in buffers)
         constant_bytes = constants_end - self.base
         self.session.diagnostics.remark(
-            self.function.location,
-            f"'@{self.function.sym_name}' takes {end - self.base} bytes of memory: "
+            self.network.host.location,
+            f"'@{self.network.host.sym_name}' takes {end - self.base} bytes of memory: "
             f"{constant_bytes} for constants, {peak} for {len(buffers)} activations of {total} "
             f"bytes in all, of which at most {live_bytes(buffers)} are needed at once",
         )
@@ -141,7 +144,7 @@ class _Allocation:
         address = self.base
         known: EqualTensors[list[ConstantOp]] = EqualTensors()
         equal: list[list[ConstantOp]] = []
-        for constant in list(self.function.body.operations):
+        for constant in list(self.network.operations()):
             if not isinstance(constant, ConstantOp):
                 continue
             for copy, layout in self._by_layout(constant):
@@ -155,9 +158,8 @@ class _Allocation:
                 known.add(tensor, copies, layout)
                 copy.address = address
                 address = align_up(address + layout.size_bytes(self.hw), self.alignment)
-        for kept, *duplicates in equal:
-            if duplicates:
-                _merge(duplicates, kept)
+        for copies in equal:
+            _merge(copies)
         return address
 
     def _by_layout(
@@ -181,7 +183,7 @@ class _Allocation:
 
     def _buffers(self, views: Views) -> tuple[list[Value], list[Buffer]]:
         """The cubes and images that lie in no other, and how long they are needed."""
-        spans = lifetimes(self.function.body, views)
+        spans = lifetimes(views)
         return list(spans), [
             Buffer(buffer_bytes(root, self.hw, self.alignment), *span)
             for root, span in spans.items()
@@ -190,7 +192,7 @@ class _Allocation:
     def _activations(self) -> list[Value]:
         return [
             operation.results[0]
-            for operation in self.function.body.operations
+            for operation in self.network.operations()
             if isinstance(operation, MemoryOp)
             and constant_of(operation.results[0]) is None
             and not isinstance(operation.results[0].type, StreamType)
@@ -231,7 +233,7 @@ class _Allocation:
                 operation.column_stride = self.hw.memory_atom * view.window.column_step
             operation.line_stride = layout.line_stride * view.window.row_step
             operation.surface_stride = layout.surface_stride
-        for operation in self.function.body.operations:
+        for operation in self.network.operations():
             if isinstance(operation, SliceOp):
                 self._place_kernels(operation)
 
@@ -252,6 +254,17 @@ class _Allocation:
             kernel_bytes = math.prod(shape_of(operation.output)[1:])
             operation.address = constant.address + operation.begin * kernel_bytes
 
+    def _bind_programs(self) -> None:
+        """Say of each program where its arguments and results are."""
+        for program in self.network.programs:
+            bind_buffers(
+                program,
+                *(
+                    [buffer_of(self.network.source(value), program) for value in values]
+                    for values in (program.body.arguments, program.return_op.operands)
+                ),
+            )
+
     def _too_large(self, end: int, buffers: dict[Value, Buffer]) -> DiagnosticError:
         notes: list[Diagnostic] = []
         if buffers:
@@ -265,9 +278,10 @@ class _Allocation:
                     "bytes",
                 )
             )
+        host = self.network.host
         return DiagnosticError.at(
-            self.function.location,
-            f"'@{self.function.sym_name}' needs memory from {self.base:#x} to {end - 1:#x}, but "
+            host.location,
+            f"'@{host.sym_name}' needs memory from {self.base:#x} to {end - 1:#x}, but "
             f"addresses of {self.hw.name} end at {(1 << self.hw.address_bits) - 1:#x}: choose a "
             "lower 'base', or a smaller network",
             notes,
@@ -279,10 +293,17 @@ def _set_strides(operation: MemoryOp, layout: FeatureLayout) -> None:
     operation.surface_stride = layout.surface_stride
 
 
-def _merge(duplicates: list[ConstantOp], kept: ConstantOp) -> None:
-    """Let ``kept`` stand for ``duplicates``, too."""
-    kept.layers = layers_of(kept, *duplicates)
-    kept.location = fuse_locations([op.location for op in (kept, *duplicates)])
-    for duplicate in duplicates:
-        duplicate.output.replace_all_uses_with(kept.output)
-        duplicate.erase()
+def _merge(copies: list[ConstantOp]) -> None:
+    """Let equal constants be one in each program, with one address for all."""
+    kept: dict[Block | None, list[ConstantOp]] = {}
+    for copy in copies:
+        copy.address = copies[0].address
+        kept.setdefault(copy.parent, []).append(copy)
+    for first, *duplicates in kept.values():
+        if not duplicates:
+            continue
+        first.layers = layers_of(first, *duplicates)
+        first.location = fuse_locations([op.location for op in (first, *duplicates)])
+        for duplicate in duplicates:
+            duplicate.output.replace_all_uses_with(first.output)
+            duplicate.erase()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 
 from attrs import define, field, frozen
 
 from nvdla_ir.dialects import nvdla
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.csb import DownloadOp, LoadOp, UploadOp
-from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.dialects.layer import describe, layers_of
+from nvdla_ir.dialects.csb import DownloadOp, InputOp, LoadOp, OutputOp, UploadOp
+from nvdla_ir.dialects.func import CallOp, FuncOp
+from nvdla_ir.dialects.layer import LayerOp, describe, layers_of
 from nvdla_ir.hardware.program import LayerProgram, ProgramBuilder
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import LayoutError
@@ -19,22 +18,24 @@ from nvdla_ir.hw.registers import RegisterError
 from nvdla_ir.ir.attributes import DenseResourceAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.ir.operation import Operation
+from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import I8, TensorType
 from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.scheduling.checking import check_waits
-from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
+from nvdla_ir.passes.settings.layers import HardwareLayer, hardware_layers
 from nvdla_ir.passes.settings.memory import (
     TableLayout,
     WeightLayout,
-    address_of,
     constant_layout,
+    image_format,
+    in_memory,
     placed_cube,
     placed_upload,
 )
+from nvdla_ir.passes.settings.networks import Network, networks
 from nvdla_ir.passes.settings.programs import layer_program
-
-_HARDWARE = (nvdla.MemoryOp, nvdla.ConvOp, nvdla.DownloadOp, nvdla.WaitOp)
+from nvdla_ir.passes.settings.views import Views
+from nvdla_ir.resources import EqualTensors
 
 
 @frozen
@@ -72,15 +73,15 @@ class EmitRegisters(Pass):
 
     def run(self, module: ModuleOp, session: Session) -> None:
         hw = nvdla.configuration_of(module)
-        for function in device_functions(module):
-            _Emission(function, hw, session, self.name).run()
+        for network in networks(module):
+            _Emission(network, hw, session, self.name).run()
 
 
 @define(eq=False)
 class _Emission:
-    """The work on one function."""
+    """The work on one network."""
 
-    function: FuncOp
+    network: Network
     hw: HardwareConfiguration
     session: Session
     pass_name: str
@@ -88,43 +89,43 @@ class _Emission:
     _programs: dict[Operation, LayerProgram] = field(
         factory=dict[Operation, LayerProgram], init=False
     )
+    # What is loaded, by address and by contents.
+    _loaded: dict[int, nvdla.ConstantOp] = field(factory=dict[int, nvdla.ConstantOp], init=False)
+    _known: EqualTensors[nvdla.ConstantOp] = field(
+        factory=EqualTensors[nvdla.ConstantOp], init=False
+    )
+
+    _views: Views = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._program = ProgramBuilder(self.hw)
+        self._views = Views.of_network(self.network, self.hw)
 
     def run(self) -> None:
-        block = self.function.body
-        _check_host(block.operations)
-        layers: dict[Operation, HardwareLayer] = {
-            layer.last: layer for layer in hardware_layers(block)
-        }
-        original = list(block.operations)
-        start = Builder(InsertionPoint.at_start(block), self.function.location)
-        for operation in original:
+        _check_host(self.network)
+        host = self.network.host.body
+        start = Builder(InsertionPoint.at_start(host), self.network.host.location)
+        for operation in self.network.operations():
             if isinstance(operation, nvdla.ConstantOp) and operation.output.is_used:
                 self._load(operation, start)
-        check_waits(block, layers.values(), self.hw)
-        if layers:
-            convolves = any(layer.convolution is not None for layer in layers.values())
-            awaited = {interrupt for layer in layers.values() for interrupt in layer.interrupts}
-            self._program.start(start, awaited, convolves=convolves)
+        original = list(host.operations)
         for operation in original:
             builder = Builder(InsertionPoint.before(operation), operation.location)
             if isinstance(operation, nvdla.UploadOp) and operation.output.is_used:
-                self._program.settle(builder)
                 self._upload(operation, builder)
             elif isinstance(operation, nvdla.DownloadOp):
-                self._program.settle(builder)
                 self._download(operation, builder)
-            elif isinstance(operation, nvdla.WaitOp):
-                self._wait(operation)
-            elif operation in layers:
-                self._layer(layers[operation], builder)
-            elif operation is block.last_op:
-                self._program.settle(builder)
+            elif (program := nvdla.called_program(operation)) is not None:
+                assert isinstance(operation, CallOp)
+                self._emit(program)
+                builder.create(CallOp, callee=operation.callee)
         for operation in reversed(original):
-            if isinstance(operation, _HARDWARE):
+            if isinstance(operation, nvdla.UploadOp | nvdla.DownloadOp) or (
+                nvdla.called_program(operation) is not None
+            ):
                 operation.erase()
+        for program in self.network.programs:
+            _drop_layers(program)
         self.session.count(self.pass_name, "register writes", self._program.writes)
 
     # -------------------------------------------------------------- memory
@@ -138,10 +139,23 @@ class _Emission:
                 "'address': 'allocate-memory' makes a copy for each",
             )
         (layout,) = layouts
+        address = in_memory(constant.output, constant).address
+        tensor = self.session.resources.tensor(constant.value, constant.location)
+        there = self._loaded.get(address)
+        if there is not None:
+            if there is not self._known.find(tensor, layout):
+                raise DiagnosticError.at(
+                    constant.location,
+                    f"{describe(constant)} and {describe(there)} have one 'address', {address:#x}, "
+                    "but different bytes: 'allocate-memory' sets it",
+                )
+            return
+        self._loaded[address] = constant
+        self._known.add(tensor, constant, layout)
         builder.create(
             LoadOp,
             location=constant.location,
-            address=address_of(constant),
+            address=address,
             value=self._packed(constant, layout),
             layers=constant.layers,
         )
@@ -189,6 +203,53 @@ class _Emission:
         new.output.name_hint = download.output.name_hint
         download.output.replace_all_uses_with(new.output)
 
+    # -------------------------------------------------------------- programs
+
+    def _emit(self, program: FuncOp) -> None:
+        """Put registers in the place of the program's layers."""
+        block = program.body
+        layers: dict[Operation, HardwareLayer] = {
+            layer.last: layer for layer in hardware_layers(block)
+        }
+        original = list(block.operations)
+        builder = Builder(InsertionPoint.at_start(block), program.location)
+        for argument in block.arguments:
+            self._bound(InputOp, argument, program, builder)
+        if layers:
+            convolves = any(layer.convolution is not None for layer in layers.values())
+            awaited = {interrupt for layer in layers.values() for interrupt in layer.interrupts}
+            self._program.start(builder, awaited, convolves=convolves)
+        check_waits(block, layers.values(), self._views, self.hw)
+        for operation in original:
+            builder = Builder(InsertionPoint.before(operation), operation.location)
+            if isinstance(operation, nvdla.WaitOp):
+                self._wait(operation)
+            elif operation in layers:
+                self._layer(layers[operation], builder)
+        returned = program.return_op
+        builder = Builder(InsertionPoint.before(returned), program.location)
+        self._program.settle(builder)
+        for value in returned.operands:
+            self._bound(OutputOp, value, program, builder)
+
+    def _bound(
+        self, kind: type[InputOp | OutputOp], value: Value, program: FuncOp, builder: Builder
+    ) -> None:
+        """Tell of a tensor that the program shares with others."""
+        source = in_memory(value, program)
+        definer = value.defining_operation
+        builder.create(
+            kind,
+            address=source.address,
+            label=value.name_hint,
+            column_stride=source.buffer.column_stride,
+            line_stride=source.buffer.line_stride,
+            surface_stride=source.buffer.surface_stride,
+            format=image_format(value),
+            type=value.type,
+            layers=definer.layers if isinstance(definer, LayerOp) else None,
+        )
+
     # -------------------------------------------------------------- layers
 
     def _layer(self, layer: HardwareLayer, builder: Builder) -> None:
@@ -209,14 +270,25 @@ class _Emission:
         self.session.count(self.pass_name, "waits")
 
 
-def _check_host(operations: Iterable[Operation]) -> None:
-    """Raises: DiagnosticError where something else reads a cube in memory."""
-    for operation in operations:
-        if isinstance(operation, _HARDWARE):
+def _drop_layers(program: FuncOp) -> None:
+    """Leave the registers of a program alone."""
+    program.return_op.set_operands([])
+    for operation in reversed(list(program.body.operations)):
+        if isinstance(operation, nvdla.MemoryOp | nvdla.ConvOp | nvdla.WaitOp):
+            operation.erase()
+    program.arg_attrs = program.res_attrs = None
+    program.body.arguments.clear()
+    program.update_function_type()
+
+
+def _check_host(network: Network) -> None:
+    """Raises: DiagnosticError where the host reads a cube in memory."""
+    for operation in network.host.body.operations:
+        if isinstance(operation, nvdla.DownloadOp) or nvdla.called_program(operation) is not None:
             continue
         for operand in operation.operands:
-            source = operand.defining_operation
-            if isinstance(source, nvdla.MemoryOp | nvdla.ConvOp):
+            source = network.source(operand).defining_operation
+            if isinstance(source, nvdla.MemoryOp):
                 raise DiagnosticError.at(
                     operation.location,
                     f"{describe(operation)} reads {describe(source)}, which is in the memory of "

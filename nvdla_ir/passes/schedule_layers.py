@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from attrs import define, field, frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.nvdla import DownloadOp, UploadOp, WaitOp, configuration_of
+from nvdla_ir.dialects.nvdla import WaitOp, configuration_of
 from nvdla_ir.hardware.cost.model import CostModel
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.operation import Block, Operation
@@ -15,7 +15,8 @@ from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints
 from nvdla_ir.passes.scheduling.in_flight import InFlight
 from nvdla_ir.passes.scheduling.reordering import reorder
-from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
+from nvdla_ir.passes.settings.layers import HardwareLayer, hardware_layers
+from nvdla_ir.passes.settings.networks import networks
 from nvdla_ir.passes.settings.views import Views
 
 _ON, _IN_ORDER, _OFF = "on", "in-order", "off"
@@ -31,7 +32,7 @@ class ScheduleLayers(Pass):
         %b = nvdla.pdp max %x kernel=[3, 3] -> tensor<1x8x30x30xi8>
         %d = nvdla.conv %a, %w -> !nvdla.stream<1x8x32x32xi32>
         %y = nvdla.sdp %d -> tensor<1x8x32x32xi8>
-        %0 = nvdla.download %y -> tensor<1x8x32x32xi8>
+        func.return %y, %b
 
     After::
 
@@ -40,16 +41,16 @@ class ScheduleLayers(Pass):
         nvdla.wait %a
         %d = nvdla.conv %a, %w -> !nvdla.stream<1x8x32x32xi32>
         %y = nvdla.sdp %d -> tensor<1x8x32x32xi8>
-        nvdla.wait %y
-        %0 = nvdla.download %y -> tensor<1x8x32x32xi8>
         nvdla.wait %b
+        nvdla.wait %y
+        func.return %y, %b
 
     A layer runs beside those before it, but for those that it waits for: the ones that write what
     it reads, and of each of its units the one before the last, as a unit has two groups of
     registers. Of a layer in pieces, only those count that make what is read.
 
     Layers that do not depend on each other change places where they end sooner by estimate, and
-    need hardly more memory at a time. The host's work stays where it is. Convolutions that run
+    need hardly more memory at a time. All have ended when their program ends. Convolutions that run
     beside each other get the same banks of the convolution buffer, so that one's input is fetched
     while the other computes.
     """
@@ -65,22 +66,23 @@ class ScheduleLayers(Pass):
 
     def run(self, module: ModuleOp, session: Session) -> None:
         hw = configuration_of(module)
-        for function in device_functions(module):
-            block = function.body
-            for operation in tuple(block.operations):
-                if isinstance(operation, WaitOp):
-                    operation.erase()
-            footprints = Footprints(Views.of_block(block, hw))
-            if self.overlap == _ON:
-                moved = reorder(block, footprints, CostModel(hw))
-                session.count(self.name, "layers moved", moved)
-            waits = _Waits(block, footprints, self.overlap != _OFF)
-            session.count(self.name, "waits", waits.write())
+        for network in networks(module):
+            footprints = Footprints(Views.of_network(network, hw))
+            for program in network.programs:
+                block = program.body
+                for operation in tuple(block.operations):
+                    if isinstance(operation, WaitOp):
+                        operation.erase()
+                if self.overlap == _ON:
+                    moved = reorder(block, footprints, CostModel(hw))
+                    session.count(self.name, "layers moved", moved)
+                waits = _Waits(block, footprints, self.overlap != _OFF)
+                session.count(self.name, "waits", waits.write())
 
 
 @define(eq=False)
 class _Waits:
-    """Writes the waits of one block."""
+    """Writes the waits of one program."""
 
     block: Block
     footprints: Footprints
@@ -94,7 +96,7 @@ class _Waits:
         layers: dict[Operation, HardwareLayer] = {
             layer.last: layer for layer in hardware_layers(block)
         }
-        # what came since the last layer, or the last of the host's work
+        # what came since the last layer
         recent: set[Operation] = set()
         for operation in tuple(block.operations):
             recent.add(operation)
@@ -107,9 +109,6 @@ class _Waits:
                 self._in_flight.start(footprint)
             elif operation is block.last_op:
                 self._wait(self._all, operation)
-            elif isinstance(operation, UploadOp | DownloadOp):
-                awaited = self._in_flight.awaited_by_host(self.footprints.reads(operation))
-                self._wait(awaited if self.overlaps else self._all, operation)
             else:
                 continue
             recent.clear()

@@ -1,6 +1,10 @@
 """The digits networks give the same bytes as integers, as hardware layers and as registers, and
 classify the test images nearly as well as the floats."""
 
+# What is found at run time only has no types here.
+# pyright: reportMissingImports=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 import sys
@@ -74,7 +78,7 @@ def test_accuracy_of_registers(network: str) -> None:
 def test_a_residual_network_is_compiled_into_few_hardware_layers() -> None:
     """Bias, batch norm, ReLU and residual addition cost no layer of their own."""
     stages = {stage.name: stage for stage in digits.compile_stages("resnet", "nv_small")}
-    names = [op.name for op in stages["register program"].func.body.operations]
+    names = [op.name for op in stages["register program"].module.walk()]
     # 21 convolutions (stem, 18 in blocks, 2 shortcuts), 7 slices of the pooling, the classifier;
     # each runs CDMA, CSC, CMAC_A, CMAC_B, CACC and SDP, and its end is waited for.
     assert names.count("csb.wait") == 21 + 7 + 1

@@ -11,6 +11,7 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from nvdla_ir.backends.trace.packets import packets_text
+from nvdla_ir.backends.trace.programs import separate_programs
 from nvdla_ir.backends.trace.recording import Recording, Region, conflict, record
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import (
@@ -26,6 +27,7 @@ from nvdla_ir.dialects.csb import (
     ExpectOp,
     FillOp,
     LoadOp,
+    OutputOp,
     PollOp,
     ReadOp,
     RegisterWrite,
@@ -34,12 +36,13 @@ from nvdla_ir.dialects.csb import (
     WaitAnyOp,
     WaitOp,
 )
-from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.func import FuncOp, entry_functions
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import WORD_MASK, RegisterMap, register_map
 from nvdla_ir.interp.device.record import NOT_WAITED_FOR, STARTERS
+from nvdla_ir.interp.machine import executed_operations
 from nvdla_ir.ir.attributes import DenseResourceAttr, IntegerAttr
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
@@ -59,13 +62,18 @@ def export_trace(
     *,
     lenient: bool = False,
 ) -> dict[str, bytes]:
-    """The trace ``<name>.cfg`` and its data files, by file name.
+    """The trace ``<name>.cfg`` and its data files, by file name. Where the host computes between
+    device programs, a trace for each, ``<name>_0/<name>_0.cfg`` and so on.
 
     The program is run on the device with ``inputs`` (``lenient`` as the machine has it). What the
     host writes to memory becomes data, loaded before the first register write; each network output
     that it reads becomes a CRC check of the whole region at the event of the wait before. The
     memory that the program uses is cleared first, so that gaps and lanes that nothing writes count
     as 0.
+
+    A device program's trace stands for itself: its data is also what earlier programs leave for
+    it, what it leaves for later ones is checked, and each unit begins with register group 0, as it
+    does after a reset.
 
     The order of the program is kept both for players that go line by line and for those that run
     one command stream for each block: after each wait, every block waits for its event before its
@@ -80,21 +88,38 @@ def export_trace(
             module.location,
             f"'{name}' is no name for a trace: it takes letters, digits, '_', '-', '+' and '.'",
         )
-    function = _program(module)
+    function = _network(module)
+    programs = separate_programs(function, resources, inputs, lenient)
+    if not programs:
+        return _trace(function, resources, inputs, name, lenient)
+    files: dict[str, bytes] = {}
+    for number, program in enumerate(programs):
+        own = name if len(programs) == 1 else f"{name}_{number}"
+        folder = "" if len(programs) == 1 else f"{own}/"
+        trace = _trace(program.function, resources, program.inputs, own, lenient)
+        files.update({f"{folder}{file}": data for file, data in trace.items()})
+    return files
+
+
+def _trace(
+    function: FuncOp,
+    resources: ResourceStore,
+    inputs: Mapping[str, NDArray[Any]],
+    name: str,
+    lenient: bool,
+) -> dict[str, bytes]:
     configuration = configuration_of(function)
     _check_expressible(function)
     recording = record(function, configuration, resources, inputs, lenient)
     return _Writer(function, configuration, resources, recording, name).files()
 
 
-def _program(module: ModuleOp) -> FuncOp:
-    """The function with register operations."""
+def _network(module: ModuleOp) -> FuncOp:
+    """The function with register operations, or that calls such ones."""
     found = [
-        op
-        for op in module.body.operations
-        if isinstance(op, FuncOp)
-        and not op.is_declaration
-        and any(inner.name.startswith(_CSB) for inner in op.body.operations)
+        function
+        for function in entry_functions(module)
+        if any(inner.name.startswith(_CSB) for inner in executed_operations(function))
     ]
     if not found:
         raise DiagnosticError.at(
@@ -118,7 +143,8 @@ def _check_expressible(function: FuncOp) -> None:
             diagnostics.error(
                 (source or op).location,
                 f"{describe(source or op)} computes on the host between two parts that run on the "
-                "hardware: a trace has no host, it can only load memory before the first layer",
+                "hardware: a trace has no host, it can only load memory before the first layer; "
+                "of device programs ('func.call'), each has a trace of its own",
             )
         elif isinstance(op, WaitAnyOp):
             diagnostics.error(
@@ -201,7 +227,7 @@ class _Writer:
             self._store(op, Region(op.memory, op.address, op.size), f"{op.size:#x}, {op.pattern}")
         elif isinstance(op, UploadOp):
             self._upload(op)
-        elif isinstance(op, DownloadOp):
+        elif isinstance(op, DownloadOp | OutputOp):
             golden = self.recording.goldens[op]
             self._check(op, golden.region, f"{golden.crc:#010x}")
         elif isinstance(op, CheckCrcOp):

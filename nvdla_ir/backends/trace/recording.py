@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
@@ -13,7 +14,10 @@ from nvdla_ir.dialects.csb import (
     BYTES,
     SECONDARY,
     AddressOp,
+    BoundOp,
     DownloadOp,
+    OutputOp,
+    TensorOp,
     UploadOp,
 )
 from nvdla_ir.dialects.func import FuncOp
@@ -59,7 +63,7 @@ class Region:
 
 @frozen
 class Golden:
-    """What a download found: the CRC of its region, gaps included."""
+    """What a download found, or an output is: the CRC of its region, gaps included."""
 
     region: Region
     crc: int
@@ -70,7 +74,7 @@ class Recording:
     """The run of a program.
 
     stored:  the bytes that each upload wrote, with their places
-    goldens: what each download read
+    goldens: what each download read, and each output of a device program is
     before:  the layers that had run when an operation on memory was executed
     layers:  all layers, in order
     """
@@ -103,11 +107,14 @@ def record(
         recording.before[op] = len(executed_layers(machine))
         if isinstance(op, UploadOp):
             recording.stored[op] = [
-                (region, _read(machine, region)) for region in upload_regions(op, configuration)
+                (region, read_region(machine, region).tobytes())
+                for region in regions_of(op, configuration)
             ]
-        elif isinstance(op, DownloadOp):
-            region = download_region(op, configuration).in_words()
-            recording.goldens[op] = Golden(region, zlib.crc32(_read(machine, region)))
+        elif isinstance(op, DownloadOp | OutputOp):
+            (region,) = regions_of(op, configuration)
+            region = region.in_words()
+            crc = zlib.crc32(read_region(machine, region).tobytes())
+            recording.goldens[op] = Golden(region, crc)
 
     machine = Machine(resources, Mode.INTEGER, observe, lenient=lenient)
     machine.run(function, inputs)
@@ -115,44 +122,32 @@ def record(
     return recording
 
 
-def _read(machine: Machine, region: Region) -> bytes:
+def read_region(machine: Machine, region: Region) -> NDArray[np.int8]:
+    """What is in the memory of the device that the machine runs."""
     device = device_of(machine)
     assert device is not None
     memory = device.secondary if region.memory == SECONDARY else device.primary
-    return memory.read(region.address, region.size).tobytes()
+    return memory.read(region.address, region.size).view(np.int8)
 
 
-def upload_regions(op: UploadOp, configuration: HardwareConfiguration) -> list[Region]:
-    """Where an upload writes: one region, or one for each plane of an image."""
-    shape = cube_shape(op.input.type)
+def regions_of(op: TensorOp, configuration: HardwareConfiguration) -> list[Region]:
+    """Where the tensor lies, with gaps and unused lanes: one region, or one for each plane of an
+    image."""
+    shape = cube_shape(op.tensor)
     if op.format == BYTES:
         return [Region(op.memory, op.address, shape[0])]
+    _, channels, height, width = shape
     if op.format == FEATURE:
-        return [_cube(op, shape, configuration)]
-    _, _, height, width = shape
+        atom = configuration.memory_atom
+        cube = FeatureLayout(channels, height, width, atom, op.line_stride, op.surface_stride)
+        apart = op.column_stride if isinstance(op, BoundOp) else None
+        between = 0 if apart is None else (width - 1) * (apart - atom)
+        return [Region(op.memory, op.address, cube.size_bytes + between)]
     layout = image_layout(op, height, width, configuration.memory_atom)
     return [
         Region(op.memory, op.address + plane * op.surface_stride, layout.size_bytes(plane))
         for plane in range(len(layout.line_strides))
     ]
-
-
-def download_region(op: DownloadOp, configuration: HardwareConfiguration) -> Region:
-    """What a download reads, with gaps and unused lanes."""
-    shape = cube_shape(op.output.type)
-    if op.format == BYTES:
-        return Region(op.memory, op.address, shape[0])
-    return _cube(op, shape, configuration)
-
-
-def _cube(
-    op: UploadOp | DownloadOp, shape: Sequence[int], configuration: HardwareConfiguration
-) -> Region:
-    _, channels, height, width = shape
-    layout = FeatureLayout(
-        channels, height, width, configuration.memory_atom, op.line_stride, op.surface_stride
-    )
-    return Region(op.memory, op.address, layout.size_bytes)
 
 
 def conflict(recording: Recording, op: Operation, region: Region) -> LayerRecord | None:

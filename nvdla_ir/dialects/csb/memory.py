@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.nvdla import FEATURE
 from nvdla_ir.dialects.nvdla.types import CUBE
-from nvdla_ir.ir.attribute_kinds import ELEMENTS, INT, STRING, enumeration
+from nvdla_ir.ir.attribute_kinds import ELEMENTS, INT, STRING, TYPE, enumeration
 from nvdla_ir.ir.attributes import IntegerAttr
-from nvdla_ir.ir.definition import attribute, operand, result
+from nvdla_ir.ir.definition import attribute, operand, optional_attribute, result
 from nvdla_ir.ir.types import I8, IntegerType, TensorType, Type
 
 if TYPE_CHECKING:
@@ -85,15 +85,20 @@ class FillOp(AddressOp):
             yield f"has 'size = {self.size}', but it must be at least 1"
 
 
-class _TransferOp(AddressOp):
-    """A tensor in the layout of ``format``: ``feature``, ``bytes`` or a pixel format."""
+class TensorOp(AddressOp):
+    """A tensor in memory in the layout of ``format``: ``feature``, ``bytes`` or a pixel format."""
 
     line_stride = attribute(INT, default=0)
     surface_stride = attribute(INT, default=0)
     format = attribute(STRING, default=FEATURE)
 
-    def layout_faults(self, type: Type) -> Iterable[str]:
-        """What keeps a tensor of ``type`` from having this layout."""
+    @property
+    def tensor(self) -> Type:
+        """The tensor's type."""
+        raise NotImplementedError
+
+    def verify(self) -> Iterable[str]:
+        type = self.tensor
         if self.format != BYTES:
             if "line_stride" not in self.attributes:
                 yield "needs 'line_stride', the bytes from one row to the next"
@@ -101,7 +106,7 @@ class _TransferOp(AddressOp):
             yield f"moves bytes, but '{type}' is no tensor of one dimension of i8"
 
 
-class UploadOp(_TransferOp):
+class UploadOp(TensorOp):
     """The host writes a tensor to memory in the layout of ``format``. The second plane of a pixel
     format of two starts ``surface_stride`` bytes behind the first; its rows are as short as the
     memory atom allows.
@@ -111,18 +116,56 @@ class UploadOp(_TransferOp):
 
     input = operand(CUBE)
 
-    def verify(self) -> Iterable[str]:
-        yield from self.layout_faults(self.input.type)
+    @property
+    def tensor(self) -> Type:
+        return self.input.type
 
 
-class DownloadOp(_TransferOp):
+class DownloadOp(TensorOp):
     """The host reads a feature cube, or bytes, from memory."""
 
     name = "csb.download"
 
     output = result(CUBE)
 
+    @property
+    def tensor(self) -> Type:
+        return self.output.type
+
     def verify(self) -> Iterable[str]:
         if self.format not in (FEATURE, BYTES):
             yield f"reads the format '{self.format}', but only '{FEATURE}' and '{BYTES}' are read"
-        yield from self.layout_faults(self.output.type)
+        yield from super().verify()
+
+
+class BoundOp(TensorOp):
+    """A tensor of ``type`` that a device program and its surroundings share, called
+    ``label``; columns that do not follow each other are ``column_stride`` bytes apart. It tells of
+    the program and does nothing."""
+
+    label = optional_attribute(STRING, descriptive=True)
+    type = attribute(TYPE)
+    column_stride = optional_attribute(INT)
+
+    @property
+    def tensor(self) -> Type:
+        return self.type
+
+    def verify(self) -> Iterable[str]:
+        if not CUBE.accepts(self.type):
+            yield f"has 'type = {self.type}', but it must be {CUBE.description}"
+            return
+        yield from super().verify()
+
+
+class InputOp(BoundOp):
+    """A tensor that is in memory when the program starts: the host or an earlier program wrote
+    it."""
+
+    name = "csb.input"
+
+
+class OutputOp(BoundOp):
+    """A tensor that is in memory when the program has ended, for the host or a later program."""
+
+    name = "csb.output"

@@ -20,6 +20,16 @@ from nvdla_ir.dialects.nvdla.operations import (
     SliceOp,
     UploadOp,
 )
+from nvdla_ir.dialects.nvdla.program import (
+    BUFFER_ATTRIBUTE,
+    PROGRAM,
+    PROGRAM_ATTRIBUTE,
+    Buffer,
+    bind_buffers,
+    bound_buffer,
+    called_program,
+    is_program,
+)
 from nvdla_ir.dialects.nvdla.sdp_stages import StageAttr, XStageAttr, YStageAttr
 from nvdla_ir.dialects.nvdla.target import (
     TARGET_ATTRIBUTE,
@@ -32,13 +42,17 @@ from nvdla_ir.dialects.nvdla.waiting import WaitOp
 from nvdla_ir.ir.dialect import Dialect
 
 __all__ = [
+    "BUFFER_ATTRIBUTE",
     "CHANNELS",
     "COLUMNS",
     "FEATURE",
     "NVDLA",
+    "PROGRAM",
+    "PROGRAM_ATTRIBUTE",
     "ROWS",
     "TARGET_ATTRIBUTE",
     "BdmaOp",
+    "Buffer",
     "CdpOp",
     "ConcatOp",
     "ConstantOp",
@@ -58,8 +72,12 @@ __all__ = [
     "XStageAttr",
     "YStageAttr",
     "arithmetic_table",
+    "bind_buffers",
+    "bound_buffer",
+    "called_program",
     "configuration_of",
     "cube_shape",
+    "is_program",
     "target_attribute",
     "target_of",
 ]

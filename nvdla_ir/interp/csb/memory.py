@@ -104,6 +104,13 @@ def download(op: csb.DownloadOp, values: Values) -> NDArray[Any]:
     return from_atoms(atoms, channels).view(dtype)[np.newaxis]
 
 
+@kernel(csb.InputOp, numbers=Numbers.STORED)
+@kernel(csb.OutputOp, numbers=Numbers.STORED)
+def bound(op: csb.InputOp | csb.OutputOp, values: Values) -> None:
+    """Only for those who watch."""
+    run_of(op, values.machine)
+
+
 def _touch(
     op: csb.AddressOp,
     values: Values,
@@ -142,7 +149,7 @@ def _strides(layout: FeatureLayout) -> tuple[int, int, int, int]:
     return layout.surface_stride, layout.line_stride, layout.atom, 1
 
 
-def image_layout(op: csb.UploadOp, height: int, width: int, atom: int) -> ImageLayout:
+def image_layout(op: csb.TensorOp, height: int, width: int, atom: int) -> ImageLayout:
     """How an image lies in memory. Raises: LayoutError for a format that is none."""
     pixel_format = PIXEL_FORMATS.get(op.format)
     if pixel_format is None:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 
-from nvdla_ir.dialects.layer import describe
-from nvdla_ir.dialects.nvdla import DownloadOp, UploadOp, WaitOp
+from nvdla_ir.dialects.nvdla import WaitOp
 from nvdla_ir.hardware.overlap import ends_with, has_read_before
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
@@ -19,15 +18,17 @@ from nvdla_ir.passes.settings.memory import placed_bytes
 from nvdla_ir.passes.settings.views import Views
 
 
-def check_waits(block: Block, layers: Iterable[HardwareLayer], hw: HardwareConfiguration) -> None:
-    """See that layers in flight are left alone: their results, their register groups, the memory
-    that they use.
+def check_waits(
+    block: Block, layers: Iterable[HardwareLayer], views: Views, hw: HardwareConfiguration
+) -> None:
+    """See that layers of a program that are in flight are left alone: their results, their register
+    groups, the memory that they use.
 
-    Raises: DiagnosticError with every layer, transfer and wait that comes too early, and every
-    layer that nothing waits for.
+    Raises: DiagnosticError with every layer and wait that comes too early, and every layer that
+    nothing waits for.
     """
     by_last: dict[Operation, HardwareLayer] = {layer.last: layer for layer in layers}
-    check = _Check(hw, Footprints(Views.of_block(block, hw)))
+    check = _Check(hw, Footprints(views))
     if by_last and not any(isinstance(operation, WaitOp) for operation in block.operations):
         last = next(reversed(by_last.values()))
         raise DiagnosticError.at(
@@ -39,8 +40,6 @@ def check_waits(block: Block, layers: Iterable[HardwareLayer], hw: HardwareConfi
             check.start(layer)
         elif isinstance(operation, WaitOp):
             check.wait(operation)
-        elif isinstance(operation, UploadOp | DownloadOp):
-            check.transfer(operation)
     check.end()
     if check.faults:
         raise DiagnosticError(*check.faults)
@@ -67,16 +66,6 @@ class _Check:
             if other.layer.last is operation.input.defining_operation:
                 self._in_flight.end(other)
                 return
-
-    def transfer(self, operation: UploadOp | DownloadOp) -> None:
-        """What the host writes or reads."""
-        is_upload = isinstance(operation, UploadOp)
-        region = self.footprints.region(operation.output if is_upload else operation.input)
-        verb = "overwrites" if is_upload else "reads"
-        for other in tuple(self._in_flight.layers):
-            used = (other.writes, *other.reads) if is_upload else (other.writes,)
-            if any(self._share(region, one) for one in used):
-                self._fault(operation, f"{describe(operation)} {verb} memory", other)
 
     def end(self) -> None:
         self.faults += [

@@ -8,7 +8,7 @@ from nvdla_ir.dialects.nvdla import MemoryOp, StreamType, cube_shape
 from nvdla_ir.hardware.program import Tables
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.passes.settings.layers import LAYER_OPERATIONS, HardwareLayer
-from nvdla_ir.passes.settings.memory import constant_of, memory_source
+from nvdla_ir.passes.settings.memory import constant_of, in_memory
 from nvdla_ir.passes.settings.programs import layer_tables
 from nvdla_ir.passes.settings.views import Views
 
@@ -71,7 +71,7 @@ class Footprint:
 
 @define(eq=False)
 class Footprints:
-    """Makes those of one block, whose views are given."""
+    """Makes those of a network, whose views are given."""
 
     views: Views
     _regions: dict[Value, Region] = field(factory=dict[Value, Region])
@@ -91,14 +91,19 @@ class Footprints:
 
         Raises: DiagnosticError where a layer reads what is not in memory.
         """
-        is_host = not isinstance(operation, LAYER_OPERATIONS)
         return tuple(
-            self.region(memory_source(value, operation).results[0])
+            self.region(value)
             for value in operation.operands
             if not isinstance(value.type, StreamType)
             and constant_of(value) is None
-            and not (is_host and not isinstance(value.defining_operation, MemoryOp))
+            and self._is_in_memory(value, operation)
         )
+
+    def _is_in_memory(self, value: Value, reader: Operation) -> bool:
+        if isinstance(reader, LAYER_OPERATIONS):
+            in_memory(value, reader)
+            return True
+        return isinstance(self.views.network.source(value).defining_operation, MemoryOp)
 
     def region(self, value: Value) -> Region:
         """Where ``value`` lies."""

@@ -9,7 +9,7 @@ from attrs import define, field
 
 from nvdla_ir.hardware.overlap import GROUPS, ends_with
 from nvdla_ir.hw.look_up_tables import LookUpTables
-from nvdla_ir.passes.scheduling.footprints import Footprint, Region
+from nvdla_ir.passes.scheduling.footprints import Footprint
 
 
 @define(eq=False)
@@ -32,10 +32,6 @@ class InFlight:
                 other in holders or layer.needs(other) or not changed.isdisjoint(other.units)
             )
         )
-
-    def awaited_by_host(self, reads: tuple[Region, ...]) -> list[Footprint]:
-        """Whose ends the host needs before it reads ``reads``."""
-        return self._with_earlier(lambda other: any(region.meets(other.writes) for region in reads))
 
     def holder(self, unit: str) -> Footprint | None:
         """Whose register group the next layer on ``unit`` takes; None where it is free."""

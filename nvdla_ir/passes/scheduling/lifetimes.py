@@ -8,26 +8,29 @@ from attrs import define, field
 
 from nvdla_ir.dialects.nvdla import UploadOp, WaitOp
 from nvdla_ir.hardware.overlap import ends_with, has_read_before
-from nvdla_ir.ir.operation import Block, Operation, Value
+from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints, Region
 from nvdla_ir.passes.scheduling.in_flight import InFlight
 from nvdla_ir.passes.settings.layers import LAYER_OPERATIONS, HardwareLayer, hardware_layers
 from nvdla_ir.passes.settings.views import Views, is_view
 
 Span = tuple[int, int]
-"""The first step and the last one; a step is an operation's place in its block."""
+"""The first step and the last one; a step is an operation's place in its network."""
 
 
-def lifetimes(block: Block, views: Views) -> dict[Value, Span]:
-    """From when to when each cube or image that lies in no other must keep its bytes, in order of
-    their first steps. A layer runs at the place of its last operation.
+def lifetimes(views: Views) -> dict[Value, Span]:
+    """From when to when each cube or image of a network that lies in no other must keep its bytes,
+    in order of their first steps. A layer runs at the place of its last operation.
 
     Bytes may go to another at the next step: what is enabled then, or written by the host, touches
     them when all are done with them, by a wait or by the order of a unit's layers.
     """
     tracker = _Tracker(Footprints(views))
-    layers: dict[Operation, HardwareLayer] = {layer.last: layer for layer in hardware_layers(block)}
-    for step, operation in enumerate(block.operations):
+    network = views.network
+    layers: dict[Operation, HardwareLayer] = {
+        layer.last: layer for program in network.programs for layer in hardware_layers(program.body)
+    }
+    for step, operation in enumerate(network.operations()):
         layer = layers.get(operation)
         if layer is not None:
             tracker.run(tracker.footprints.of_layer(layer), step)

@@ -22,8 +22,8 @@ from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.passes.settings.memory import (
     channels_height_width,
     has_columns_apart,
+    in_memory,
     located_cube,
-    memory_source,
 )
 
 Way = Literal["as it is", "pixels as rows", "rows as surfaces"]
@@ -62,7 +62,7 @@ class Arrangement:
     def place(self, value: Value, op: Operation, hw: HardwareConfiguration) -> CubePlace:
         """Where ``value`` lies. Raises: DiagnosticError where it is no cube with a place."""
         cube = located_cube(value, op, hw)
-        column = memory_source(value, op).column_stride or hw.memory_atom
+        column = in_memory(value, op).buffer.column_stride or hw.memory_atom
         strides = self.strides(column, cube.layout.line_stride, cube.layout.surface_stride)
         layout = FeatureLayout(*self.extents, self.atom, *strides)
         return CubePlace(cube.address, layout, cube.memory)
@@ -99,7 +99,7 @@ def arrangement(
 
 def _is_linear(value: Value, op: Operation, hw: HardwareConfiguration) -> bool:
     """Whether each pixel of ``value`` is as far behind the one before it as in a row."""
-    source = memory_source(value, op)
+    buffer = in_memory(value, op).buffer
     _, height, width = channels_height_width(value)
-    column = source.column_stride or hw.memory_atom
-    return height == 1 or source.line_stride == width * column
+    column = buffer.column_stride or hw.memory_atom
+    return height == 1 or buffer.line_stride == width * column

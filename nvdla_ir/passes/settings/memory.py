@@ -17,6 +17,7 @@ from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import shape_of, tensor_type, text_of
 from nvdla_ir.dialects.nvdla import (
     FEATURE,
+    Buffer,
     ConstantOp,
     ConvOp,
     MemoryOp,
@@ -25,6 +26,8 @@ from nvdla_ir.dialects.nvdla import (
     StageAttr,
     StreamType,
     UploadOp,
+    bound_buffer,
+    called_program,
     cube_shape,
 )
 from nvdla_ir.dialects.quant import QuantizedType
@@ -42,8 +45,8 @@ from nvdla_ir.hw.formats.weights import (
 from nvdla_ir.hw.pixels import PIXEL_FORMATS, PixelFormat
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
-from nvdla_ir.ir.location import UNKNOWN
-from nvdla_ir.ir.operation import Operation, Use, Value
+from nvdla_ir.ir.location import UNKNOWN, Location
+from nvdla_ir.ir.operation import BlockArgument, Operation, Use, Value
 from nvdla_ir.ir.types import IntegerType
 
 # -------------------------------------------------------------- activations
@@ -53,11 +56,10 @@ def channels_height_width(value: Value) -> tuple[int, int, int]:
     """The extents of a cube or stream. Raises: DiagnosticError for batches of several cubes."""
     shape = cube_shape(value.type)
     if len(shape) != 4 or shape[0] != 1:
-        definer = value.defining_operation
-        what = describe(definer) if definer is not None else "an argument"
         raise DiagnosticError.at(
-            definer.location if definer is not None else UNKNOWN,
-            f"{what} has shape {text_of(shape)}, but a hardware layer works on 1xCxHxW",
+            _location_of(value),
+            f"{_described(value)} has shape {text_of(shape)}, but a hardware layer works on "
+            "1xCxHxW",
         )
     return shape[1], shape[2], shape[3]
 
@@ -67,14 +69,55 @@ def packed_cube(value: Value, hw: HardwareConfiguration) -> FeatureLayout:
     return FeatureLayout.packed(*channels_height_width(value), hw.memory_atom)
 
 
-def memory_source(value: Value, reader: Operation) -> MemoryOp:
-    """The operation that puts ``value`` into memory.
+@frozen
+class InMemory:
+    """A tensor in memory, with what is known of its place.
+
+    what, location: of whatever puts it there, for messages
+    """
+
+    what: str
+    location: Location
+    buffer: Buffer
+
+    @property
+    def address(self) -> int:
+        """Raises: DiagnosticError where it has no place yet."""
+        if self.buffer.address is None:
+            raise DiagnosticError.at(
+                self.location,
+                f"{self.what} has no place in memory: run 'allocate-memory' first",
+            )
+        return self.buffer.address
+
+    def lacks_strides(self) -> DiagnosticError:
+        """To raise where a stride is missing."""
+        return DiagnosticError.at(
+            self.location,
+            f"{self.what} has an 'address', but not all strides: 'allocate-memory' sets them",
+        )
+
+
+def in_memory(value: Value, reader: Operation) -> InMemory:
+    """What is known of the place of ``value``: what an operation says that makes it, or of
+    arguments and results of a device program, what is bound.
 
     Raises: DiagnosticError at ``reader`` where it is not in memory.
     """
     definer = value.defining_operation
     if isinstance(definer, MemoryOp) and not isinstance(value.type, StreamType):
-        return definer
+        format = definer.format if isinstance(definer, UploadOp) else FEATURE
+        buffer = Buffer(
+            format,
+            definer.address,
+            definer.column_stride,
+            definer.line_stride,
+            definer.surface_stride,
+        )
+        return InMemory(describe(definer), definer.location, buffer)
+    bound = bound_buffer(value)
+    if bound is not None:
+        return InMemory(_described(value), _location_of(value), bound)
     raise DiagnosticError.at(
         reader.location,
         f"{describe(reader)} reads a value that is not in the memory of the hardware: "
@@ -82,14 +125,28 @@ def memory_source(value: Value, reader: Operation) -> MemoryOp:
     )
 
 
-def address_of(source: MemoryOp) -> int:
-    """Raises: DiagnosticError where ``source`` has no place in memory yet."""
-    if source.address is None:
-        raise DiagnosticError.at(
-            source.location,
-            f"{describe(source)} has no place in memory: run 'allocate-memory' first",
-        )
-    return source.address
+def _described(value: Value) -> str:
+    """How to call a value in a message."""
+    name = f" '%{value.name_hint}'" if value.name_hint else ""
+    definer = value.defining_operation
+    if definer is None:
+        return f"argument{name}" if name else "an argument"
+    return f"result{name} of {describe(definer)}" if called_program(definer) else describe(definer)
+
+
+def _location_of(value: Value) -> Location:
+    definer = value.defining_operation
+    if definer is not None:
+        return definer.location
+    return value.location if isinstance(value, BlockArgument) else UNKNOWN
+
+
+def buffer_of(value: Value, reader: Operation) -> Buffer:
+    """The buffer that holds ``value``, as far as it is known.
+
+    Raises: DiagnosticError at ``reader`` where it is not in memory.
+    """
+    return evolve(in_memory(value, reader).buffer, format=image_format(value) or FEATURE)
 
 
 def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> CubePlace:
@@ -101,7 +158,7 @@ def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> C
         raise DiagnosticError.at(
             reader.location,
             f"{describe(reader)} takes columns that follow each other, but those of "
-            f"{describe(memory_source(value, reader))} are apart: a copy by 'nvdla.sdp' from "
+            f"{in_memory(value, reader).what} are apart: a copy by 'nvdla.sdp' from "
             "memory to memory must come between",
         )
     return located_cube(value, reader, hw)
@@ -110,12 +167,15 @@ def placed_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> C
 def has_columns_apart(value: Value) -> bool:
     """Whether others lie between the columns of ``value``."""
     source = value.defining_operation
-    return isinstance(source, MemoryOp) and source.column_stride is not None
+    if isinstance(source, MemoryOp):
+        return source.column_stride is not None
+    bound = bound_buffer(value)
+    return bound is not None and bound.column_stride is not None
 
 
 def located_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> CubePlace:
     """As ``placed_cube``, for readers that heed ``column_stride`` themselves."""
-    source = memory_source(value, reader)
+    source = in_memory(value, reader)
     format = image_format(value)
     if format is not None:
         raise DiagnosticError.at(
@@ -123,22 +183,18 @@ def located_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> 
             f"{describe(reader)} reads a feature cube, but its input was uploaded as an image of "
             f"format '{format}'",
         )
-    address = address_of(source)
-    if source.line_stride is None or source.surface_stride is None:
-        raise DiagnosticError.at(
-            source.location,
-            f"{describe(source)} has an 'address', but not all strides: 'allocate-memory' sets "
-            "them",
-        )
+    address, buffer = source.address, source.buffer
+    if buffer.line_stride is None or buffer.surface_stride is None:
+        raise source.lacks_strides()
     try:
         layout = FeatureLayout(
             *channels_height_width(value),
             hw.memory_atom,
-            source.line_stride,
-            source.surface_stride,
+            buffer.line_stride,
+            buffer.surface_stride,
         )
     except LayoutError as error:
-        raise DiagnosticError.at(source.location, f"{describe(source)}: {error}") from error
+        raise DiagnosticError.at(source.location, f"{source.what}: {error}") from error
     return CubePlace(address, layout)
 
 
@@ -186,10 +242,13 @@ def image_format(value: Value) -> str | None:
     """The pixel format of what is an uploaded image, or rows of one; None for feature cubes."""
     source = value.defining_operation
     while isinstance(source, SliceOp):
-        source = source.input.defining_operation
-    if isinstance(source, UploadOp) and source.format != FEATURE:
-        return source.format
-    return None
+        value = source.input
+        source = value.defining_operation
+    bound = bound_buffer(value)
+    format = bound.format if bound is not None else FEATURE
+    if isinstance(source, UploadOp):
+        format = source.format
+    return None if format == FEATURE else format
 
 
 def placed_image(value: Value, reader: ConvOp, hw: HardwareConfiguration) -> ImagePlace:
@@ -200,7 +259,7 @@ def placed_image(value: Value, reader: ConvOp, hw: HardwareConfiguration) -> Ima
     """
     assert reader.pixel_format is not None
     pixel_format = pixel_format_of(reader, reader.pixel_format, hw)
-    return _placed_image(memory_source(value, reader), pixel_format, hw)
+    return _placed_image(value, in_memory(value, reader), pixel_format, hw)
 
 
 def placed_upload(upload: UploadOp, hw: HardwareConfiguration) -> None:
@@ -211,27 +270,24 @@ def placed_upload(upload: UploadOp, hw: HardwareConfiguration) -> None:
     if upload.format == FEATURE:
         placed_cube(upload.output, upload, hw)
     else:
-        _placed_image(upload, packed_image(upload, hw).pixel_format, hw)
+        source = in_memory(upload.output, upload)
+        _placed_image(upload.output, source, packed_image(upload, hw).pixel_format, hw)
 
 
 def _placed_image(
-    source: MemoryOp, pixel_format: PixelFormat, hw: HardwareConfiguration
+    value: Value, source: InMemory, pixel_format: PixelFormat, hw: HardwareConfiguration
 ) -> ImagePlace:
-    _, height, width = channels_height_width(source.results[0])
+    _, height, width = channels_height_width(value)
     packed = ImageLayout.packed(pixel_format, height, width, hw.memory_atom)
-    addresses = [address_of(source)]
-    if source.line_stride is None or (len(packed.line_strides) > 1 and not source.surface_stride):
-        raise DiagnosticError.at(
-            source.location,
-            f"{describe(source)} has an 'address', but not all strides: 'allocate-memory' sets "
-            "them",
-        )
+    addresses, buffer = [source.address], source.buffer
+    if buffer.line_stride is None or (len(packed.line_strides) > 1 and not buffer.surface_stride):
+        raise source.lacks_strides()
     if len(packed.line_strides) > 1:
-        addresses.append(addresses[0] + (source.surface_stride or 0))
+        addresses.append(addresses[0] + (buffer.surface_stride or 0))
     try:
-        layout = evolve(packed, line_strides=(source.line_stride, *packed.line_strides[1:]))
+        layout = evolve(packed, line_strides=(buffer.line_stride, *packed.line_strides[1:]))
     except LayoutError as error:
-        raise DiagnosticError.at(source.location, f"{describe(source)}: {error}") from error
+        raise DiagnosticError.at(source.location, f"{source.what}: {error}") from error
     return ImagePlace(tuple(addresses), layout.line_strides)
 
 
@@ -256,7 +312,7 @@ def placed_bytes(buffer: Value, hw: HardwareConfiguration) -> tuple[int, int]:
         cube = placed_cube(buffer, source, hw)
         return cube.address, cube.address + cube.layout.size_bytes
     image = packed_image(source, hw)
-    place = _placed_image(source, image.pixel_format, hw)
+    place = _placed_image(buffer, in_memory(buffer, source), image.pixel_format, hw)
     last = image.pixel_format.planes - 1
     layout = evolve(image, line_strides=place.line_strides)
     return place.addresses[0], place.addresses[last] + layout.size_bytes(last)
@@ -338,7 +394,8 @@ def placed_weights(op: ConvOp, hw: HardwareConfiguration) -> BytesPlace:
 
     Raises: DiagnosticError where that is nowhere, or where they are not whole groups of kernels.
     """
-    source = memory_source(op.weight, op)
+    place = in_memory(op.weight, op)
+    source = op.weight.defining_operation
     if isinstance(source, SliceOp):
         group = kernels_a_group(op.weight, hw)
         is_whole = group == hw.atomic_k or source.size <= group
@@ -348,7 +405,7 @@ def placed_weights(op: ConvOp, hw: HardwareConfiguration) -> BytesPlace:
                 f"{describe(op)} reads a slice of weights, {source.size} from {source.begin} of "
                 f"axis {source.axis} on, but kernels (axis 0) lie in groups of {group}",
             )
-    return BytesPlace(address_of(source))
+    return BytesPlace(place.address)
 
 
 def constant_layout(use: Use, hw: HardwareConfiguration) -> WeightLayout | TableLayout:

@@ -22,10 +22,9 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.settings.columns import Arrangement, arrangement
 from nvdla_ir.passes.settings.memory import (
-    address_of,
     channels_height_width,
     constant_of,
-    memory_source,
+    in_memory,
     operand_layout,
     placed_cube,
     reads_per_channel,
@@ -148,7 +147,7 @@ def _operand_place(
 ) -> OperandPlace:
     if constant_of(value) is not None:
         layout = operand_layout(value, stage, op, hw)
-        address = address_of(memory_source(value, op))
+        address = in_memory(value, op).address
         if layout.mode == "PER_KERNEL":
             # One operand of a group follows the other.
             return OperandPlace(address, None, layout.group_bytes)

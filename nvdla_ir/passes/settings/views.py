@@ -11,14 +11,14 @@ from nvdla_ir.dialects.nvdla import (
     ConcatOp,
     ConstantOp,
     InterleaveOp,
-    MemoryOp,
     SliceOp,
     cube_shape,
 )
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.ir.operation import Block, Operation, Value
-from nvdla_ir.passes.settings.memory import constant_of, image_format, memory_source
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.passes.settings.memory import constant_of, image_format, in_memory
+from nvdla_ir.passes.settings.networks import Network
 
 
 @frozen
@@ -62,18 +62,19 @@ class View:
 
 @define(eq=False)
 class Views:
-    """The cubes and images of a block, and where each lies.
+    """The cubes and images of a network, and where each lies: views reach across programs.
 
-    Raises: DiagnosticError, by ``of_block``, for a cube that would have to be in two places, and
+    Raises: DiagnosticError, by ``of_network``, for a cube that would have to be in two places, and
     for a view that does not start at a memory atom.
     """
 
+    network: Network
     _parents: dict[Value, tuple[Value, Window]] = field(factory=dict[Value, "tuple[Value, Window]"])
 
     @staticmethod
-    def of_block(block: Block, hw: HardwareConfiguration) -> Views:
-        views = Views()
-        for operation in block.operations:
+    def of_network(network: Network, hw: HardwareConfiguration) -> Views:
+        views = Views(network)
+        for operation in network.operations():
             if isinstance(operation, ConcatOp):
                 views._add_concat(operation, hw)
             elif isinstance(operation, InterleaveOp):
@@ -84,11 +85,12 @@ class Views:
                 _require_sliceable(operation)
                 _require_aligned(operation, "starts at", operation.axis, operation.begin, hw)
                 window = Window.along(operation.axis, operation.begin, operation.step)
-                views._parents[operation.output] = operation.input, window
+                views._parents[operation.output] = network.source(operation.input), window
         return views
 
     def place(self, value: Value) -> View:
         """Where ``value`` lies in the buffer that holds it."""
+        value = self.network.source(value)
         window = Window()
         while value in self._parents:
             value, outer = self._parents[value]
@@ -104,6 +106,7 @@ class Views:
             position += cube_shape(part.type)[concat.axis]
 
     def _add_part(self, part: Value, operation: ConcatOp | InterleaveOp, window: Window) -> None:
+        part = self.network.source(part)
         source = _require_cube(part, operation)
         if isinstance(source, SliceOp) or part in self._parents:
             other = "a slice of" if isinstance(source, SliceOp) else "a part of"
@@ -134,11 +137,13 @@ def _require_sliceable(operation: SliceOp) -> None:
         )
 
 
-def _require_cube(value: Value, reader: Operation) -> MemoryOp:
-    source = memory_source(value, reader)
-    if isinstance(source, ConstantOp) or image_format(value) is not None:
+def _require_cube(value: Value, reader: Operation) -> Operation:
+    """What makes the cube ``value``."""
+    what = in_memory(value, reader).what
+    source = value.defining_operation
+    if source is None or isinstance(source, ConstantOp) or image_format(value) is not None:
         raise DiagnosticError.at(
-            reader.location, f"{describe(reader)} takes feature cubes, not {describe(source)}"
+            reader.location, f"{describe(reader)} takes feature cubes, not {what}"
         )
     return source
 

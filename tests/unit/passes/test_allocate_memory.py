@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from running import module_of, new_session, run
 
 from nvdla_ir.dialects import nvdla
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import StreamType, cube_shape
 from nvdla_ir.hw.configuration import load_configuration
 from nvdla_ir.ir.attributes import IntegerAttr
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.passes.allocate_memory import AllocateMemory
+from nvdla_ir.passes.base import Session
+from nvdla_ir.passes.outline_device_programs import OutlineDevicePrograms
+from nvdla_ir.passes.settings.networks import Network, networks
 from nvdla_ir.text.printer import print_operation
 
 BASE = 0x8000_0000
@@ -30,6 +33,12 @@ VIEWS = nvdla.SliceOp | nvdla.ConcatOp | nvdla.InterleaveOp
 
 def module_for(target: str, function: str) -> ModuleOp:
     return module_of(f'module attributes {{nvdla.target = "{target}"}} {{\n{function}\n}}')
+
+
+def allocate(module: ModuleOp, **options: Any) -> Session:
+    """Outline the programs and give them memory."""
+    session = run(OutlineDevicePrograms(), module)
+    return run(AllocateMemory(**options), module, session)
 
 
 def cube(channels: int, rows: int = PLANE[0]) -> str:
@@ -52,6 +61,7 @@ class Program:
         self.lines: list[str] = []
         self.shapes: dict[str, tuple[int, int]] = {}
         """Channels and rows of each cube."""
+        self.on_host = {"%x": (20, PLANE[0])}
         # Values that lie in another one, or are slices: they cannot be joined.
         self.joined: set[str] = set()
 
@@ -81,7 +91,8 @@ def programs(draw: st.DrawFn, atom: int) -> str:
         shape = channels, rows = program.shapes[name]
         same = sorted(other for other, found in program.shapes.items() if found == shape)
         if kind == "upload":
-            program.add("nvdla.upload %x", (20, PLANE[0]))
+            source = draw(st.sampled_from(sorted(program.on_host)))
+            program.add(f"nvdla.upload {source}", program.on_host[source])
         elif kind == "sdp":
             program.add(f"nvdla.sdp {name}", shape)
         elif kind == "add":
@@ -131,7 +142,7 @@ def programs(draw: st.DrawFn, atom: int) -> str:
                 program.join("concat", parts, (total, rows))
         else:
             text = program.add(f"nvdla.download {name}", shape, "d")
-            del program.shapes[text]
+            program.on_host[text] = program.shapes.pop(text)
     return program.text()
 
 
@@ -141,14 +152,15 @@ def programs(draw: st.DrawFn, atom: int) -> str:
 class Shadow:
     """Which atom of which writer lies at each address."""
 
-    def __init__(self, atom: int) -> None:
+    def __init__(self, network: Network, atom: int) -> None:
+        self.network = network
         self.atom = atom
         self.atoms: dict[int, object] = {}
         self.tags: dict[Value, NDArray[np.object_]] = {}
 
     def addresses(self, value: Value) -> NDArray[np.int64]:
         """The address of each atom of a cube: by surface, row and column."""
-        op = value.defining_operation
+        op = self.network.source(value).defining_operation
         assert isinstance(op, nvdla.MemoryOp) and op.address is not None
         assert op.line_stride is not None and op.surface_stride is not None
         s, y, x = np.indices(self.shape(value))
@@ -161,6 +173,7 @@ class Shadow:
 
     def writers(self, value: Value) -> NDArray[np.object_]:
         """Who wrote each atom of a cube, as which of its atoms."""
+        value = self.network.source(value)
         if value not in self.tags:
             op = value.defining_operation
             shape = self.shape(value)
@@ -182,8 +195,8 @@ class Shadow:
                     found[where] = self.writers(part)
             else:
                 found = np.empty(shape, object)
-                for position in np.ndindex(shape):
-                    found[position] = (op, position)
+                for s, y, x in product(*map(range, shape)):
+                    found[s, y, x] = (op, s, y, x)
             self.tags[value] = found
         return self.tags[value]
 
@@ -219,17 +232,36 @@ def inputs_of_layer(op: Operation) -> list[Value]:
     return found
 
 
+def check_bound_buffers(network: Network) -> None:
+    """What programs say of their arguments and results is what the makers of these say."""
+    for program in network.programs:
+        for value in (*program.body.arguments, *program.return_op.operands):
+            op = network.source(value).defining_operation
+            assert isinstance(op, nvdla.MemoryOp)
+            expected = nvdla.Buffer(
+                "feature", op.address, op.column_stride, op.line_stride, op.surface_stride
+            )
+            bound = nvdla.bound_buffer(value)
+            assert bound in (None, expected)  # None: made in this program
+    for op in network.host.body.operations:
+        for result in op.results if nvdla.called_program(op) is not None else ():
+            made = network.source(result).defining_operation
+            assert isinstance(made, nvdla.MemoryOp)
+            bound = nvdla.bound_buffer(result)
+            assert bound is not None and bound.address == made.address
+
+
 def check_by_shadow(module: ModuleOp, atom: int) -> None:
-    shadow = Shadow(atom)
-    function = module.body.first_op
-    assert isinstance(function, FuncOp)
+    (network,) = networks(module)
+    shadow = Shadow(network, atom)
     sizes: dict[nvdla.ConstantOp, int] = {}
-    for op in function.body.operations:
+    for op in network.operations():
         if isinstance(op, nvdla.ConstantOp):
             assert op.address is not None and op.address % 64 == 0
             sizes[op] = -(-op.value.type.element_count // 128) * 128
-            shadow.fill(op.address, sizes[op], op)
-    for op in function.body.operations:
+            shadow.fill(op.address, sizes[op], op.address)
+    check_bound_buffers(network)
+    for op in network.operations():
         streams = any(isinstance(result.type, StreamType) for result in op.results)
         if streams or isinstance(op, VIEWS | nvdla.ConstantOp):
             continue
@@ -246,7 +278,7 @@ def check_by_shadow(module: ModuleOp, atom: int) -> None:
                     shadow.check(value)
     for constant, size in sizes.items():
         assert constant.address is not None
-        shadow.check_fill(constant.address, size, constant)
+        shadow.check_fill(constant.address, size, constant.address)
     low = number(module, "nvdla.memory_base")
     high = low + number(module, "nvdla.memory_bytes")
     assert all(low <= address <= high - atom for address in shadow.atoms)
@@ -259,10 +291,10 @@ def test_readers_find_what_was_written(target: str, data: st.DataObject) -> None
     atom = load_configuration(target).memory_atom
     text = data.draw(programs(atom))
     module = module_for(target, text)
-    run(AllocateMemory(), module)
+    allocate(module)
     check_by_shadow(module, atom)
     again = module_for(target, text)
-    run(AllocateMemory(), again)
+    allocate(again)
     assert print_operation(again) == print_operation(module)
 
 
@@ -293,7 +325,7 @@ func.func @main(%x: tensor<1x9x5x3xi8>, %y: tensor<1x20x1x1xi8>) {
   func.return
 }""",
     )
-    session = run(AllocateMemory(), module)
+    session = allocate(module)
     assert places(module) == {"a": (0, 24, 120), "b": (256, 8, 8)}
     assert number(module, "nvdla.memory_bytes") == 256 + 64
     assert session.statistics["allocate-memory"] == {
@@ -320,7 +352,7 @@ func.func @main(%x: tensor<1x3x5x13xi8>) {
   func.return
 }""",
     )
-    run(AllocateMemory(), module)
+    allocate(module)
     # 300 bytes of weights take 384; rows of 13 bytes take 32, and five of them end at 160.
     assert places(module) == {"w": (0, None, None), "a": (384, 32, 192), "s": (768, 288, 288)}
 
@@ -341,7 +373,7 @@ func.func @main(%x: tensor<1x8x2x2xi8>) {
   func.return
 }""",
     )
-    run(AllocateMemory(), module)
+    allocate(module)
     (kept,) = [
         op for op in module.walk() if isinstance(op, nvdla.ConstantOp) and op.layers is not None
     ]
@@ -367,7 +399,7 @@ func.func @main(%x: tensor<1x1x4x4xi8>) {
   func.return
 }""",
     )
-    run(AllocateMemory(), module)
+    allocate(module)
     constants = [op for op in module.walk() if isinstance(op, nvdla.ConstantOp)]
     assert sorted(op.address or 0 for op in constants) == [BASE, BASE + 128]
 
@@ -380,7 +412,7 @@ func.func @main(%x: {cube(8)}) {{
   func.return
 }}"""
     module = module_for("nv_small", text)
-    run(AllocateMemory(base=0x1000), module)
+    allocate(module, base=0x1000)
     assert number(module, "nvdla.memory_base") == 0x1000
     assert [op.address for op in module.walk() if isinstance(op, nvdla.MemoryOp)] == [0x1000]
 
@@ -391,7 +423,7 @@ func.func @main(%x: {cube(8)}) {{
 def fault(function: str, target: str = "nv_small", **options: Any) -> str:
     module = module_for(target, function)
     with pytest.raises(DiagnosticError) as caught:
-        AllocateMemory(**options).run(module, new_session())
+        allocate(module, **options)
     return "\n".join(render(diagnostic) for diagnostic in caught.value.diagnostics)
 
 
@@ -454,7 +486,7 @@ def test_beyond_the_last_address() -> None:
     )
     assert "note: the largest activation is 'nvdla.upload', of 96 bytes" in found
     module = module_for("nv_large", main(UPLOAD, f"nvdla.sdp %a -> {cube(16)}"))
-    run(AllocateMemory(base=0xFFFF_FF80), module)  # 64 bits
+    allocate(module, base=0xFFFF_FF80)  # 64 bits
 
 
 @pytest.mark.parametrize("base", [-64, 32])
@@ -493,7 +525,7 @@ func.func @main(%x: tensor<1x40x4x6xi8>) {
 """
     atom = load_configuration(target).memory_atom
     module = module_for(target, text)
-    run(AllocateMemory(), module)
+    allocate(module)
     check_by_shadow(module, atom)
     strides = {
         op.results[0].name_hint: op.column_stride

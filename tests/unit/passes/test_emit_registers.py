@@ -9,14 +9,16 @@ from running import module_of, new_session
 
 from nvdla_ir.dialects import csb
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.func import entry_functions
 from nvdla_ir.hw.configuration import load_configuration
 from nvdla_ir.hw.formats.buffer import entries_per_slice
+from nvdla_ir.interp.machine import executed_operations
 from nvdla_ir.ir.attributes import DenseResourceAttr
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
 from nvdla_ir.passes.allocate_memory import AllocateMemory
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.emit_registers import EmitRegisters
+from nvdla_ir.passes.outline_device_programs import OutlineDevicePrograms
 from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.passes.schedule_layers import ScheduleLayers
@@ -41,14 +43,14 @@ def lowered(module: ModuleOp) -> Session:
 
 
 def steps_of(module: ModuleOp) -> list[str]:
-    """The program without its fields: ``configure SDP 0``."""
-    function = module.body.first_op
-    assert isinstance(function, FuncOp)
+    """The program without its fields: ``configure SDP 0``; that of the device in the place of its
+    call."""
+    (function,) = entry_functions(module)
     return [
         f"{op.name.removeprefix('csb.')} {op.unit} {op.group}"
         if isinstance(op, csb.ConfigureOp | csb.EnableOp | csb.WaitOp)
         else op.name.removeprefix("csb.")
-        for op in function.body.operations
+        for op in executed_operations(function)
     ]
 
 
@@ -80,9 +82,11 @@ def test_the_next_layer_is_programmed_while_one_runs() -> None:
     assert steps_of(emitted("nv_small", TWO_LAYERS)) == [
         "load",
         "load",
+        "upload",
+        "func.call",
+        "input",
         "configure GLB None",
         "poll",
-        "upload",
         *(f"configure {unit} 0" for unit in (*convolution, "SDP_RDMA", "SDP")),
         *(f"enable {unit} 0" for unit in CONSUMERS_FIRST if unit != "PDP"),
         *(f"configure {unit} 1" for unit in (*convolution, "SDP")),
@@ -98,6 +102,8 @@ def test_the_next_layer_is_programmed_while_one_runs() -> None:
         "enable SDP 0",
         "enable SDP_RDMA 1",
         "wait SDP 0",
+        "output",
+        "func.return",
         "download",
         "func.return",
     ]
@@ -121,7 +127,7 @@ func.func @main(%x: {CUBE}) {{
   func.return
 }}""",
     )
-    assert steps_of(module)[-2:] == ["wait SDP 0", "func.return"]
+    assert steps_of(module)[-3:] == ["wait SDP 0", "func.return", "func.return"]
 
 
 def test_constants_become_packed_bytes_once() -> None:
@@ -185,10 +191,9 @@ def test_windows_end_where_the_padded_input_ends(
 
 def test_v1_writes_both_halves_of_an_address() -> None:
     module = module_for("nv_full", TWO_LAYERS)
-    fit, stream, schedule, _, emit = layers_to_registers()
-    Pipeline([fit, stream, schedule, AllocateMemory(base=0x12_8000_0000), emit]).run(
-        module, new_session()
-    )
+    passes = layers_to_registers()
+    passes[4] = AllocateMemory(base=0x12_8000_0000)
+    Pipeline(passes).run(module, new_session())
     cdma, sdp = fields_of(module, "CDMA"), fields_of(module, "SDP")
     assert (cdma["WEIGHT_ADDR_HIGH"], cdma["WEIGHT_ADDR_LOW"]) == (0x12, 0x8000_0000)
     assert sdp["DST_BASE_ADDR_HIGH"] == 0x12
@@ -202,7 +207,7 @@ def fault(function: str, target: str = "nv_small") -> str:
     module = module_for(target, function)
     with pytest.raises(DiagnosticError) as caught:
         if "address" in function:
-            passes = [ScheduleLayers(overlap="in-order"), EmitRegisters()]
+            passes = [OutlineDevicePrograms(), ScheduleLayers(overlap="in-order"), EmitRegisters()]
             Pipeline(passes).run(module, new_session())
         else:
             lowered(module)
@@ -268,7 +273,7 @@ def convolution(
         ),
         (
             convolution(input="2x8x4x4", output="2x8x4x4"),
-            "3:8: error: 'nvdla.upload' has shape 2x8x4x4, but a hardware layer works on 1xCxHxW",
+            "3:8: error: argument '%a' has shape 2x8x4x4, but a hardware layer works on 1xCxHxW",
         ),
     ],
 )

@@ -113,10 +113,10 @@ def check(case: Case, target: str, rng: np.random.Generator) -> list[nvdla.ConvO
 
     expected = result()
     assert len(np.unique(expected)) > 3 or expected.size < 100
-    fit, *rest = layers_to_registers()
-    Pipeline([fit]).run(module, session)
+    outline, fit, *rest = layers_to_registers()
+    Pipeline([outline, fit]).run(module, session)
     verify(module)
-    found = [op for op in func.walk() if isinstance(op, nvdla.ConvOp)]
+    found = [op for op in module.walk() if isinstance(op, nvdla.ConvOp)]
     np.testing.assert_array_equal(result(), expected, "pieces")
     Pipeline(rest).run(module, session)
     np.testing.assert_array_equal(result(), expected, "registers")

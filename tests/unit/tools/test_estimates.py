@@ -48,7 +48,10 @@ def test_the_same_at_each_level(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("fitted.json", "placed.json", "compiled.json")]
     levels = (
         (*FITTED, "--stream-to-pooling"),
-        (*FITTED, "--stream-to-pooling", "--allocate-memory"),
+        (
+            *("--target=nv_small", *QUANTIZED, "--legalize-to-nvdla", "--outline-device-programs"),
+            *("--fit-convolution-buffer", "--stream-to-pooling", "--allocate-memory"),
+        ),
         (*QUANTIZED, "--compile=nv_small"),
     )
     for passes, file in zip(levels, files, strict=True):

@@ -172,7 +172,8 @@ def test_the_dumped_pipeline_reads_back(tmp_path: Path) -> None:
         (
             ["--canonicalize", "--compile=nv_small"],
             "set-target{target=nv_small},canonicalize,legalize-to-nvdla,"
-            "fit-convolution-buffer,stream-to-pooling,schedule-layers{overlap=on},"
+            "outline-device-programs,fit-convolution-buffer,stream-to-pooling,"
+            "schedule-layers{overlap=on},"
             "allocate-memory{base=2147483648},emit-registers",
         ),
         (

@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
-from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.func import FuncOp, entry_functions
 from nvdla_ir.frontends.trace import import_trace
 from nvdla_ir.interp.csb.run import CheckResult, checks_of, device_of
 from nvdla_ir.interp.device.device import Device
@@ -46,8 +46,7 @@ class Played:
 
 
 def function_of(module: ModuleOp) -> FuncOp:
-    (function,) = module.body.operations
-    assert isinstance(function, FuncOp)
+    (function,) = entry_functions(module)
     return function
 
 
