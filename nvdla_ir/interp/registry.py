@@ -33,6 +33,9 @@ KERNEL_MODULES = {
 """By name of dialect, the module whose import registers the kernels."""
 
 
+_PACKAGE = f"{__name__.partition('.')[0]}."
+
+
 class Numbers(Enum):
     """What a kernel computes on."""
 
@@ -161,13 +164,15 @@ def find_fusion(op: Operation) -> Fusion | None:
 
 
 def find_kernel(op: Operation, numbers: Numbers) -> Kernel | None:
-    """The kernel for ``op`` on ``numbers``, its dialect's kernels imported; None without one."""
+    """The kernel for ``op`` on ``numbers``, its dialect's kernels and those of its bases' dialects
+    imported; None without one."""
     registry, op_class = KERNELS[numbers], type(op)
     found = registry.find(op_class)
-    if found is not None:
-        return found
-    module = KERNEL_MODULES.get(op.name.partition(".")[0])
-    if module is None:
-        return None
-    importlib.import_module(module)
-    return registry.find(op_class)
+    if found is None:
+        for base in op_class.__mro__:
+            package, _, rest = base.__module__.partition("dialects.")
+            module = KERNEL_MODULES.get(rest.partition(".")[0])
+            if package == _PACKAGE and module is not None:
+                importlib.import_module(module)
+        found = registry.find(op_class)
+    return found

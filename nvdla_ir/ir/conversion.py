@@ -35,6 +35,10 @@ Legality: TypeAlias = "bool | Callable[[Operation], bool]"
 # -------------------------------------------------------------- rules
 
 
+def _unexplained(op: Operation, error: Exception) -> Diagnostic | None:
+    return None
+
+
 @frozen(eq=False)
 class Rule:
     """What a stage does with one class of operations."""
@@ -44,6 +48,30 @@ class Rule:
 
     def __str__(self) -> str:
         return f"rule '{self.function.__name__}' of '{self.stage}'"
+
+    def apply(
+        self,
+        op: Operation,
+        *arguments: object,
+        explain: Callable[[Operation, Exception], Diagnostic | None] = _unexplained,
+        stack_trace: bool = False,
+    ) -> object:
+        """What the function returns for ``op``.
+
+        Raises: DiagnosticError where it does, and where it fails with another exception; what that
+        says about the input, if anything, ``explain`` says.
+        """
+        try:
+            return self.function(op, *arguments)
+        except (Exception, SystemExit) as error:
+            # One without diagnostics says nothing of what is wrong, so it is no better than others.
+            if isinstance(error, DiagnosticError) and error.diagnostics:
+                raise
+            explained = explain(op, error) if isinstance(error, Exception) else None
+            if explained is None:
+                what = f"{self} failed on '{op.name}'"
+                explained = crash(what, op.location, error, self.function, stack_trace=stack_trace)
+            raise DiagnosticError(explained) from error
 
 
 class RuleSet:
@@ -204,23 +232,9 @@ class Conversion(ABC):
             self._rule = None
 
     def _apply(self, rule: Rule, op: Operation) -> None:
-        """Raises: DiagnosticError, with what an exception in the rule says."""
-        try:
-            returned: object = rule.function(op, self)
-        except (Exception, SystemExit) as error:
-            # One without diagnostics says nothing of what is wrong, so it is no better than others.
-            if isinstance(error, DiagnosticError) and error.diagnostics:
-                raise
-            explained = self.explain(op, error) if isinstance(error, Exception) else None
-            if explained is None:
-                explained = crash(
-                    f"{rule} failed on '{op.name}'",
-                    op.location,
-                    error,
-                    rule.function,
-                    stack_trace=self.diagnostics.stack_traces,
-                )
-            raise DiagnosticError(explained) from error
+        returned = rule.apply(
+            op, self, explain=self.explain, stack_trace=self.diagnostics.stack_traces
+        )
         if returned is None:
             if not self.legality.is_legal(op):
                 raise DiagnosticError.at(op.location, _left(rule, op, "returned nothing for"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.nvdla import target_of
 from nvdla_ir.ir.rewriter import apply_patterns_greedily
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.decomposition.by_rule import ByRule
 from nvdla_ir.passes.decomposition.kernels import LargeKernel, LargePlane, LargeStride
 from nvdla_ir.passes.decomposition.phases import LinearInterpolation, TransposedConvolution
 from nvdla_ir.passes.decomposition.pooling import (
@@ -36,13 +38,14 @@ class DecomposeLayers(Pass):
 
     Only a mean over more than 32 rows or columns is not the same to the last bit: it is a mean of
     rounded means, which a remark tells. Calibrated ranges stay; what only moves elements has that
-    of its input.
+    of its input. Plug-ins add rules (``@decomposes``).
     """
 
     name = "decompose-layers"
 
     def run(self, module: ModuleOp, session: Session) -> None:
         patterns = [
+            ByRule(target_of(module), session.diagnostics),
             MeansInParts(),
             GlobalMaximum(),
             LargeMaximum(),

@@ -77,9 +77,10 @@ def forget_plugins() -> None:
 def _registries() -> list[ClassRegistry[Any]]:
     from nvdla_ir.interp.registry import KERNELS
     from nvdla_ir.passes.conversion import converts
+    from nvdla_ir.passes.decomposition.rules import decomposes
     from nvdla_ir.passes.legalization import legalizes
 
-    return [converts.registry, legalizes.registry, *KERNELS.values()]
+    return [decomposes.registry, converts.registry, legalizes.registry, *KERNELS.values()]
 
 
 def _execute(file: Path) -> ModuleType:

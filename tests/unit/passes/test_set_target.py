@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from running import module_of, new_session, run
 
-from nvdla_ir.dialects import nn
+from nvdla_ir.dialects import fixed
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import TARGET_ATTRIBUTE, configuration_of
 from nvdla_ir.hw.configuration import load_configuration, names
@@ -166,7 +166,7 @@ def test_an_average_pool_is_a_convolution_where_there_is_no_pooling_unit(
     module = module_of(POOLED)
     session = new_session()
     Pipeline([SetTarget(target), InsertConverters()]).run(module, session)
-    pools = [op for op in module.walk() if isinstance(op, nn.AveragePoolOp)]
+    pools = [op for op in module.walk() if isinstance(op, fixed.AveragePoolOp)]
     assert bool(pools) is has_pdp
     # All corners of the range, and ties of every kind.
     codes = np.random.default_rng(2).choice([-128, -127, -1, 0, 1, 2, 126, 127], (1, 8, 4, 4))

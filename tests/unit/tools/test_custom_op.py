@@ -6,7 +6,6 @@ import io
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 from opt_tool import opt
 
 from nvdla_ir.dialects import default_context, nn
-from nvdla_ir.interp.registry import Numbers, find_kernel
 from nvdla_ir.passes.conversion import converts
-from nvdla_ir.tools import nvdla_calibrate, nvdla_run
+from nvdla_ir.testing.commands import COMMANDS
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "custom_op" / "absolute_value.py"
 
@@ -52,13 +50,13 @@ def run(program: Path, folder: Path, *flags: str, result: str = "y") -> NDArray[
     """The one output of ``program`` on the images."""
     output = folder / f"{program.name}.npy"
     arguments = [program, "--load-pass-plugin", folder / "mine.py", "--input", f"x={folder}/x.npy"]
-    succeed(nvdla_run.main, *arguments, "--output", f"{result}={output}", *flags)
+    succeed("nvdla-run", *arguments, "--output", f"{result}={output}", *flags)
     return np.load(output)
 
 
-def succeed(main: Callable[..., int], *arguments: object) -> None:
+def succeed(command: str, *arguments: object) -> None:
     errors = io.StringIO()
-    status = main(list(map(str, arguments)), io.StringIO(), io.StringIO(), errors)
+    status = COMMANDS[command](list(map(str, arguments)), io.StringIO(), io.StringIO(), errors)
     assert status == 0, errors.getvalue()
 
 
@@ -70,7 +68,7 @@ def test_every_level_computes_it(folder: Path, target: str) -> None:
         folder / "t.json",
         folder / "model.ir",
     )
-    succeed(nvdla_calibrate.main, model, load, "--data", folder / "x.npy", "-o", table, "--jobs=1")
+    succeed("nvdla-calibrate", model, load, "--data", folder / "x.npy", "-o", table, "--jobs=1")
     import_table = f"--import-calib={table}"
     stages = {
         "calibrated": [import_table],
@@ -119,7 +117,9 @@ def test_its_golden_test_runs_beside_it(folder: Path) -> None:
 
 def test_no_program_without_its_file(folder: Path) -> None:
     errors = io.StringIO()
-    assert nvdla_run.main([str(folder / "model.ir")], io.StringIO(), io.StringIO(), errors) == 1
+    assert (
+        COMMANDS["nvdla-run"]([str(folder / "model.ir")], io.StringIO(), io.StringIO(), errors) == 1
+    )
     assert "unknown operation 'my.abs'" in errors.getvalue()
 
 
@@ -135,18 +135,17 @@ def test_an_output_never_replaces_it(folder: Path) -> None:
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert nvdla_run.main(arguments, io.StringIO(), io.StringIO(), errors) == 1
+        assert COMMANDS["nvdla-run"](arguments, io.StringIO(), io.StringIO(), errors) == 1
     assert "mine.py" in errors.getvalue()
     assert (folder / "mine.py").read_text() == EXAMPLE.read_text()
 
 
 # -------------------------------------------------------------- rules for operations of the package
 
-SIGMOID = """\
+TANH = """\
 !c = !quant.calibrated<f32<-1.0:1.0>>
 func.func @main(%x: tensor<1x2x2x2x!c>) -> tensor<1x2x2x2x!c> {
-  %s = nn.sigmoid %x layers=["s"] -> tensor<1x2x2x2x!c>
-  %t = nn.tanh %s layers=["t"] -> tensor<1x2x2x2x!c>
+  %t = nn.tanh %x layers=["t"] -> tensor<1x2x2x2x!c>
   func.return %t
 }
 """
@@ -156,7 +155,7 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.passes.conversion import converts
 
 
-@converts(nn.SigmoidOp, nn.TanhOp)
+@converts(nn.TanhOp)
 def as_it_is(op, conversion):
     stored, _ = conversion.stored(op.input, op)
     return stored
@@ -166,39 +165,38 @@ def as_it_is(op, conversion):
 def test_a_plugin_of_rules_alone_holds_for_its_command(tmp_path: Path) -> None:
     """The command after it knows nothing of it, though it runs in the same process."""
     (tmp_path / "rule.py").write_text(RULE)
-    (tmp_path / "model.ir").write_text(SIGMOID)
+    (tmp_path / "model.ir").write_text(TANH)
     load = f"--load-pass-plugin={tmp_path}/rule.py"
-    loaded = opt(load, tmp_path / "model.ir", "--quantize")
-    assert loaded.status == 0 and "nn.sigmoid" not in loaded.output
-    result = opt(tmp_path / "model.ir", "--quantize")
-    assert result.status == 0 and "nn.sigmoid" in result.output
-    op = nn.SigmoidOp.__new__(nn.SigmoidOp)
-    rule = converts.find(op)
-    assert rule is not None and rule.function.__module__.startswith("nvdla_ir.")
-    assert find_kernel(op, Numbers.REAL) is not None
+    changed = opt(load, tmp_path / "model.ir", "--quantize")
+    usual = opt(tmp_path / "model.ir", "--quantize")
+    assert changed.status == usual.status == 0
+    assert "nn.tanh" not in changed.output
+    assert "nn.tanh %x_int8" in usual.output
+    rule = converts.registry.find(nn.TanhOp)
+    assert rule is not None and rule.function.__module__.startswith("nvdla_ir.passes.")
 
 
-def test_a_users_rule_holds_whenever_the_package_is_imported(tmp_path: Path) -> None:
+def test_a_users_kernel_holds_whenever_the_package_is_imported(tmp_path: Path) -> None:
     """The kernels of nn are imported when one is needed, behind the plug-in."""
     (tmp_path / "kernel.py").write_text(
         "import numpy as np\n"
         "from nvdla_ir.dialects import nn\n"
         "from nvdla_ir.interp.registry import kernel\n"
-        "@kernel(nn.TanhOp)\n"
+        "@kernel(nn.TransposeOp)\n"
         "def mine(op, values):\n    return values[op.input] + np.float32(2)\n"
     )
     (tmp_path / "m.ir").write_text(
-        "func.func @main(%x: tensor<1xf32>) -> tensor<1xf32> {\n"
-        "  %s = nn.sigmoid %x -> tensor<1xf32>\n"
-        "  %t = nn.tanh %s -> tensor<1xf32>\n  func.return %t\n}\n"
+        "func.func @main(%x: tensor<1x1xf32>) -> tensor<1x1xf32> {\n"
+        "  %s = nn.sigmoid %x -> tensor<1x1xf32>\n"
+        "  %t = nn.transpose %s permutation=[0, 1] -> tensor<1x1xf32>\n  func.return %t\n}\n"
     )
-    np.save(tmp_path / "x.npy", np.zeros(1, np.float32))
+    np.save(tmp_path / "x.npy", np.zeros((1, 1), np.float32))
     code = (
         "import sys; from nvdla_ir.tools.nvdla_run import main; sys.exit(main("
         "['m.ir', '--load-pass-plugin=kernel.py', '--input', 'x=x.npy', '--output', 't=y.npy']))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), [2.5])
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), [[2.5]])
 
 
 def test_the_dialect_of_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,3 +223,12 @@ def test_the_dialect_of_an_installed_package(monkeypatch: pytest.MonkeyPatch) ->
         context.dialect("broken")
     with pytest.raises(DiagnosticError, match="of 'other' is not a dialect"):
         context.dialect("other")
+
+
+def test_the_walk_through_is_the_example() -> None:
+    """What docs/custom-passes.md shows of the operation is what is tested here."""
+    text = (EXAMPLE.parents[2] / "docs" / "custom-passes.md").read_text()
+    section = text[text.index("## 5. An operation of your own") : text.index("## 6.")]
+    blocks = [part.partition("```")[0] for part in section.split("```python\n")[1:]]
+    assert len(blocks) == 4
+    assert [block for block in blocks if block.strip() not in EXAMPLE.read_text()] == []
