@@ -25,8 +25,8 @@ from nvdla_ir.text.pipeline_syntax import parse_pipeline
 DIGITS = Path(__file__).resolve().parent.parent / "examples" / "digits"
 PASSES = (
     "set-target{{target={target}}},{calibration}fold-batch-norm,canonicalize,quantize-weights,"
-    "insert-converters,legalize-to-nvdla,fit-convolution-buffer,stream-to-pooling,"
-    "schedule-layers{{overlap={overlap}}},allocate-memory"
+    "insert-converters,legalize-to-nvdla,outline-device-programs,fit-convolution-buffer,"
+    "stream-to-pooling,schedule-layers{{overlap={overlap}}},allocate-memory"
 )
 
 

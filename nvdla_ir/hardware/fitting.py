@@ -431,10 +431,10 @@ def split_rows(window: Window, lines: int) -> list[Part]:
         # a last piece of one row is a worse one to write, and takes no fewer runs
         begin = parts[-2].outputs.begin
         size = parts[-2].outputs.size - 1
-        parts[-2:] = [
-            part_of(window, Span(begin, size)),
-            part_of(window, Span(begin + size, 2)),
-        ]
+        last = part_of(window, Span(begin + size, 2))
+        # away from the padding, two rows may need more lines than there are
+        if last.inputs.size <= lines:
+            parts[-2:] = [part_of(window, Span(begin, size)), last]
     return parts
 
 

@@ -98,6 +98,13 @@ def test_rows_by_hand_and_faults() -> None:
         split_rows(Window(8, 1, 1, 1, 1, 0, 9), 2)
 
 
+def test_a_last_row_is_left_alone_where_two_do_not_fit() -> None:
+    """Three rows beside the padding take 7 lines; the last two, away from it, would take 8."""
+    parts = split_rows(Window(8, 3, 1, 3, 2, 0, 4), 7)
+    assert [part.outputs.size for part in parts] == [3, 1]
+    assert [part.inputs.size for part in parts] == [7, 7]
+
+
 def test_a_last_row_is_not_left_alone() -> None:
     """Of 9 rows, at most 4 at once: the last piece has two, for one takes no fewer runs."""
     parts = split_rows(Window(11, 3, 1, 1, 0, 0, 9), 6)

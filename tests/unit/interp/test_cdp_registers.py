@@ -74,7 +74,7 @@ func.func @main(%x: tensor<1x8x6x7x{Q}>) -> (tensor<1x13x6x7x{Q}>, tensor<1x13x6
   %d = nvdla.conv %f, %v -> !nvdla.stream<1x13x6x7xi32>
   %e = nvdla.sdp %d cvt_shift=8 -> tensor<1x13x6x7x{Q}>
   %g = nvdla.cdp %e square_sum=false multiply=false tables={lut} -> tensor<1x13x6x7x{Q}>
-  %h = nvdla.sdp %g bs_operand=%e bs={{alu = "sum", alu_value = 128, mul}} cvt_shift=8
+  %h = nvdla.sdp %g bs_operand=%e bs=#nvdla.x_stage<alu = "sum", alu_value = 128, mul> cvt_shift=8
     -> tensor<1x13x6x7x{Q}>
   %y = nvdla.download %h -> tensor<1x13x6x7x{Q}>
   %z = nvdla.download %g -> tensor<1x13x6x7x{Q}>

@@ -99,11 +99,11 @@ def layers(draw: Any) -> str:
             for axis in range(2)
         ]
         result = f"1x{kernels}x{pooled[0]}x{pooled[1]}x{int8}"
-        kind = draw(st.sampled_from(["max_pool", "average_pool"]))
+        kind = draw(st.sampled_from(["nn.max_pool", "fixed.average_pool"]))
         reciprocals = f"reciprocals=[{65536 // kernel[0]}, {65536 // kernel[1]}]"
         lines.append(
-            f"%z = nn.{kind} %y kernel={kernel} strides={steps} pads={margins} "
-            f"{reciprocals if kind == 'average_pool' else ''} -> tensor<{result}>"
+            f"%z = {kind} %y kernel={kernel} strides={steps} pads={margins} "
+            f"{reciprocals if kind == 'fixed.average_pool' else ''} -> tensor<{result}>"
         )
         returned = "%z"
     body = "\n".join(lines)
