@@ -20,7 +20,7 @@ from nvdla_ir.ir.verifier import verify
 from nvdla_ir.resources import ResourceStore
 
 CORPUS = list(corpus())
-SHARDS = 10
+SHARDS = 5
 PER_SHARD = 1000
 
 _WORDS = (0, 1, 2, 7, 8, 31, 32, 255, 256, 4096, 8192, 8193, 0x7FFF, 0x8000, 0xFFFF)

@@ -17,7 +17,7 @@ from nvdla_ir.interp.device.memory import Memory
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
 from nvdla_ir.resources import ResourceStore
 
-SHARDS = 10
+SHARDS = 5
 CASES_PER_SHARD = 1000
 MEMORY_LIMIT_BYTES = 1 << 22
 
