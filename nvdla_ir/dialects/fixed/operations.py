@@ -127,61 +127,46 @@ class ShiftAddOp(LayerOp):
         yield from shape_faults(self.output, shape_of(self.input))
 
 
-class RescaleOp(LayerOp):
-    """``sat32(rha(input * multiplier, shift))``: per-channel output converters, and bringing the
-    accumulator to the scale of a residual operand.
+class _MultiplyOp(LayerOp):
+    """What the multiplier of BS or BN does. The multiplier is a tensor (one a channel, 16 bits) or
+    ``value``, one for all. (sdp.md section 4, MUL)"""
 
-    The multiplier is a tensor (one a channel, 16 bits) or ``value``, one for all. (sdp.md
-    section 4, MUL)
+    input = operand(QUANTIZED_TENSOR)
+    multiplier = optional_operand(INTEGER_TENSOR)
+    value = optional_attribute(INT)
+    shift = attribute(INT)
+    output = result(PIPELINE_TENSOR)
+
+    def verify(self) -> Iterable[str]:
+        if (self.multiplier is None) == (self.value is None):
+            yield "takes either an operand 'multiplier' or an attribute 'value'"
+        if self.multiplier is not None:
+            yield from _operand_faults("multiplier", self.multiplier, self.input)
+        if self.value is not None:
+            yield from _range_faults("value", self.value, -(1 << 15), (1 << 15) - 1)
+        yield from _range_faults("shift", self.shift, 0, 63)
+        yield from shape_faults(self.output, shape_of(self.input))
+
+
+class RescaleOp(_MultiplyOp):
+    """``sat32(rha(input * multiplier, shift))``: per-channel output converters, and bringing the
+    accumulator to the scale of a residual operand. (sdp.md section 4, MUL)
     """
 
     name = "fixed.rescale"
     traits = (Pure(),)
 
-    input = operand(QUANTIZED_TENSOR)
-    multiplier = optional_operand(INTEGER_TENSOR)
-    value = optional_attribute(INT)
-    shift = attribute(INT)
-    output = result(PIPELINE_TENSOR)
 
-    def verify(self) -> Iterable[str]:
-        if (self.multiplier is None) == (self.value is None):
-            yield "takes either an operand 'multiplier' or an attribute 'value'"
-        if self.multiplier is not None:
-            yield from _operand_faults("multiplier", self.multiplier, self.input)
-        if self.value is not None:
-            yield from _range_faults("value", self.value, -(1 << 15), (1 << 15) - 1)
-        yield from _range_faults("shift", self.shift, 0, 63)
-        yield from shape_faults(self.output, shape_of(self.input))
-
-
-class PReluOp(LayerOp):
+class PReluOp(_MultiplyOp):
     """``input`` where it is positive or 0, else ``sat32(rha(input * multiplier, shift))``: of the
     same scale, with the zero point 0.
 
-    The multiplier is a tensor (one a channel, 16 bits) or ``value``, one for all. What a
-    ``fixed.shift_add`` hands over has 33 bits; positive, it keeps 32 of them. (sdp.md section 4,
-    MUL)
+    What a ``fixed.shift_add`` hands over has 33 bits; positive, it keeps 32 of them. (sdp.md
+    section 4, MUL)
     """
 
     name = "fixed.prelu"
     traits = (Pure(),)
-
-    input = operand(QUANTIZED_TENSOR)
-    multiplier = optional_operand(INTEGER_TENSOR)
-    value = optional_attribute(INT)
-    shift = attribute(INT)
-    output = result(PIPELINE_TENSOR)
-
-    def verify(self) -> Iterable[str]:
-        if (self.multiplier is None) == (self.value is None):
-            yield "takes either an operand 'multiplier' or an attribute 'value'"
-        if self.multiplier is not None:
-            yield from _operand_faults("multiplier", self.multiplier, self.input)
-        if self.value is not None:
-            yield from _range_faults("value", self.value, -(1 << 15), (1 << 15) - 1)
-        yield from _range_faults("shift", self.shift, 0, 63)
-        yield from shape_faults(self.output, shape_of(self.input))
 
 
 class OutputConverterOp(LayerOp):

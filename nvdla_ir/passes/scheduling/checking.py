@@ -62,10 +62,7 @@ class _Check:
         self._in_flight.start(footprint)
 
     def wait(self, operation: WaitOp) -> None:
-        for other in self._in_flight.layers:
-            if other.layer.last is operation.input.defining_operation:
-                self._in_flight.end(other)
-                return
+        self._in_flight.wait(operation)
 
     def end(self) -> None:
         self.faults += [

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 
+from nvdla_ir.dialects.nvdla import WaitOp
 from nvdla_ir.hardware.overlap import GROUPS, ends_with
 from nvdla_ir.hw.look_up_tables import LookUpTables
 from nvdla_ir.passes.scheduling.footprints import Footprint
@@ -64,3 +65,10 @@ class InFlight:
     def end(self, layer: Footprint) -> None:
         """The end of ``layer`` was waited for."""
         self.layers.remove(layer)
+
+    def wait(self, operation: WaitOp) -> None:
+        """The layer that ``operation`` names has ended; one that ended before is left as it is."""
+        for layer in self.layers:
+            if layer.layer.last is operation.input.defining_operation:
+                self.end(layer)
+                return

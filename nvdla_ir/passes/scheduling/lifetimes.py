@@ -57,10 +57,7 @@ class _Tracker:
         self._in_flight.start(layer)
 
     def wait(self, operation: WaitOp) -> None:
-        for layer in self._in_flight.layers:
-            if layer.layer.last is operation.input.defining_operation:
-                self._in_flight.end(layer)
-                return
+        self._in_flight.wait(operation)
 
     def use_by_host(self, operation: Operation, step: int) -> None:
         if isinstance(operation, UploadOp):
