@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from nvdla_ir.arith.errors import OperandError
 
@@ -49,6 +51,11 @@ def round_half_away(value: float) -> int:
     return -magnitude if value < 0 else magnitude
 
 
+def rounded_half_away(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """``round_half_away`` of each of ``values``."""
+    return np.copysign(np.floor(np.abs(values) + 0.5), values).astype(np.int64)
+
+
 def fixed_point(factor: float) -> FixedPoint:
     """The multiplier and shift nearest to ``factor``.
 
@@ -66,7 +73,9 @@ def fixed_point_vector(factors: Sequence[float], *, may_vanish: bool = False) ->
     Raises: OperandError where the largest factor is above 32767, or one rounds to zero though it
     is not.
     """
-    largest = max((abs(factor) for factor in factors), default=0.0)
+    reals = np.array(factors, np.float64)
+    magnitudes = np.abs(reals)
+    largest = float(magnitudes.max(initial=0.0))
     if largest == 0:
         return FixedPointVector((0,) * len(factors), 0)
     if not largest < LARGEST_MULTIPLIER + 0.5:
@@ -76,14 +85,16 @@ def fixed_point_vector(factors: Sequence[float], *, may_vanish: bool = False) ->
     shift = min(LARGEST_SHIFT, 15 - math.frexp(largest)[1])
     if round_half_away(math.ldexp(largest, shift)) > LARGEST_MULTIPLIER:
         shift -= 1
-    multipliers = tuple(round_half_away(math.ldexp(factor, shift)) for factor in factors)
-    for factor, multiplier in zip(factors, multipliers, strict=True):
-        if factor and not multiplier and (abs(factor) == largest or not may_vanish):
-            raise OperandError(
-                f"the factor {factor:g} is too small: with a shift of {shift}, "
-                + ("the largest, it becomes 0" if shift == LARGEST_SHIFT else _beside(largest))
-            )
-    return FixedPointVector(multipliers, shift)
+    multipliers = rounded_half_away(np.ldexp(reals, shift))
+    vanished = (multipliers == 0) & (magnitudes > 0)
+    if may_vanish:
+        vanished &= magnitudes == largest
+    if vanished.any():
+        raise OperandError(
+            f"the factor {reals[vanished][0]:g} is too small: with a shift of {shift}, "
+            + ("the largest, it becomes 0" if shift == LARGEST_SHIFT else _beside(largest))
+        )
+    return FixedPointVector(tuple(multipliers.tolist()), shift)
 
 
 def _beside(largest: float) -> str:

@@ -172,7 +172,7 @@ def _check(
         raise ValueError(f"a quantized type expresses floats, not '{expressed}'")
     low, high = full_range(storage)
     for scale in scales:
-        if not (math.isfinite(scale) and scale > 0):
+        if not 0 < scale < math.inf:
             raise ValueError(f"the scale {scale} must be positive and finite")
     for zero_point in zero_points:
         if not low <= zero_point <= high:

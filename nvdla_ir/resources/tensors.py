@@ -61,7 +61,7 @@ class Tensor(ABC):
         if self._digest is None:
             import numpy as np
 
-            state = hashlib.blake2b(digest_size=16)
+            state = hashlib.sha256()  # which processors help with
             for part in self.parts():
                 state.update(np.ascontiguousarray(part).data)
             self._digest = state.digest()

@@ -14,6 +14,7 @@ from nvdla_ir.arith.fixed_point import (
     fixed_point_vector,
     left_shift_for,
     round_half_away,
+    rounded_half_away,
 )
 from nvdla_ir.dialects.fixed import OutputConverterOp, PReluOp, RescaleOp, ShiftAddOp
 from nvdla_ir.dialects.layer import layers_of
@@ -49,11 +50,9 @@ class Bias:
         """The 16 bits and common shift nearest to ``values``, which saturate at 32 bits."""
         import numpy as np
 
-        saturated = [min(max(value, -LARGEST_SUMMAND), LARGEST_SUMMAND) for value in values]
-        shift = left_shift_for([round_half_away(value) for value in saturated])
-        step = 1 << shift
-        stored = [round_half_away(value / step) for value in saturated]
-        return Bias(np.array(stored, np.int16), shift)
+        saturated = np.clip(np.array(values, np.float64), -LARGEST_SUMMAND, LARGEST_SUMMAND)
+        shift = left_shift_for(rounded_half_away(saturated).tolist())
+        return Bias(rounded_half_away(saturated / (1 << shift)).astype(np.int16), shift)
 
     @property
     def values(self) -> list[float]:
