@@ -47,13 +47,17 @@ class FixedPointVector:
 
 def round_half_away(value: float) -> int:
     """The nearest integer, ties away from zero."""
-    magnitude = math.floor(abs(value) + 0.5)
-    return -magnitude if value < 0 else magnitude
+    whole = math.trunc(value)
+    # Adding a half would itself be rounded, just below a half and above 2^52.
+    if abs(value - whole) >= 0.5:
+        whole += 1 if value > 0 else -1
+    return whole
 
 
 def rounded_half_away(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """``round_half_away`` of each of ``values``."""
-    return np.copysign(np.floor(np.abs(values) + 0.5), values).astype(np.int64)
+    """``round_half_away`` of each of ``values``, which are below 2^63."""
+    whole = np.trunc(values)
+    return (whole + np.trunc(2 * (values - whole))).astype(np.int64)
 
 
 def fixed_point(factor: float) -> FixedPoint:

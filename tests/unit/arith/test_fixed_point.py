@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from nvdla_ir.arith.fixed_point import (
     fixed_point_vector,
     left_shift_for,
     round_half_away,
+    rounded_half_away,
 )
 
 FACTORS = st.floats(2.0**-62, 32767.0) | st.floats(-32767.0, -(2.0**-62))
@@ -35,6 +37,20 @@ def rounded(value: Fraction) -> int:
 )
 def test_ties_go_away_from_zero(value: float, expected: int) -> None:
     assert round_half_away(value) == expected
+
+
+@given(
+    st.lists(
+        st.floats(-(2.0**62), 2.0**62)
+        | st.floats(-1.0, 1.0)
+        | st.integers(-(1 << 53), 1 << 53).map(lambda halves: halves / 2)
+        | st.sampled_from([0.49999999999999994, -0.49999999999999994, 2.0**52 + 1, -0.0, 5e-324])
+    )
+)
+def test_arrays_are_rounded_as_numbers_are(values: list[float]) -> None:
+    expected = [rounded(Fraction(value)) for value in values]
+    assert [round_half_away(value) for value in values] == expected
+    assert rounded_half_away(np.array(values, np.float64)).tolist() == expected
 
 
 @given(FACTORS)
