@@ -77,7 +77,7 @@ def _convolution(name: str) -> Row:
 
 def _vendor_traces(name: str) -> Row:
     """All replayable traces of a configuration, reading their files included."""
-    from nvdla_ir.frontends.trace import import_trace
+    from nvdla_ir.formats.trace import import_trace
 
     traces = json.loads((VENDOR_TRACES / "traces.json").read_text())[name]["traces"]
     with tempfile.TemporaryDirectory() as folder:

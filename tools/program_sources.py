@@ -55,7 +55,7 @@ class TraceSource:
 
     def open(self) -> OpenedProgram:
         """Raises: DiagnosticError for faults of the trace's files."""
-        from nvdla_ir.frontends.trace import import_trace
+        from nvdla_ir.formats.trace import import_trace
 
         resources = ResourceStore()
         return OpenedProgram(import_trace(self.path, self.target, resources), resources)
@@ -79,7 +79,7 @@ class LoadableSource:
 
     def open(self) -> OpenedProgram:
         """Raises: DiagnosticError for faults of the loadable."""
-        from nvdla_ir.frontends.loadable import import_loadable
+        from nvdla_ir.formats.loadable import import_loadable
 
         resources, diagnostics = ResourceStore(), DiagnosticCollector()
         resources.add_source(Path(self.file))

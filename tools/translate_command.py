@@ -326,7 +326,7 @@ def _calibration(path: str, arguments: Arguments, streams: _Streams) -> None:
 
 
 def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
-    from nvdla_ir.backends.trace import export_trace
+    from nvdla_ir.formats.trace import export_trace
 
     from .array_files import split_key
     from .loaded_program import Program

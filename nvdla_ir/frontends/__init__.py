@@ -1,1 +1,1 @@
-"""Readers of other formats: each makes a module of operations."""
+"""Readers of networks of other tools: each makes a module of operations."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from trace_writer import Trace
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "frontends" / "trace"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "formats" / "trace"))
 
 from trace_playing import play, write_files
 

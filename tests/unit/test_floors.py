@@ -45,7 +45,7 @@ FLOORS: dict[str, float] = {
     "calibration": 5,
     "evaluation": 5,
     "frontends": 5,
-    "backends": 5,
+    "formats": 5,
     "testing": 6,
     "tools": 7,
 }
@@ -78,7 +78,7 @@ LIBRARIES = {
     "filecheck": {"testing"},
     "pytest": {"testing"},
     "tomli": {"hw"},
-    "flatbuffers": {"frontends", "backends"},
+    "flatbuffers": {"frontends", "formats"},
     "onnx": {"frontends"},
     "google": {"frontends"},
     "dask": {"calibration"},

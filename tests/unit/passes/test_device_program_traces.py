@@ -14,10 +14,10 @@ import pytest
 from island_networks import NETWORKS, inputs_of, network
 from running import module_of
 
-from nvdla_ir.backends.trace import export_trace
 from nvdla_ir.dialects import csb
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import is_program
+from nvdla_ir.formats.trace import export_trace
 from nvdla_ir.interp.csb.run import executed_layers
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.ir.diagnostics import DiagnosticError
@@ -25,7 +25,7 @@ from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.resources import ResourceStore
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "frontends" / "trace"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "formats" / "trace"))
 
 from trace_playing import play, write_files
 

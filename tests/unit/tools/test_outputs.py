@@ -278,7 +278,7 @@ def test_a_tensor_that_memory_does_not_hold() -> None:
 def test_random_bytes_in_pieces_are_the_same() -> None:
     import random
 
-    from nvdla_ir.frontends.trace.memory import _random_bytes  # pyright: ignore
+    from nvdla_ir.formats.trace.memory import _random_bytes  # pyright: ignore
 
     size = (1 << 21) + 5
     assert _random_bytes(7, size) == random.Random(7).randbytes(size)

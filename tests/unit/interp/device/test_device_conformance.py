@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "frontends" / "trace"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "formats" / "trace"))
 
 from trace_playing import play
 

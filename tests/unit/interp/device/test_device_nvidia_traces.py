@@ -16,7 +16,7 @@ import pytest
 
 from nvdla_ir.hw.configuration import load_configuration
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "frontends" / "trace"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "formats" / "trace"))
 
 from trace_playing import play
 

@@ -1,1 +1,0 @@
-"""Writers of other formats: each makes files of a module of operations."""

@@ -1,0 +1,150 @@
+"""The tensors that an application binds: their names, types and places. Source: loadable.md
+sections 1 and 6."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from attrs import frozen
+
+from nvdla_ir.dialects.csb import BYTES
+from nvdla_ir.dialects.nvdla import FEATURE
+from nvdla_ir.formats.loadable.buffers import Buffer
+from nvdla_ir.formats.loadable.container import TensorEntry
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.formats.feature import FeatureLayout
+from nvdla_ir.hw.formats.image import ImageLayout
+from nvdla_ir.hw.formats.sizes import LayoutError
+from nvdla_ir.hw.pixels import PIXEL_FORMATS_BY_CODE
+from nvdla_ir.hw.suggestion import nearest
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.location import Location
+from nvdla_ir.ir.types import I8, UI8, TensorType
+
+_FEATURE_FORMATS = (36, 37)
+_ELEMENTS = {4: I8, 5: UI8}
+_TYPES = ("unknown", "float", "half", "INT16", "INT8", "UINT8", "UINT16")
+_LARGEST_EXTENT = 8192
+_LONGEST_NAME = 80
+
+
+@frozen(eq=False)
+class BoundTensor:
+    """How a bound buffer is seen by the application: as ``type``, in the layout of ``format``."""
+
+    name: str
+    buffer: Buffer
+    type: TensorType
+    format: str
+    address: int
+    line_stride: int
+    surface_stride: int
+
+
+def tensor_names(buffers: Sequence[Buffer], fallback: str) -> list[str]:
+    """A name for each buffer: that of its tensor, made fit for command lines and unique."""
+    # names, each with the number that its next namesake may try
+    names: dict[str, int] = {}
+    for index, buffer in enumerate(buffers):
+        given = "" if buffer.tensor is None else buffer.tensor.name
+        base = re.sub(r"[^\w.$/:-]", "_", given, flags=re.ASCII)[:_LONGEST_NAME]
+        base = base if base.strip("-") else f"{fallback}{index}"
+        name = base
+        while name in names:
+            name = f"{base}.{names[base]}"
+            names[base] += 1
+        names[name] = 1
+    return list(names)
+
+
+def require_known(
+    asked: Collection[str], known: Sequence[str], what: str, location: Location
+) -> None:
+    """Raises: DiagnosticError for a name among ``asked`` that is not known."""
+    for name in sorted(asked):
+        if name not in known:
+            listed = ", ".join(f"'{other}'" for other in known) or "none"
+            raise DiagnosticError.at(
+                location, f"has no {what} '{name}'{nearest(name, known)}: it has {listed}"
+            )
+
+
+def bound_bytes(name: str, buffer: Buffer, location: Location) -> BoundTensor:
+    """The whole buffer as bytes.
+
+    Raises: DiagnosticError for a buffer without any.
+    """
+    if not buffer.size:
+        raise DiagnosticError.at(location, f"the buffer of '{name}' has no bytes")
+    return BoundTensor(name, buffer, TensorType((buffer.size,), I8), BYTES, buffer.address, 0, 0)
+
+
+def bound_tensor(
+    name: str, buffer: Buffer, hw: HardwareConfiguration, location: Location
+) -> BoundTensor:
+    """The tensor in the buffer, as its description says.
+
+    Raises: DiagnosticError, that advises to ask for the bytes, for what has no such form.
+    """
+    tensor = buffer.tensor
+    assert tensor is not None
+    element = _ELEMENTS.get(tensor.data_type)
+    if element is None:
+        known = _TYPES[tensor.data_type] if tensor.data_type < len(_TYPES) else "unknown"
+        raise _as_bytes(location, name, f"has the data type {tensor.data_type} ({known})")
+    if tensor.n != 1:
+        raise _as_bytes(location, name, f"holds {tensor.n} images")
+    extents = (tensor.c, tensor.h, tensor.w)
+    if not all(1 <= extent <= _LARGEST_EXTENT for extent in extents):
+        raise _as_bytes(location, name, f"has the shape {'x'.join(map(str, extents))} (CxHxW)")
+    try:
+        format, size = _layout(tensor, extents, hw)
+    except LayoutError as error:
+        raise _as_bytes(location, name, f"has a layout that {hw.name} has not: {error}") from error
+    if tensor.offset + size > buffer.size:
+        raise _as_bytes(
+            location,
+            name,
+            f"takes {size} bytes from {tensor.offset} on in memory of {buffer.size} bytes",
+        )
+    return BoundTensor(
+        name,
+        buffer,
+        TensorType((1, *extents), element),
+        format,
+        buffer.address + tensor.offset,
+        tensor.stride_1,
+        tensor.stride_2 if format == FEATURE else 0,
+    )
+
+
+def _layout(
+    tensor: TensorEntry, extents: tuple[int, int, int], hw: HardwareConfiguration
+) -> tuple[str, int]:
+    """The name of a tensor's format, and the bytes that it takes."""
+    channels, height, width = extents
+    if tensor.pixel_format in _FEATURE_FORMATS:
+        layout = FeatureLayout(
+            channels, height, width, hw.memory_atom, tensor.stride_1, tensor.stride_2
+        )
+        if layout.overlaps:
+            raise LayoutError(
+                f"strides of {tensor.stride_1} and {tensor.stride_2} bytes make lines overlap"
+            )
+        return FEATURE, layout.size_bytes
+    pixel_format = PIXEL_FORMATS_BY_CODE.get(tensor.pixel_format)
+    if pixel_format is None:
+        raise LayoutError(f"pixel format {tensor.pixel_format} does not exist")
+    if pixel_format.planes != 1:
+        raise LayoutError(f"{pixel_format.name} has two planes, and the second has no place")
+    if pixel_format.channels != channels:
+        raise LayoutError(f"{pixel_format.name} has {pixel_format.channels} channels")
+    image = ImageLayout(pixel_format, height, width, hw.memory_atom, (tensor.stride_1,))
+    return pixel_format.name, image.size_bytes(0)
+
+
+def _as_bytes(location: Location, name: str, reason: str) -> DiagnosticError:
+    return DiagnosticError.at(
+        location, f"tensor '{name}' {reason}: give and take it as the bytes of its buffer"
+    )

@@ -1,5 +1,0 @@
-"""Loadables: networks as the vendor's compiler hands them to its runtime (loadable.md)."""
-
-from nvdla_ir.frontends.loadable.importer import import_loadable
-
-__all__ = ["import_loadable"]
