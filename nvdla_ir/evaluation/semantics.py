@@ -7,7 +7,7 @@ outputs show decides; the layers, known by their names on each level, tell where
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.quant import GridType, QuantizedType, scales_of
 from nvdla_ir.evaluation.batches import machine_inputs
 from nvdla_ir.evaluation.comparison import paired
+from nvdla_ir.evaluation.layerwise import AsItWas, LayerPair
 from nvdla_ir.evaluation.recording import Executable, LayerOutput, Recorder, Recording
 from nvdla_ir.interp.boundary import output_array
 from nvdla_ir.interp.machine import Mode, default_mode
@@ -90,10 +91,17 @@ class SemanticsCheck(Instrumentation):
         factory=dict[str, "Sequence[tuple[str, _Inputs]]"], init=False
     )
     _ranges: dict[str, _Ranges] = field(factory=dict[str, "_Ranges"], init=False)
+    _as_it_was: dict[str, AsItWas] = field(factory=dict[str, AsItWas], init=False)
 
     def before_pass(self, pass_: Pass, module: ModuleOp) -> None:
         if self._choose_inputs(module) or not self._state:
             self._state = self._run(module)
+        self._as_it_was = {}
+        for func in _functions(module) if pass_.tolerance.by_layer else ():
+            if default_mode(func) is not Mode.INTEGER and any(
+                key[0] == func.sym_name for key in self._state
+            ):
+                self._as_it_was[func.sym_name] = AsItWas(func, self.resources)
 
     def _choose_inputs(self, module: ModuleOp) -> bool:
         """Numbers for all inputs; others as soon as types say what range an input has. Returns
@@ -161,7 +169,15 @@ class SemanticsCheck(Instrumentation):
                 )
             exact = modes == (Mode.INTEGER, Mode.INTEGER)
             tolerance = INTEGER_TOLERANCE if exact else pass_.tolerance
-            found = _first_difference(before, now, modes, tolerance)
+            if func.sym_name in self._as_it_was:
+                inputs = dict(self._inputs[func.sym_name])[kind]
+                as_it_was = self._as_it_was[func.sym_name]
+                pairs_of_layers = as_it_was.compared(
+                    inputs, now.recording, as_integers=modes[1] is Mode.INTEGER
+                )
+                found = _first_by_layer(pairs_of_layers, tolerance)
+            else:
+                found = _first_difference(before, now, modes, tolerance)
             if found is None:
                 continue
             name, operations, difference = found
@@ -303,6 +319,20 @@ def _first_difference(
     return name, "", found
 
 
+def _first_by_layer(
+    pairs: Iterable[LayerPair], tolerance: Tolerance
+) -> tuple[str, str, _Difference] | None:
+    """The first layer that differs, each computed of what the layers ahead of it have become."""
+    for pair in pairs:
+        found = _difference(pair.expected, pair.found, tolerance, magnitude=pair.magnitude)
+        if found is not None:
+            operations = pair.operation
+            if pair.found.operation != pair.operation:
+                operations += f", now {pair.found.operation}"
+            return pair.name, operations, found
+    return None
+
+
 def _changed_outputs(before: Run, after: Run) -> str | None:
     """What became of the outputs' number and shapes."""
     arrays, others = before.recording.outputs, after.recording.outputs
@@ -323,10 +353,15 @@ def _step(type: Type) -> float:
 
 
 def _difference(
-    one: LayerOutput, other: LayerOutput, tolerance: Tolerance, step: float = 0.0
+    one: LayerOutput,
+    other: LayerOutput,
+    tolerance: Tolerance,
+    step: float = 0.0,
+    magnitude: float = 0.0,
 ) -> _Difference | None:
     """The first element that differs by more than is tolerated; None where none does, or where the
-    two are not the same tensor. ``step`` is that of codes which the reals have been, or become."""
+    two are not the same tensor. ``step`` is that of codes which the reals have been, or become,
+    ``magnitude`` what is known to be a usual one."""
     if one.array.shape != other.array.shape:
         return None
     if one.stored and other.stored and one.array.dtype == other.array.dtype:
@@ -337,7 +372,7 @@ def _difference(
             return None
         expected, found = reals, others
     expected, found = expected.astype(np.float64), found.astype(np.float64)
-    tolerated = tolerance.relative * float(np.abs(expected).max(initial=0.0))
+    tolerated = tolerance.relative * float(np.abs(expected).max(initial=magnitude))
     steps = [max(scales_of(part.element)) for part in (one, other) if part.element is not None]
     tolerated += tolerance.steps * max([step, *steps])
     with np.errstate(invalid="ignore"):

@@ -40,6 +40,7 @@ from nvdla_ir.ir.types import TensorType, Type
 
 Array = NDArray[Any]
 Observer = Callable[[Operation, Sequence[Any]], None]
+Replacer = Callable[[Operation, Array], Array]
 
 _TOO_LARGE = ("array is too big", "Maximum allowed")
 
@@ -126,10 +127,12 @@ class Machine(MachineBase):
     mode:      how quantized and calibrated tensors are computed
     observer:  called after each operation with its results, constants excepted; without one,
                operations that reals can be computed with together are
+    replace:   what takes the place of an only result, likewise
     """
 
     mode: Mode = Mode.FLOAT
     observer: Observer | None = None
+    replace: Replacer | None = None
     _plans: dict[tuple[FuncOp, bool], _Plan] = field(
         factory=dict[tuple[FuncOp, bool], _Plan], init=False
     )
@@ -161,8 +164,8 @@ class Machine(MachineBase):
     # -------------------------------------------------------------- preparation
 
     def _plan(self, func: FuncOp) -> _Plan:
-        # An observer wants to see each result, and so does what rounds each of them.
-        fused = self.observer is None and self.mode is Mode.FLOAT
+        # An observer wants to see each result, and so does what rounds or replaces them.
+        fused = self.observer is None and self.replace is None and self.mode is Mode.FLOAT
         plan = self._plans.get((func, fused))
         if plan is None:
             plan = self._plans[func, fused] = self._make_plan(func, fused)
@@ -272,6 +275,9 @@ class Machine(MachineBase):
             # Of a scalar numpy makes no array, but a number.
             array: Any = np.asarray(result) if np.isscalar(result) else result
             environment[value] = settled(array, value.type, self.mode)
+        if observed and self.replace is not None and len(op.results) == 1:
+            (value,) = op.results
+            environment[value] = self.replace(op, environment[value])
         if observed and self.observer is not None:
             self.observer(op, [environment[value] for value in op.results])
         for value in step.last_uses:

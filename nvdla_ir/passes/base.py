@@ -72,10 +72,12 @@ class Condition:
 @frozen
 class Tolerance:
     """How far a tensor of reals may be from what it was before a pass: ``relative`` to its largest
-    magnitude, and where it has become integers ``steps`` of these more."""
+    magnitude, and where it has become integers ``steps`` of these more. ``by_layer``: computed of
+    what the layers ahead of it have become."""
 
     relative: float = 0.0
     steps: float = 0.0
+    by_layer: bool = False
 
 
 ROUNDING = Tolerance(1e-4)

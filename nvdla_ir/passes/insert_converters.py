@@ -43,7 +43,7 @@ class InsertConverters(Pass):
 
     name = "insert-converters"
     # Steps of weights and of activations add up from layer to layer.
-    tolerance = Tolerance(0.25, steps=2.0)
+    tolerance = Tolerance(0.02, steps=1.5, by_layer=True)
     requires = (calibrated(),)
 
     def run(self, module: ModuleOp, session: Session) -> None:

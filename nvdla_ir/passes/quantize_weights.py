@@ -70,7 +70,7 @@ class QuantizeWeights(Pass):
 
     name = "quantize-weights"
     # Steps of weights and of activations add up from layer to layer.
-    tolerance = Tolerance(0.25)
+    tolerance = Tolerance(0.25, by_layer=True)
     requires = (no_operation(BatchNormOp, hint="run 'fold-batch-norm' first"),)
 
     granularity: str = option(

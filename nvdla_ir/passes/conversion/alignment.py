@@ -9,7 +9,6 @@ from attrs import frozen
 from nvdla_ir.arith.fixed_point import LARGEST_MULTIPLIER, round_half_away
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.passes.conversion.chain import Chain
-from nvdla_ir.passes.conversion.pipeline import same_length
 
 # A residual operand is shifted left by at most this: the multiplier has 15 bits anyway.
 LARGEST_SHIFT = 20
@@ -42,22 +41,21 @@ class Alignment:
 
 def align(
     scales: Sequence[float],
-    bounds: Sequence[float],
+    reach: float,
     residual: UniformType,
     output: UniformType,
 ) -> Alignment | None:
     """The finest common scale at which nothing overflows; None where there is none.
 
     scales: of the pipeline's value, one or one a channel; the sign counts as part of the value
-    bounds: the largest magnitude of that value in its units, bias included
+    reach:  the largest magnitude of that value, a real, bias included
     """
-    largest = max(abs(scale) * bound for scale, bound in same_length(scales, bounds))
     coarsest = max(map(abs, scales))
     for shift in range(LARGEST_SHIFT, -1, -1):
         found = Alignment(residual, shift)
         if (
             coarsest / found.scale <= LARGEST_MULTIPLIER
-            and largest / found.scale + 2.0**residual.storage.width * (1 << shift) <= HEADROOM
+            and reach / found.scale + 2.0**residual.storage.width * (1 << shift) <= HEADROOM
             and abs(output.zero_point) * output.scale / found.scale <= HEADROOM
         ):
             return found

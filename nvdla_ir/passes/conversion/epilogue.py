@@ -59,17 +59,11 @@ class Source:
     bounds: Sequence[float]
     bias: NDArray[np.float64] | None = None
 
-    def bounds_with_bias(self, scales: Sequence[float]) -> list[float]:
-        """The largest magnitudes of the sum, in units of ``scales``."""
-        if self.bias is None:
-            return list(self.bounds)
-        spread = [scale for scale, _ in same_length(scales, self.bias.tolist())]
-        return [
-            bound + abs(bias / scale)
-            for (bound, bias), scale in zip(
-                same_length(self.bounds, self.bias.tolist()), spread, strict=True
-            )
-        ]
+    def reach(self, scales: Sequence[float]) -> float:
+        """The largest magnitude of the sum, a real; ``scales``: what one unit stands for."""
+        reaches = [abs(scale) * bound for scale, bound in same_length(scales, self.bounds)]
+        biases = [0.0] if self.bias is None else self.bias.tolist()
+        return max(reach + abs(bias) for reach, bias in same_length(reaches, biases))
 
 
 @frozen(eq=False)
@@ -145,8 +139,7 @@ class Epilogue:
         largest = max(map(abs, pipe.units)) / output.scale
         reach = 0.0
         if self.slopes is not None:  # What is positive wraps around at 32 bits.
-            bounds = self.source.bounds_with_bias(pipe.units)
-            reach = max(abs(u) * b for u, b in same_length(pipe.units, bounds)) / output.scale
+            reach = self.source.reach(pipe.units) / output.scale
         bits = FINE_BITS
         while (
             bits

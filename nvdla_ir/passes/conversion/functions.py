@@ -235,7 +235,7 @@ def _added(
         pipeline = conversion.pipeline_from_memory(entering, chain)
         pipeline.gains = (gain,)
         output = output_type(chain.last)
-        alignment = align(pipeline.units, source.bounds, second[1], output)
+        alignment = align(pipeline.units, source.reach(pipeline.units), second[1], output)
         if negated and chain.late_relu is not None:
             continue
         if alignment is not None and suits(alignment, chain, pipeline.units, output):

@@ -229,7 +229,7 @@ def _residual(
         return "the factors of its channels are too far apart"
     stored, element = conversion.stored(chain.residual, chain.last)
     output = output_type(chain.last)
-    alignment = align(units, entering.source.bounds_with_bias(units), element, output)
+    alignment = align(units, entering.source.reach(units), element, output)
     if alignment is None:
         return "the scales of the operands and of the sum are too far apart"
     if not suits(alignment, chain, units, output):

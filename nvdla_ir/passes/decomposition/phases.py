@@ -49,12 +49,15 @@ def transposed_phases(
     for first in range(stride):
         ahead, phase = divmod(first + before, stride)
         fitting = [k for k in range(taps) if (dilation * k - phase) % stride == 0]
-        # Without any, a tap of zeros.
-        steps = [(dilation * k - phase) // stride for k in fitting] or [0]
-        begin = steps[-1] - ahead
-        span = steps[-1] - steps[0]
+        steps = [(dilation * k - phase) // stride for k in fitting]
+        begin = steps[-1] - ahead if steps else 0
+        end = count + steps[-1] - steps[0] - begin if steps else count
+        if not steps or -begin >= size or end <= 0:
+            # Nothing of the input gets there: a tap of zeros.
+            phases.append(Phase((), 1, 0, count - size))
+            continue
         step = dilation // math.gcd(dilation, stride)
-        phases.append(Phase(tuple(reversed(fitting)), step, begin, count + span - begin - size))
+        phases.append(Phase(tuple(reversed(fitting)), step, begin, end - size))
     return phases
 
 

@@ -115,6 +115,56 @@ def test_what_is_within_the_tolerance_passes() -> None:
     Pipeline([ChangeOneWeight(1.00001)]).run(module, session, [SemanticsCheck(session.resources)])
 
 
+CANCELLING = f"""
+    func.func @main(%x: {C}) -> tensor<1x4x1x1x!quant.calibrated<f32<-0.01:0.01>>> {{
+      %s = nn.constant value=dense_resource<s> : tensor<4xf32>
+      %a = nn.scale %x, %s layers=["a"] -> {C}
+      %d = nn.sub %a, %x layers=["d"] -> {C}
+      %m = nn.global_average_pool %d layers=["m"]
+        -> tensor<1x4x1x1x!quant.calibrated<f32<-0.01:0.01>>>
+      func.return %m
+    }}"""
+
+
+@frozen
+class ScaleOtherwise(Pass):
+    """By a little more, where later layers take out all but that; and the mean ``wrong``."""
+
+    name = "scale-otherwise"
+
+    by_layer: bool = True
+    wrong: bool = False
+
+    @property
+    def tolerance(self) -> Tolerance:  # type: ignore[override]
+        return Tolerance(0.02, by_layer=self.by_layer)
+
+    def run(self, module: ModuleOp, session: Session) -> None:
+        scale = session.resources.attribute_for("other", np.full(4, 1.01, np.float32), F32)
+        for op in module.walk():
+            if isinstance(op, nn.ConstantOp):
+                op.value = scale
+            elif isinstance(op, nn.SubOp) and self.wrong:
+                op.output.replace_all_uses_with(op.lhs)
+
+
+@pytest.mark.parametrize("by_layer", [False, True])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_layers_are_compared_on_the_same_numbers(by_layer: bool, wrong: bool) -> None:
+    """What a layer may be off by, sums that cancel and finer ranges make large; that is no fault of
+    the layers behind. A fault of theirs is found."""
+    session = Session(ResourceStore())
+    module = module_of(CANCELLING)
+    session.resources.attribute_for("s", np.ones(4, np.float32), F32)
+    check = SemanticsCheck(session.resources)
+    pipeline = Pipeline([ScaleOtherwise(by_layer, wrong)])
+    if by_layer and not wrong:
+        pipeline.run(module, session, [check])
+        return
+    with pytest.raises(DiagnosticError, match=f"layer '{'m' if by_layer else 'd'}'"):
+        pipeline.run(module, session, [check])
+
+
 def test_integers_must_be_equal() -> None:
     module = module_of(
         f"func.func @main(%x: {Q}) -> {Q} {{\n"

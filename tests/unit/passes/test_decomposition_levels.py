@@ -43,6 +43,8 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
         (6, 7, 5),
         (8, 6, 1, 3),
     ),
+    "transposed, no element for some rows": (
+        (6, 1, 2), "conv_transpose strides=[3, 4] pads=[1, 5, 0, 0]", (5, 2, 2), (6, 5, 3, 3)),
     "transposed, cut far": (
         (8, 5, 5), "conv_transpose strides=[2, 2] pads=[3, 4, 2, 3]", (6, 6, 4), (8, 6, 3, 3)),
     "transposed, not larger": (

@@ -149,6 +149,23 @@ def test_normalization_is_within_one_code(zero_points: tuple[int, int]) -> None:
     assert np.abs(found - rounded(wanted, result)).max() <= 1
 
 
+def test_slopes_behind_factors_of_zero() -> None:
+    text = f"""
+        func.func @main(%x: tensor<1x3x16x16x{q(0.03)}>) -> tensor<1x3x16x16x{f(0.02)}> {{
+          %s = nn.constant value=dense_resource<s> : tensor<3xf32>
+          %y = nn.scale %x, %s layers=["y"] -> tensor<1x3x16x16x!quant.calibrated<f32<-4.0:4.0>>>
+          %z = nn.leaky_relu %y alpha=0.25 layers=["z"] -> tensor<1x3x16x16x{f(0.02)}>
+          func.return %z
+        }}"""
+    factors = np.array([0.5, 0, -0.7], np.float32)
+    x = np.resize(ALL.astype(np.int8), (1, 3, 16, 16))
+    scaled = 0.03 * x.astype(np.float64) * factors.reshape(1, 3, 1, 1)
+    wanted = rounded(np.where(scaled < 0, 0.25 * scaled, scaled), (0.02, 0))
+    found = codes_of(levels(text, {"x": x}, {"s": factors}), (0.02, 0))
+    assert np.abs(found - wanted).max() <= 1
+    np.testing.assert_array_equal(found[:, 1], 0)
+
+
 # -------------------------------------------------------------- functions of two elements
 
 BINARY = {
