@@ -231,7 +231,9 @@ def _alias_flag(name: str) -> Flag:
     alias = ALIASES[name]
     names = [step.name for step in (*alias.ahead, *alias.steps)]
     text = f"{alias.help}: {', '.join(names)}"
-    return Flag(name, text, _ALIASES, alias.value, alias.default, alias.choices)
+    # what has options behind its value checks the value itself
+    choices = () if alias.options else alias.choices
+    return Flag(name, text, _ALIASES, alias.value, alias.default, choices)
 
 
 # -------------------------------------------------------------- help and lists

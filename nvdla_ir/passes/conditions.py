@@ -9,6 +9,7 @@ from nvdla_ir.dialects.calibrated import takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe
 from nvdla_ir.dialects.nn import RearrangementOp
+from nvdla_ir.dialects.nvdla import is_on_host
 from nvdla_ir.ir.definition import Op
 from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.operation import Operation, Value
@@ -23,12 +24,13 @@ _NO_RANGE = (
 
 
 def no_operation(*classes: type[Op], hint: str = "") -> Condition:
-    """No operation of these classes is left; ``hint`` says which pass removes them."""
+    """No operation of these classes is left to the hardware; ``hint`` says which pass removes
+    them."""
     names = " or ".join(f"'{op_class.name}'" for op_class in classes)
 
     def violations(module: ModuleOp) -> Iterable[tuple[Location, str]]:
         for op in module.walk():
-            if isinstance(op, classes):
+            if isinstance(op, classes) and not is_on_host(op):
                 layer = f" of {describe(op)}" if isinstance(op, LayerOp) and op.layers else ""
                 yield op.location, f"'{op.name}'{layer} must be gone{hint and f'; {hint}'}"
 
@@ -65,7 +67,7 @@ def _uncalibrated(module: ModuleOp) -> Iterable[tuple[Location, str]]:
 def _computes_integers(op: Operation) -> bool:
     """Whether ``op`` is a layer that integers will compute. Views of what the host computes are
     not."""
-    if not takes_calibrated_result(op):
+    if not takes_calibrated_result(op) or is_on_host(op):
         return False
     if not isinstance(op, RearrangementOp):
         return True

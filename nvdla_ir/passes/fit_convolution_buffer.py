@@ -15,6 +15,7 @@ from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.fitting.pieces import Pieces
+from nvdla_ir.passes.refusals import refused
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
 from nvdla_ir.passes.settings.programs import layer_setting
 
@@ -158,4 +159,5 @@ def _does_not_fit(
                 f"for a kernel that spans {window.extent}, so that a piece would see only "
                 "padding: pad by less"
             )
-    return DiagnosticError.at(layer.location, f"{layer.describe()} {reason}")
+    assert layer.convolution is not None
+    return refused(layer.convolution.location, f"{layer.describe()} {reason}")

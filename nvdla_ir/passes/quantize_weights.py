@@ -107,10 +107,7 @@ class QuantizeWeights(Pass):
                 return
         constant = op.weight.defining_operation
         if not isinstance(constant, ConstantOp):
-            session.diagnostics.error(
-                op.location, f"the weights of {describe(op)} are not constant"
-            )
-            return
+            return  # no weights: the conversion to integers says so
         if constant not in quantized:
             try:
                 quantized[constant] = self._constant(op, constant, session)

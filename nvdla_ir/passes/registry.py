@@ -7,16 +7,17 @@ the entry-point group ``nvdla_ir.passes``.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from attrs import define, field, frozen
 
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
-from nvdla_ir.ir.location import UNKNOWN, Location
+from nvdla_ir.ir.location import UNKNOWN, FileLineCol, Location
 from nvdla_ir.passes.base import Pass
 from nvdla_ir.passes.options import create_pass
-from nvdla_ir.text.pipeline_syntax import PassOption, PassSpecification
+from nvdla_ir.text.pipeline_syntax import PassOption, PassSpecification, parse_options
 
 PASSES = {
     "set-target": "nvdla_ir.passes.set_target:SetTarget",
@@ -51,6 +52,7 @@ class Alias:
     choices: the values there are, if only some are allowed
     steps:   passes; an option with the value ``_VALUE`` takes that of the flag
     ahead:   passes that run before those of all other flags, where the flag has a value
+    options: those that may follow the value, ``VALUE,option=…``, each with the step that has it
     """
 
     name: str
@@ -60,13 +62,26 @@ class Alias:
     default: str | None = None
     choices: tuple[str, ...] = ()
     ahead: tuple[PassSpecification, ...] = ()
+    options: Mapping[str, str] = field(factory=dict[str, str])
 
     def specifications(self, value: str | None, location: Location) -> list[PassSpecification]:
         """The passes that the flag stands for, placed at ``location``.
 
-        Raises: DiagnosticError where the value is missing or none of the choices.
+        Raises: DiagnosticError where the value is missing or none of the choices, or has options
+        that no step takes from it.
         """
-        return _placed(self.steps, self._chosen(value, location), location)
+        chosen, options = self._chosen(value, location)
+        return [
+            PassSpecification(
+                step.name,
+                (
+                    *_placed(step.options, chosen, location),
+                    *(option for option in options if self.options[option.key] == step.name),
+                ),
+                location,
+            )
+            for step in self.steps
+        ]
 
     def specifications_ahead(
         self, value: str | None, location: Location
@@ -75,33 +90,46 @@ class Alias:
 
         Raises: DiagnosticError as ``specifications``.
         """
-        chosen = self._chosen(value, location)
-        return _placed(self.ahead, chosen, location) if chosen else []
+        chosen, _ = self._chosen(value, location)
+        return [
+            PassSpecification(step.name, _placed(step.options, chosen, location), location)
+            for step in (self.ahead if chosen else ())
+        ]
 
-    def _chosen(self, value: str | None, location: Location) -> str:
+    def _chosen(self, value: str | None, location: Location) -> tuple[str, tuple[PassOption, ...]]:
+        """The flag's value, and the options that follow it."""
+        options: tuple[PassOption, ...] = ()
+        if value and self.options:
+            start = location.file_position() or FileLineCol(f"--{self.name}", 1, 1)
+            first, *others = parse_options(value, start)
+            if first.value is None:
+                value, options = first.key, tuple(others)
+            else:
+                value, options = None, (first, *others)
+        for option in options:
+            if option.key not in self.options:
+                hint = did_you_mean(option.key, self.options)
+                known = ", ".join(self.options)
+                raise DiagnosticError.at(
+                    option.location,
+                    f"'--{self.name}' has no option '{option.key}'{hint or f'; it has {known}'}",
+                )
         chosen = value or self.default
         if chosen is None:
             raise DiagnosticError.at(location, f"'--{self.name}' needs a value: ={self.value}")
         if self.choices and chosen not in self.choices:
             allowed = " or ".join(f"'{choice}'" for choice in self.choices)
             raise DiagnosticError.at(location, f"'--{self.name}' takes {allowed}, not '{chosen}'")
-        return chosen
+        return chosen, options
 
 
 def _placed(
-    steps: tuple[PassSpecification, ...], value: str, location: Location
-) -> list[PassSpecification]:
-    return [
-        PassSpecification(
-            step.name,
-            tuple(
-                PassOption(o.key, value if o.value == _VALUE else o.value, location)
-                for o in step.options
-            ),
-            location,
-        )
-        for step in steps
-    ]
+    options: Sequence[PassOption], value: str, location: Location
+) -> tuple[PassOption, ...]:
+    """The options of a step, with the ``value`` of the flag."""
+    return tuple(
+        PassOption(o.key, value if o.value == _VALUE else o.value, location) for o in options
+    )
 
 
 def _step(name: str, option: str | None = None) -> PassSpecification:
@@ -137,7 +165,8 @@ ALIASES = {
         ),
         Alias(
             "quantize",
-            "turn a calibrated network into integers",
+            "turn a calibrated network into integers; with fallback=host, what the hardware does "
+            "not do stays in floats on the host",
             # Folding first: the scales then belong to what is multiplied.
             (
                 _step("fold-batch-norm"),
@@ -146,9 +175,10 @@ ALIASES = {
                 _step("quantize-weights", "granularity"),
                 _step("insert-converters"),
             ),
-            "per-channel|per-tensor",
+            "per-channel|per-tensor[,fallback=host]",
             "per-channel",
             ("per-channel", "per-tensor"),
+            options={"fallback": "insert-converters"},
         ),
         Alias(
             "compile",

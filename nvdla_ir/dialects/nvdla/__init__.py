@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nvdla_ir.dialects.nvdla.host import HOST_ATTRIBUTE, is_on_host, mark_for_host
 from nvdla_ir.dialects.nvdla.look_up_tables import LutAttr, arithmetic_table
 from nvdla_ir.dialects.nvdla.memory_units import BdmaOp, CdpOp, RubikOp
 from nvdla_ir.dialects.nvdla.operations import (
@@ -46,6 +47,7 @@ __all__ = [
     "CHANNELS",
     "COLUMNS",
     "FEATURE",
+    "HOST_ATTRIBUTE",
     "NVDLA",
     "PROGRAM",
     "PROGRAM_ATTRIBUTE",
@@ -77,7 +79,9 @@ __all__ = [
     "called_program",
     "configuration_of",
     "cube_shape",
+    "is_on_host",
     "is_program",
+    "mark_for_host",
     "target_attribute",
     "target_of",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.calibrated import takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.nvdla import is_on_host
 from nvdla_ir.dialects.quant import DequantizeCastOp, GridType, QuantizedType, UniformType
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import I8
@@ -58,6 +59,8 @@ def computed_inside(func: FuncOp) -> set[Operation]:
 def _chains(func: FuncOp) -> Iterator[Chain]:
     seen: set[Operation] = set()
     for op in list(func.body.operations):
+        if is_on_host(op):
+            continue
         if op not in seen and takes_calibrated_result(op) and not isinstance(op, nn.ViewOp):
             chain = Chain(op, operations=[op])
             if isinstance(op, _ROOTS):

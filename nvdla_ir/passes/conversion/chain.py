@@ -19,6 +19,7 @@ from nvdla_ir.dialects.nn import (
     is_fake_quantized,
     tensor_type,
 )
+from nvdla_ir.dialects.nvdla import is_on_host
 from nvdla_ir.ir.conversion import Replacement
 from nvdla_ir.ir.operation import Operation, Value
 
@@ -78,6 +79,8 @@ def grow_chain(root: Operation, in_memory: Callable[[Value], bool], *, may_add: 
         if chain.leaky is not None:
             return chain
         user = value.users[0]
+        if is_on_host(user) != is_on_host(root):
+            return chain
         if is_fake_quantized(value.type) and not (
             isinstance(user, ReluOp)
             and tensor_type(user.output).element == tensor_type(value).element

@@ -8,6 +8,7 @@ from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nvdla import is_on_host, mark_for_host
 from nvdla_ir.dialects.quant import (
     DequantizeCastOp,
     GridType,
@@ -29,12 +30,25 @@ from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
 from nvdla_ir.passes.conversion.grids import calibration_of, name_of, output_type
 from nvdla_ir.passes.conversion.pipeline import Pipeline
 from nvdla_ir.passes.conversion.rules import converts
+from nvdla_ir.passes.refusals import Refusal, refused
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 _SOME_INT8 = UniformType(I8, F32, 1.0)
+_MADE_SIMPLER: dict[type[Operation], tuple[str, str]] = {
+    nn.BatchNormOp: ("fold-batch-norm", "a scale"),
+    nn.ConvTransposeOp: ("decompose-layers", "convolutions"),
+    nn.InterpolateOp: ("decompose-layers", "convolutions"),
+    nn.GlobalMaxPoolOp: ("decompose-layers", "pools"),
+}
+"""Which pass makes what of a layer, ahead of this stage."""
+
+
+def computed_weights(op: Operation) -> str:
+    """What to say of weights that are no constants."""
+    return f"the weights of {describe(op)} are computed, but the hardware takes constants"
 
 
 class FunctionConversion(Conversion):
@@ -44,11 +58,12 @@ class FunctionConversion(Conversion):
           every unit
     int8: the stored integers of each calibrated value
     on_host: integers that the host has moved where no cube of the hardware has them
+    on_reals: layers that are marked as the host's
     """
 
     rules = converts
     legality = LegalityTable(
-        lambda op: all(calibration_of(result) is None for result in op.results)
+        lambda op: is_on_host(op) or all(calibration_of(result) is None for result in op.results)
     )
 
     def __init__(self, func: FuncOp, session: Session, hw: HardwareConfiguration | None) -> None:
@@ -58,11 +73,14 @@ class FunctionConversion(Conversion):
         self.hw = hw
         self.int8: dict[Value, Value] = {}
         self.on_host: set[Value] = set()
+        self.on_reals: list[Operation] = []
         self._reals: dict[Value, GridType] = {}
 
     # -------------------------------------------------------------- the stage
 
     def has_rules_for(self, op: Operation) -> bool:
+        if is_on_host(op):
+            return False
         return isinstance(op, QuantizeCastOp) or not any(
             isinstance(result.type, TensorType) and is_quantized(result.type.element)
             for result in op.results
@@ -89,34 +107,34 @@ class FunctionConversion(Conversion):
     def explain(self, op: Operation, error: Exception) -> Diagnostic | None:
         if not isinstance(error, OperandError):
             return None
-        return Diagnostic.error(
+        return Refusal.of(
             op.location,
             f"{describe(op)}: {error}; check the calibrated ranges of its input and output",
         )
 
     def without_rule(self, op: Operation) -> None:
-        if isinstance(op, nn.BatchNormOp):
-            fault = (
-                f"{describe(op)} is not of the hardware's layers; run 'fold-batch-norm' first, "
-                "which makes a scale of it"
-            )
-        elif isinstance(op, nn.InterpolateOp) and op.coordinates == "align_corners":
-            fault = (
+        if isinstance(op, nn.InterpolateOp) and op.coordinates == "align_corners":
+            raise refused(
+                op.location,
                 f"{describe(op)} interpolates with 'align_corners', where each element of the "
                 "result has other shares of its neighbours; the hardware's convolutions take "
-                "'half_pixel' or 'asymmetric'"
+                "'half_pixel' or 'asymmetric'",
             )
-        elif isinstance(op, nn.ConvTransposeOp | nn.InterpolateOp | nn.GlobalMaxPoolOp):
-            fault = (
-                f"{describe(op)} is not of the hardware's layers; run 'decompose-layers' first, "
-                "which makes such of it, if its weights are constant"
+        if isinstance(op, nn.ConvTransposeOp) and not isinstance(
+            op.weight.defining_operation, nn.ConstantOp
+        ):
+            raise refused(op.location, computed_weights(op))
+        if type(op) in _MADE_SIMPLER:
+            maker, what = _MADE_SIMPLER[type(op)]
+            raise DiagnosticError.at(
+                op.location,
+                f"{describe(op)} is not of the hardware's layers; run '{maker}' first, which makes "
+                f"{what} of it",
             )
-        else:
-            fault = (
-                f"{describe(op)}: no rule makes integers of '{op.name}', on any configuration; "
-                "leave it to the host: import with '--outputs=NAME,…' what is before it"
-            )
-        raise DiagnosticError.at(op.location, fault)
+        raise refused(
+            op.location,
+            f"{describe(op)}: no rule makes integers of '{op.name}', on any configuration",
+        )
 
     # -------------------------------------------------------------- boundaries
 
@@ -137,13 +155,9 @@ class FunctionConversion(Conversion):
 
     def leave_to_host(self, op: Operation) -> None:
         """Let the host compute ``op`` on reals. They are rounded where integers are made of them,
-        not for the host's own layers."""
-        for result in op.results:
-            element = calibration_of(result)
-            if element is not None:
-                result.type = nn.tensor_type(result).with_element(element.expressed)
-                self._reals[result] = element
-        self.leave(op)
+        not for the host's own layers, unless the network rounds them itself."""
+        self._read_reals(op)
+        self._make_reals(op)
 
     def stand_in(self, op: Operation) -> None:
         """Give the results of a layer that failed an int8 value, so that the faults of later
@@ -165,7 +179,22 @@ class FunctionConversion(Conversion):
         return op.output
 
     def leave(self, op: Operation) -> None:
-        """What computes on reals reads dequantized values."""
+        """What computes on reals reads dequantized values; what is the host's makes reals."""
+        self._read_reals(op)
+        if is_on_host(op):
+            self.on_reals.append(op)
+            self._make_reals(op)
+
+    def _make_reals(self, op: Operation) -> None:
+        for result in op.results:
+            element = calibration_of(result)
+            if isinstance(element, nn.FakeQuantizedType):
+                self.quantize_on_host(result)
+            elif element is not None:
+                result.type = nn.tensor_type(result).with_element(element.expressed)
+                self._reals[result] = element
+
+    def _read_reals(self, op: Operation) -> None:
         casts: dict[Value, Value] = {}
         for index, operand in enumerate(op.operands):
             stored = self.int8.get(operand)
@@ -185,6 +214,7 @@ class FunctionConversion(Conversion):
         """Whether nobody states a range for what ``op`` computes, so that it stays in floats."""
         if any(calibration_of(result) is not None for result in op.results):
             return False
+        mark_for_host(op)
         self.leave(op)
         return True
 

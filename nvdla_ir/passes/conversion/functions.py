@@ -33,6 +33,7 @@ from nvdla_ir.passes.conversion.layers import (
 )
 from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type
 from nvdla_ir.passes.conversion.rules import converts
+from nvdla_ir.passes.refusals import refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,11 +74,10 @@ def convert_lrn(op: nn.LrnOp, conversion: FunctionConversion) -> Value | None:
     stored, source = conversion.stored(op.input, op)
     output = output_type(op)
     if op.size not in WINDOWS:
-        raise DiagnosticError.at(
+        raise refused(
             op.location,
             f"{describe(op)} normalizes over {op.size} channels; the CDP, which does it on every "
-            f"configuration, adds up the squares of {', '.join(map(str, WINDOWS))}. Leave it to "
-            "the host: import with '--outputs=NAME,…' what is before it",
+            f"configuration, adds up the squares of {', '.join(map(str, WINDOWS))}",
         )
     fit = normalization_fit(
         Normalization(op.size, op.alpha, op.beta, op.k), _codes(source), _codes(output)
@@ -152,13 +152,12 @@ def _require_readable(op: nn.BinaryOp, value: Value) -> None:
     shape, other = nn.shape_of(op.lhs), nn.shape_of(value)
     if other == shape or (len(shape) == _FEATURE_RANK and other == (shape[0], shape[1], 1, 1)):
         return
-    raise DiagnosticError.at(
+    raise refused(
         op.location,
         f"{describe(op)} combines shape {text_of(shape)} with shape {text_of(other)}; the SDP, on "
         "every configuration, reads a second tensor with one number an element or one a channel "
         f"({text_of((*shape[:2], 1, 1))}). Let the network repeat it (Concat, Expand by a "
-        "convolution of ones), or leave it to the host: import with '--outputs=NAME,…' what is "
-        "before it",
+        "convolution of ones)",
     )
 
 
@@ -241,7 +240,7 @@ def _added(
         if alignment is not None and suits(alignment, chain, pipeline.units, output):
             residual = Residual(op, second[0], alignment, negated)
             return conversion.emit(pipeline, source, chain, residual)
-    raise DiagnosticError.at(
+    raise refused(
         op.location,
         f"{describe(op)}: the scales {element.scale:g} and {second[1].scale:g} of its operands are "
         f"too far from {output_type(op).scale:g}, that of its output; check the calibrated ranges",
@@ -267,12 +266,11 @@ def convert_div(op: nn.DivOp, conversion: FunctionConversion) -> Replacement | N
     if conversion.left_to_host(op):
         return None
     if not _is_constant(op.rhs):
-        raise DiagnosticError.at(
+        raise refused(
             op.location,
             f"{describe(op)} divides by a tensor, which no unit of any configuration does. Let the "
             "network multiply by its reciprocal (nn.power of -1 is a table on every "
-            "configuration), or leave it to the host: import with '--outputs=NAME,…' what is "
-            "before it",
+            "configuration)",
         )
     return _product(op, _second(op, op.rhs, conversion, invert=True), conversion)
 

@@ -25,10 +25,11 @@ from nvdla_ir.passes.blocks import sums
 from nvdla_ir.passes.conversion.alignment import align, rectifies_late, suits
 from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
-from nvdla_ir.passes.conversion.function import FunctionConversion
+from nvdla_ir.passes.conversion.function import FunctionConversion, computed_weights
 from nvdla_ir.passes.conversion.grids import calibration_of, name_of, output_type
 from nvdla_ir.passes.conversion.pipeline import Bias, Pipeline, pipeline_type, same_length
 from nvdla_ir.passes.conversion.rules import converts
+from nvdla_ir.passes.refusals import refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,9 @@ def convert_weighted(
     stored, input_type = conversion.stored(op.input, op)
     constant = op.weight.defining_operation
     weight_type = nn.tensor_type(op.weight).element
-    if not isinstance(constant, nn.ConstantOp) or not isinstance(weight_type, QuantizedType):
+    if not isinstance(constant, nn.ConstantOp):
+        raise refused(op.location, computed_weights(op))
+    if not isinstance(weight_type, QuantizedType):
         raise DiagnosticError.at(
             op.location,
             f"the weights of {describe(op)} are not quantized; run 'quantize-weights' first",
@@ -262,7 +265,7 @@ def _cannot_add(conversion: FunctionConversion, chain: Chain, reason: str) -> No
     assert chain.add is not None
     conversion.replaced.update(chain.operations)
     conversion.stand_in(chain.last)
-    raise DiagnosticError.at(
+    raise refused(
         chain.root.location,
         f"{describe(chain.root)}: {describe(chain.add)} cannot add in the same pass, since "
         f"{reason}, and there is no calibrated range for two; run 'import-calibration' first",
@@ -363,14 +366,14 @@ def convert_normalize(op: nn.NormalizeOp, conversion: FunctionConversion) -> Rep
         conversion.quantize_on_host(op.output)
         return None
     if op.scale == 0:
-        raise DiagnosticError.at(op.location, f"{describe(op)} multiplies the image by 0")
+        raise refused(op.location, f"{describe(op)} multiplies the image by 0")
     factor = fixed_point(op.scale / output.scale)
     exact = [mean - output.zero_point / factor.value for mean in op.mean]
     means = tuple(round_half_away(mean) for mean in exact)
     low, high = _MEAN_LIMITS
     unfit = [f"{mean:g}" for mean in exact if not low <= round_half_away(mean) <= high]
     if unfit:
-        raise DiagnosticError.at(
+        raise refused(
             op.location,
             f"{describe(op)}: the input converter subtracts {low} to {high}, not "
             f"{', '.join(unfit)} (the mean, and zero point {output.zero_point} of the output); "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.func import FuncOp
+from nvdla_ir.dialects.nvdla import is_on_host
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.passes.conversion.grids import calibration_of
@@ -17,7 +18,7 @@ def clips_become_relus(func: FuncOp) -> None:
     fake-quantized, so that the saturation stays where the clip is."""
     for op in list(func.body.operations):
         grid = calibration_of(op.results[0]) if isinstance(op, nn.ClipOp) else None
-        if not isinstance(op, nn.ClipOp) or grid is None or op.minimum != 0:
+        if not isinstance(op, nn.ClipOp) or grid is None or op.minimum != 0 or is_on_host(op):
             continue
         codes = grid.quantized()
         if op.maximum is not None and op.maximum < _largest(codes) - codes.scale / 2:

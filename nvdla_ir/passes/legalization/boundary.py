@@ -10,6 +10,7 @@ from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType
+from nvdla_ir.passes.refusals import refused
 
 _RANK = 4
 
@@ -107,7 +108,9 @@ def _checked_type(value: Value, user: Operation) -> TensorType:
     element, shape = type.element, type.shape
     width = element.storage.width if isinstance(element, QuantizedType) else None
     if width != 8 or not 2 <= len(shape) <= _RANK or shape[0] != 1:
-        raise DiagnosticError.at(
+        # one image more is for the compiler's caller, not for the host
+        error = refused if shape[0] == 1 else DiagnosticError.at
+        raise error(
             user.location,
             f"{describe(user)} reads a '{type}', but a hardware layer works on quantized integers "
             f"of 8 bits, on one image at a time: of shape 1xC or 1xCxHxW, not {text_of(shape)}",

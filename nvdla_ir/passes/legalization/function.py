@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nvdla import is_on_host
 from nvdla_ir.dialects.nvdla.types import CUBE
 from nvdla_ir.dialects.quant import GridType, QuantizedType
 from nvdla_ir.hw.configuration import HardwareConfiguration
@@ -55,7 +56,7 @@ class FunctionLegalization(Conversion):
             ),
             _is_off_grid,
         ),
-        dialects={"nn": False, "fixed": False},
+        dialects={"nn": is_on_host, "fixed": False},
     )
 
     def __init__(self, hw: HardwareConfiguration, session: Session) -> None:
@@ -77,7 +78,7 @@ class FunctionLegalization(Conversion):
     # -------------------------------------------------------------- the stage
 
     def has_rules_for(self, op: Operation) -> bool:
-        return _stored_width(op) == MEMORY_WIDTH
+        return _stored_width(op) == MEMORY_WIDTH and not is_on_host(op)
 
     def settle(self, value: Value, replacement: Value) -> None:
         self.cubes.settle(value, replacement)

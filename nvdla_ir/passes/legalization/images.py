@@ -11,6 +11,7 @@ from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation
 from nvdla_ir.ir.types import IntegerType
+from nvdla_ir.passes.refusals import refused
 
 # By the number of channels: one pixel of the image is what the model's channels are, in order.
 # Three channels lie in two planes, the first channel in one.
@@ -31,14 +32,14 @@ def pixel_format(op: fixed.InputConverterOp, hw: HardwareConfiguration) -> str:
     name = PIXEL_FORMATS.get(channels)
     if name is None:
         *others, last = map(str, PIXEL_FORMATS)
-        raise DiagnosticError.at(
+        raise refused(
             op.location,
             f"{describe(op)} reads pixels of {channels} channels; the hardware's image formats "
             f"have {', '.join(others)} or {last}. Add channels with zero weights, or normalize on "
             "the host and give the network floats",
         )
     if not hw.supports_pixel_format(pixels.PIXEL_FORMATS[name]):
-        raise DiagnosticError.at(
+        raise refused(
             op.location,
             f"{describe(op)} reads pixels of {channels} channels, but {hw.name} has no pixel "
             f"format {name}: normalize on the host and give the network floats",
@@ -66,7 +67,7 @@ def only_read_by_convolutions(op: fixed.InputConverterOp) -> None:
         user for user in op.output.users if not isinstance(user, nn.ConvOp) or user.groups != 1
     ]
     if others:
-        raise DiagnosticError.at(
+        raise refused(
             op.location,
             f"{describe(op)} converts pixels for {describe(others[0])}, but only a convolution "
             "without groups reads images; normalize on the host and give the network floats",

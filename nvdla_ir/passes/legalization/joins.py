@@ -9,13 +9,13 @@ from typing import Any
 from nvdla_ir.dialects import nn, nvdla
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.ir.builder import Builder
-from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.legalization.chains import unit_names
 from nvdla_ir.passes.legalization.copies import Copies
 from nvdla_ir.passes.legalization.function import FunctionLegalization
 from nvdla_ir.passes.legalization.limits import check_convolution
+from nvdla_ir.passes.refusals import refused
 
 
 def join(op: nn.ConcatOp, parts: Sequence[Value], copies: Copies) -> Value:
@@ -40,7 +40,7 @@ def join(op: nn.ConcatOp, parts: Sequence[Value], copies: Copies) -> Value:
     counts = ", ".join(str(nvdla.cube_shape(part.type)[1]) for part in parts)
     names = unit_names(hw)
     if not names:
-        raise DiagnosticError.at(
+        raise refused(
             op.location,
             f"{describe(op)} joins {counts} channels, but parts must begin at multiples of "
             f"{hw.memory_atom}, the memory atom, and the SDP of {hw.name} cannot add",

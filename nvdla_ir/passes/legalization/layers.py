@@ -37,6 +37,7 @@ from nvdla_ir.passes.legalization.limits import (
 )
 from nvdla_ir.passes.legalization.operands import Operands, slice_channels
 from nvdla_ir.passes.legalization.rules import legalizes
+from nvdla_ir.passes.refusals import refused
 from nvdla_ir.resources import ArrayTensor
 
 _NO_WINDOW = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
@@ -67,7 +68,7 @@ def legalize_relu(op: nn.ReluOp, context: FunctionLegalization) -> Value:
     zero_of_relu(op)
     names = unit_names(context.hw)
     if not names:
-        raise DiagnosticError.at(
+        raise refused(
             op.location, f"{describe(op)}: the SDP of {context.hw.name} has no unit that rectifies"
         )
     builder = context.builder_at(op)
@@ -95,7 +96,7 @@ def legalize_extremum(op: nn.MaxOp | nn.MinOp, context: FunctionLegalization) ->
         )
     names = unit_names(context.hw)
     if not names:
-        raise DiagnosticError.at(
+        raise refused(
             op.location, f"{describe(op)}: the SDP of {context.hw.name} has no unit that compares"
         )
     builder = context.builder_at(op)
@@ -146,6 +147,7 @@ def _stream(
         weight=weight,
         pad_value=zero_point or None,
         layers=op.layers,
+        location=op.location,
         **fields,
     )
     check_convolution(convolution, context.hw)
@@ -162,10 +164,10 @@ def _image_or_cube(
         return cube, {}
     fields = converter_fields(converter, context.hw)
     if any(extent != 1 for extent in op.dilations):
-        raise DiagnosticError.at(
-            op.location,
-            f"{describe(op)} is dilated, which the hardware cannot do on images; normalize on the "
-            "host and give the network floats",
+        raise refused(
+            converter.location,
+            f"{describe(op)} is dilated, which the hardware cannot do on images, and "
+            f"{describe(converter)} makes one; normalize on the host and give the network floats",
         )
     return cube, fields
 

@@ -8,7 +8,8 @@ from nvdla_ir.dialects.layer import LayerOp, describe
 from nvdla_ir.dialects.nvdla import CdpOp, ConvOp, PdpOp, SdpOp
 from nvdla_ir.hardware.faults import Fault
 from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
+from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.passes.refusals import refused
 from nvdla_ir.passes.settings.cdp import cdp_setting
 from nvdla_ir.passes.settings.convolution import convolution_setting
 from nvdla_ir.passes.settings.pdp import pdp_setting
@@ -42,6 +43,6 @@ def check_normalization(op: CdpOp, hw: HardwareConfiguration) -> None:
 
 
 def _raise(op: LayerOp, faults: Iterable[Fault]) -> None:
-    found = [Diagnostic.error(op.location, f"{describe(op)} has {fault}") for fault in faults]
+    found = [f"{describe(op)} has {fault}" for fault in faults]
     if found:
-        raise DiagnosticError(*found)
+        raise refused(op.location, *found)

@@ -16,6 +16,7 @@ from nvdla_ir.passes.legalization.chains import Unit
 from nvdla_ir.passes.legalization.constants import resource_key
 from nvdla_ir.passes.legalization.function import FunctionLegalization
 from nvdla_ir.passes.legalization.groups import ChannelSlice
+from nvdla_ir.passes.refusals import refused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Operands:
             part = self._part
             cube = slice_channels(cube, part.output_begin, part.output_size, self._builder)
         if nvdla.cube_shape(cube.type) not in (self._shape, (*self._shape[:2], 1, 1)):
-            raise DiagnosticError.at(
+            raise refused(
                 user.location,
                 f"{describe(user)} combines cubes of shapes {text_of(self._shape)} and "
                 f"{text_of(nvdla.cube_shape(cube.type))}, which must be equal in memory, too: "
@@ -83,7 +84,7 @@ class Operands:
             return self._constants.make(arrays[0], key, self._builder)
         if any(array.ndim != 1 for array in arrays):
             user = self._user
-            raise DiagnosticError.at(
+            raise refused(
                 user.location,
                 f"{describe(user)} adds and multiplies in one unit by numbers that are one an "
                 "element; together it takes only such as are one a channel",
