@@ -2,7 +2,7 @@
 # make quick  the everyday loop, under a minute: lint, the architecture's rules, a choice of tests
 # make test   lint, type check, all tests
 # make zoo    which well-known networks compile for which hardware, and what they cost there
-# make fuzz   compile random networks of all operations for all configurations
+# make fuzz   compile random networks of all operations for all configurations; garble files
 # make bench  measure accuracy and speed; results as a table and as JSON
 # Each sets up .venv first; only Python >= 3.10 and make are needed.
 
@@ -54,6 +54,7 @@ zoo: $(STAMP)
 fuzz: $(STAMP)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/unit/passes/random_networks.py \
 	  $(or $(FUZZ),--count 10000)
+	GARBLED_THOUSANDS=10 $(BIN)/python -m pytest -q -n 2 tests/unit/formats -k garbled
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
