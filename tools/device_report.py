@@ -191,26 +191,37 @@ def _shown(field_name: str, value: int | str) -> str:
 
 def _layer_table(layers: Sequence[ExecutedLayer], stream: TextIO) -> str:
     """Each hardware layer: names, units, sizes, saturation."""
+    programs = _programs(layers)
     rows = [
-        (str(index), _names(layer), *layer.record.table_row()[:-1])
-        for index, layer in enumerate(layers)
+        (str(index), program, _names(layer), *layer.record.table_row()[:-1])
+        for index, (layer, program) in enumerate(zip(layers, programs, strict=True))
     ]
-    return _format(("#", _NAMES, *TABLE_HEADINGS[:-1]), rows, stream)
+    return _format(("#", _PROGRAM, _NAMES, *TABLE_HEADINGS[:-1]), rows, stream)
 
 
 def _profile_table(layers: Sequence[ExecutedLayer], stream: TextIO) -> str:
     """How long each hardware layer took in the simulation."""
     total = sum(layer.record.seconds for layer in layers) or 1.0
-    rows = [_profile_row(index, layer, total) for index, layer in enumerate(layers)]
+    programs = _programs(layers)
+    rows = [
+        (str(index), program, *_profile_row(layer, total))
+        for index, (layer, program) in enumerate(zip(layers, programs, strict=True))
+    ]
     multiplications = sum(layer.record.multiplications for layer in layers)
-    rows.append(("", "", "all", *_speed(multiplications, total, total)))
-    return _format(("#", _NAMES, "layer", "MACs", "ms", "share", "GMAC/s"), rows, stream)
+    rows.append(("", "", "", "all", *_speed(multiplications, total, total)))
+    headings = ("#", _PROGRAM, _NAMES, "layer", "MACs", "ms", "share", "GMAC/s")
+    return _format(headings, rows, stream)
 
 
-def _profile_row(index: int, layer: ExecutedLayer, total: float) -> tuple[str, ...]:
+def _profile_row(layer: ExecutedLayer, total: float) -> tuple[str, ...]:
     record = layer.record
-    speed = _speed(record.multiplications, record.seconds, total)
-    return (str(index), _names(layer), record.name, *speed)
+    return _names(layer), record.name, *_speed(record.multiplications, record.seconds, total)
+
+
+def _programs(layers: Sequence[ExecutedLayer]) -> list[str]:
+    """The device program of each layer; nothing to say where there is one."""
+    programs = [layer.program for layer in layers]
+    return programs if len(set(programs)) > 1 else [""] * len(programs)
 
 
 def _speed(multiplications: int, seconds: float, total: float) -> tuple[str, str, str, str]:
@@ -223,11 +234,13 @@ def _speed(multiplications: int, seconds: float, total: float) -> tuple[str, str
 
 
 _NAMES = "of the network"
+_PROGRAM = "program"
 
 
 def _format(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> str:
-    """A table, without the column of names where no layer has any."""
-    kept = [i for i, h in enumerate(headings) if h != _NAMES or any(row[i] for row in rows)]
+    """A table, without the columns of names and programs where no layer has any."""
+    empty = {h for i, h in enumerate(headings) if not any(row[i] for row in rows)}
+    kept = [i for i, h in enumerate(headings) if h not in empty & {_NAMES, _PROGRAM}]
     return format_table(
         [headings[i] for i in kept], [[row[i] for i in kept] for row in rows], stream
     )

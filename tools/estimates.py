@@ -137,12 +137,23 @@ def estimate_table(found: Estimate, options: EstimateOptions, stream: TextIO) ->
     """Layers, their sum, and what the estimate rests on."""
     everything = LayerEstimate("all layers", "", found.pieces, found.total)
     layers = (*found.layers, everything)
-    headings, rows = _WIDE, [_wide_row(layer, found) for layer in layers]
+    headings, rows = _by_program(_WIDE, [_wide_row(layer, found) for layer in layers], found)
     if stream.isatty() and _width(headings, rows) > shutil.get_terminal_size().columns:
-        headings, rows = _NARROW, [_narrow_row(layer, found) for layer in layers]
+        rows = [_narrow_row(layer, found) for layer in layers]
+        headings, rows = _by_program(_NARROW, rows, found)
     return format_table(headings, rows, stream) + "".join(
         f"{line}\n" for line in _summary(found, options)
     )
+
+
+def _by_program(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], found: Estimate
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """With a column of device programs ahead, where there are several."""
+    if len(found.programs) < 2:
+        return headings, rows
+    programs = [*(layer.program for layer in found.layers), ""]
+    return ("program", *headings), [(p, *row) for p, row in zip(programs, rows, strict=True)]
 
 
 _WIDE = ("layer", "units", "runs", "cycles", "MACs", "spent on", "read", "written")
@@ -246,8 +257,10 @@ def _csv(found: list[Estimate], options: EstimateOptions) -> str:
     """One line a layer, with the cycles and bytes of each kind; no sum, which readers make."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
+    by_program = any(len(one.programs) > 1 for one in found)
     writer.writerow(
         [
+            *(("program",) if by_program else ()),
             *("layer", "units", "runs", "cycles", "macs", "mac_utilisation", "limit"),
             *(f"cycles_{_key(span)}" for span in _SPANS),
             *(f"read_{_key(client)}" for client in _CLIENTS),
@@ -259,6 +272,7 @@ def _csv(found: list[Estimate], options: EstimateOptions) -> str:
             cost = layer.cost
             writer.writerow(
                 [
+                    *((layer.program,) if by_program else ()),
                     *(layer.name, layer.units, layer.pieces, round(cost.cycles), cost.macs),
                     *(f"{cost.mac_utilisation(one.hw):.4f}", cost.limit),
                     *(round(cost.spans.get(span, 0)) for span in _SPANS),
@@ -298,7 +312,9 @@ def _document(one: Estimate, options: EstimateOptions) -> dict[str, Any]:
 
 
 def _layer_document(layer: LayerEstimate, one: Estimate) -> dict[str, Any]:
+    program = {"program": layer.program} if len(one.programs) > 1 else {}
     return {
+        **program,
         "layer": layer.name,
         "units": layer.units,
         "runs": layer.pieces,

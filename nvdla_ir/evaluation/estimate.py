@@ -34,14 +34,16 @@ from nvdla_ir.passes.settings.programs import fitted_setting
 class LayerEstimate:
     """One layer of the network, or several that the hardware computes as one.
 
-    units:  those that its hardware layers use, as ``CONV+SDP``
-    pieces: hardware layers that it runs in
+    units:   those that its hardware layers use, as ``CONV+SDP``
+    pieces:  hardware layers that it runs in
+    program: the function that they are in
     """
 
     name: str
     units: str
     pieces: int
     cost: Cost
+    program: str = ""
 
 
 @frozen
@@ -64,6 +66,11 @@ class Estimate:
     @property
     def measured(self) -> bool:
         return is_measured(self.hw)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Device programs, in order."""
+        return tuple(dict.fromkeys(layer.program for layer in self.layers))
 
     @property
     def pieces(self) -> int:
@@ -97,29 +104,31 @@ def estimate(module: ModuleOp, memory: MemoryTiming) -> Estimate:
     Raises: DiagnosticError where it has none, or has become registers; with all layers that have
     no share yet, or that the hardware cannot run.
     """
-    blocks = [function.body for function in device_functions(module)]
-    layers = [layer for block in blocks for layer in hardware_layers(block)]
+    functions = list(device_functions(module))
+    blocks = [function.body for function in functions]
+    layers = [(f.sym_name, layer) for f in functions for layer in hardware_layers(f.body)]
     if not layers:
         raise _nothing(module)
     settings: dict[Operation, Layer] = {}
     model = CostModel(configuration_of(module), memory)
-    found: dict[tuple[str, ...] | HardwareLayer, list[tuple[HardwareLayer, Cost]]] = {}
+    # two programs may have pieces of one layer
+    found: dict[tuple[str, object], list[tuple[HardwareLayer, Cost]]] = {}
     faults: list[DiagnosticError] = []
-    for layer in layers:
+    for program, layer in layers:
         try:
             setting = settings[layer.last] = fitted_setting(layer, model.hw)
             cost = model.cost(setting)
         except DiagnosticError as error:
             faults.append(error)
             continue
-        found.setdefault(layer.names or layer, []).append((layer, cost))
+        found.setdefault((program, layer.names or layer), []).append((layer, cost))
     if faults:
         raise DiagnosticError(*(one for fault in faults for one in fault.diagnostics))
     waits = (isinstance(op, WaitOp) for block in blocks for op in block.operations)
     return Estimate(
         model.hw,
         memory,
-        tuple(_layer_estimate(pieces) for pieces in found.values()),
+        tuple(_layer_estimate(pieces, program) for (program, _), pieces in found.items()),
         _duration(blocks, settings, model) if any(waits) else None,
     )
 
@@ -141,7 +150,7 @@ def _duration(
     return timeline.finish()
 
 
-def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]]) -> LayerEstimate:
+def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]], program: str) -> LayerEstimate:
     first = pieces[0][0]
     name = "+".join(first.names) if first.names else first.last.name
     used = {name for layer, _ in pieces for name in _units(layer)}
@@ -151,6 +160,7 @@ def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]]) -> LayerEstimate:
         "+".join(units),
         len(pieces),
         total(cost for _, cost in pieces),
+        program,
     )
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from attrs import define, field, frozen
 
 from nvdla_ir.dialects import csb
+from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.hw.configuration import HardwareConfiguration
@@ -54,6 +55,12 @@ class ExecutedLayer:
     names: tuple[str, ...]
     op: Operation
     record: LayerRecord
+
+    @property
+    def program(self) -> str:
+        """The function that started it."""
+        function = self.op.parent_op
+        return function.sym_name if isinstance(function, FuncOp) else ""
 
 
 @define(eq=False)

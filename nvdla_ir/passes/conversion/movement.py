@@ -25,8 +25,9 @@ _CHANNELS, _RANK = 1, 4
 
 @converts(nn.RearrangementOp, nn.SliceOp, nn.UpsampleOp)
 def convert_moving(op: MovingOp, conversion: FunctionConversion) -> Replacement | None:
-    """The input's codes stay. What the host has in floats it moves as floats."""
-    if conversion.is_on_host_as_reals(op.input):
+    """The input's codes stay. What the host has in floats it moves as floats, but does not make it
+    more ahead of the device."""
+    if conversion.is_on_host_as_reals(op.input) and not isinstance(op, nn.UpsampleOp):
         conversion.leave_to_host(op)
         return None
     if conversion.find_stored(op.input) is None:

@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from running import module_of, new_session
 
-from nvdla_ir.backends.trace import export_trace
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp, entry_functions
 from nvdla_ir.dialects.nn.base import SameShapeOp
 from nvdla_ir.dialects.nn.shapes import ACTIVATION
 from nvdla_ir.dialects.nvdla import is_on_host, is_program
+from nvdla_ir.formats.trace import export_trace
 from nvdla_ir.hw import configuration
 from nvdla_ir.interp.machine import Machine, Mode
 from nvdla_ir.interp.registry import Values, kernel
@@ -181,6 +181,19 @@ def test_quotients_and_odd_normalization(target: str) -> None:
   func.return %r
 }}"""
     check_levels(*network(text, target), atol=0.15)
+
+
+def test_what_moves_the_hosts_elements() -> None:
+    """Views and parts stay the host's; repeating elements is for the device, behind the upload."""
+    text = f"""func.func @main(%x: {X}) -> tensor<1x4x8x10x{c(-1.27, 1.27)}> {{
+  %h = nn.sigmoid %x layers=["h"] -> {X}
+  %s = nn.slice %h size=4 axis=1 start=3 layers=["s"] -> tensor<1x4x4x5x{c(-1.27, 1.27)}>
+  %y = nn.upsample %s scales=[2, 2] layers=["y"] -> tensor<1x4x8x10x{c(-1.27, 1.27)}>
+  func.return %y
+}}"""
+    module, func, session = network(text, "nv_small")
+    check_levels(module, func, session, atol=0.02)
+    assert [op.sym_name for op in module.walk() if isinstance(op, FuncOp) and is_program(op)]
 
 
 def test_remarks_state_layer_reason_and_transfers() -> None:

@@ -27,6 +27,23 @@ module attributes {nvdla.target = "nv_small"} {
 }
 """
 
+# The host turns rows and columns between two layers of one name.
+TWO_PROGRAMS = """
+module attributes {nvdla.target = "nv_small"} {
+  func.func @main(%x: tensor<1x8x4x4x!quant.uniform<i8:f32, 0.5>>)
+      -> tensor<1x8x4x4x!quant.uniform<i8:f32, 0.5>> {
+    %a = nvdla.upload %x -> tensor<1x8x4x4x!quant.uniform<i8:f32, 0.5>>
+    %s = nvdla.sdp %a layers=["same"] -> tensor<1x8x4x4x!quant.uniform<i8:f32, 0.5>>
+    %d = nvdla.download %s -> tensor<1x8x4x4x!quant.uniform<i8:f32, 0.5>>
+    %h = nn.transpose %d permutation=[0, 1, 3, 2] -> tensor<1x8x4x4x!quant.uniform<i8:f32, 0.5>>
+    %b = nvdla.upload %h -> tensor<1x8x4x4x!quant.uniform<i8:f32, 0.5>>
+    %t = nvdla.sdp %b layers=["same"] -> tensor<1x8x4x4x!quant.uniform<i8:f32, 0.5>>
+    %y = nvdla.download %t -> tensor<1x8x4x4x!quant.uniform<i8:f32, 0.5>>
+    func.return %y
+  }
+}
+"""
+
 
 @frozen
 class Result:

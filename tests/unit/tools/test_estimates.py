@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+from device_programs import TWO_PROGRAMS
 from opt_tool import DIGITS, opt
 
 LENET = DIGITS / "lenet.ir"
@@ -83,6 +84,20 @@ module attributes {nvdla.target = "nv_small"} {
     # rows that windows share are read again
     assert int(row["read_cdma_data"]) > 64 * 96 * 96
     assert int(row["written_sdp"]) == 16 * 96 * 96
+
+
+def test_layers_of_one_name_stand_by_program(tmp_path: Path) -> None:
+    lines, document = tmp_path / "estimate.csv", tmp_path / "estimate.json"
+    flags = ("--estimate", f"--estimate-csv={lines}", f"--estimate-json={document}")
+    result = opt("--outline-device-programs", *flags, stdin=TWO_PROGRAMS)
+    assert result.status == 0, result.errors
+    names = ["main_program_0", "main_program_1"]
+    heading, *rows, total = [line.split() for line in result.errors.splitlines()[:4]]
+    assert heading[:3] == ["program", "layer", "units"]
+    assert [row[:4] for row in rows] == [[name, "same", "SDP", "1"] for name in names]
+    assert total[:3] == ["all", "layers", "2"]
+    assert [row["program"] for row in csv.DictReader(io.StringIO(lines.read_text()))] == names
+    assert [layer["program"] for layer in json.loads(document.read_text())["layers"]] == names
 
 
 def test_json_holds_all_that_the_table_says(tmp_path: Path) -> None:

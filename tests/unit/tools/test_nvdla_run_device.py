@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from device_programs import CONVOLUTION, in_directory, run
+from device_programs import CONVOLUTION, TWO_PROGRAMS, in_directory, opt, run
 
+from nvdla_ir.passes.registry import LAYERS_TO_REGISTERS
 from nvdla_ir.tools.nvdla_run import main
 
 OUTPUT = 0x8000_0180
@@ -139,6 +140,20 @@ def test_layers_and_profile_are_tables() -> None:
     assert total.split()[:2] == ["all", "432"]
     traced = run("--target=nv_small", "conv_trace", "--layers").output
     assert "of the network" not in traced
+
+
+def test_layers_stand_by_program() -> None:
+    np.save("x.npy", np.zeros((1, 8, 4, 4), np.int8))
+    flags = [f"--{name}" for name in LAYERS_TO_REGISTERS]
+    assert opt("-", *flags, "-o", "two.ir", stdin=TWO_PROGRAMS).status == 0
+    result = run("two.ir", "--input=x=x.npy", "--layers", "--profile")
+    rows = [re.split(r"  +", line)[:3] for line in result.output.splitlines()[1:]]
+    table = [
+        ["#", "program", "of the network"],
+        ["0", "main_program_0", "same"],
+        ["1", "main_program_1", "same"],
+    ]
+    assert rows[:-1] == [*table, *table]
 
 
 def test_a_terminal_gets_tables_with_lines() -> None:
