@@ -30,7 +30,8 @@ from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Block, Operation, Value
 from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
-from nvdla_ir.passes.scheduling.lifetimes import lifetimes
+from nvdla_ir.passes.scheduling.in_place import in_place, sharing_places
+from nvdla_ir.passes.scheduling.lifetimes import Span, lifetimes
 from nvdla_ir.passes.settings.memory import (
     TableLayout,
     WeightLayout,
@@ -72,6 +73,8 @@ class AllocateMemory(Pass):
     different programs. Behind them activations share memory: a cube's bytes are free again when its
     readers and writers are done, as waits and the order of the units tell, be it in a later
     program. Arguments and results of programs are bound to their places (``nvdla.buffer``).
+    What the SDP computes element by element takes the place of what it reads, of a residual branch
+    for example, if nobody reads that later: both have one address.
     Slices and parts of concatenations lie inside the cube that they belong to. Cubes have no gaps,
     rows of images are padded to the memory atom, and the lanes that fill up the last atom of
     channels count.
@@ -111,30 +114,38 @@ class _Allocation:
         """Place everything; returns the address behind the last byte."""
         constants_end = self._place_constants()
         views = Views.of_network(self.network, self.hw)
-        roots, buffers = self._buffers(views)
+        spans = lifetimes(views)
+        places = sharing_places(spans, in_place(views))
+        buffers = [self._buffer(place.roots[0], place.span) for place in places]
         offsets = plan_offsets(buffers, self.alignment)
-        for root, offset in zip(roots, offsets, strict=True):
-            self._set_place(root, constants_end + offset)
+        for place, offset in zip(places, offsets, strict=True):
+            for root in place.roots:
+                self._set_place(root, constants_end + offset)
         self._place_views(views)
         self._bind_programs()
         peak = align_up(peak_bytes(buffers, offsets), self.alignment)
         end = constants_end + peak
+        alone = [self._buffer(root, span) for root, span in spans.items()]
         if end > 1 << self.hw.address_bits:
-            raise self._too_large(end, dict(zip(roots, buffers, strict=True)))
-        total = sum(buffer.size for buffer in buffers)
-        constant_bytes = constants_end - self.base
+            raise self._too_large(end, dict(zip(spans, alone, strict=True)))
+        needed, constant_bytes = live_bytes(buffers), constants_end - self.base
+        counts = {
+            "bytes of constants": constant_bytes,
+            "bytes of activations": peak,
+            "bytes of activations needed at once": needed,
+            "bytes needed at once if none were in place": live_bytes(alone),
+            "activations": len(alone),
+            "activations in place of others": len(alone) - len(buffers),
+        }
+        for what, amount in counts.items():
+            self.session.count(pass_name, what, amount)
         self.session.diagnostics.remark(
             self.network.host.location,
             f"'@{self.network.host.sym_name}' takes {end - self.base} bytes of memory: "
-            f"{constant_bytes} for constants, {peak} for {len(buffers)} activations of {total} "
-            f"bytes in all, of which at most {live_bytes(buffers)} are needed at once",
+            f"{constant_bytes} for constants, {peak} for {len(alone)} activations of "
+            f"{sum(buffer.size for buffer in alone)} bytes in all, of which at most {needed} are "
+            f"needed at once{self._saved(alone, buffers)}",
         )
-        for what, amount in (
-            ("bytes of constants", constant_bytes),
-            ("bytes of activations", peak),
-            ("activations", len(buffers)),
-        ):
-            self.session.count(pass_name, what, amount)
         return end
 
     # -------------------------------------------------------------- constants
@@ -181,13 +192,8 @@ class _Allocation:
 
     # -------------------------------------------------------------- activations
 
-    def _buffers(self, views: Views) -> tuple[list[Value], list[Buffer]]:
-        """The cubes and images that lie in no other, and how long they are needed."""
-        spans = lifetimes(views)
-        return list(spans), [
-            Buffer(buffer_bytes(root, self.hw, self.alignment), *span)
-            for root, span in spans.items()
-        ]
+    def _buffer(self, root: Value, span: Span) -> Buffer:
+        return Buffer(buffer_bytes(root, self.hw, self.alignment), *span)
 
     def _activations(self) -> list[Value]:
         return [
@@ -253,6 +259,13 @@ class _Allocation:
         if isinstance(constant, ConstantOp) and constant.address is not None:
             kernel_bytes = math.prod(shape_of(operation.output)[1:])
             operation.address = constant.address + operation.begin * kernel_bytes
+
+    def _saved(self, alone: list[Buffer], shared: list[Buffer]) -> str:
+        """What is won by cubes in place of others, for the remark."""
+        count, saved = len(alone) - len(shared), live_bytes(alone) - live_bytes(shared)
+        if not count:
+            return ""
+        return f"; {count} in place of what they are computed from, which saves {saved} of them"
 
     def _bind_programs(self) -> None:
         """Say of each program where its arguments and results are."""

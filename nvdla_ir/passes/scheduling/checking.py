@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from nvdla_ir.dialects.nvdla import WaitOp
 from nvdla_ir.hardware.overlap import ends_with, has_read_before
@@ -14,7 +14,7 @@ from nvdla_ir.ir.operation import Block, Operation, Value
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints, Region
 from nvdla_ir.passes.scheduling.in_flight import InFlight
 from nvdla_ir.passes.settings.layers import HardwareLayer
-from nvdla_ir.passes.settings.memory import placed_bytes
+from nvdla_ir.passes.settings.memory import Extent, extent_of
 from nvdla_ir.passes.settings.views import Views
 
 
@@ -51,7 +51,7 @@ class _Check:
     footprints: Footprints
     faults: list[Diagnostic] = field(factory=list[Diagnostic])
     _in_flight: InFlight = field(factory=InFlight)
-    _bytes: dict[Value, tuple[int, int]] = field(factory=dict[Value, "tuple[int, int]"])
+    _extents: dict[Value, Extent] = field(factory=dict[Value, Extent])
 
     def start(self, layer: HardwareLayer) -> None:
         footprint = self.footprints.of_layer(layer)
@@ -102,15 +102,17 @@ class _Check:
         )
 
     def _share(self, one: Region, other: Region) -> bool:
-        """Whether two regions share bytes. Of different buffers, whole ones count."""
+        """Whether two regions share bytes. Of different buffers whole ones count, unless one lies
+        in place of the other."""
         if one.buffer is other.buffer:
             return one.meets(other)
-        begin, end = self._bytes_of(one.buffer)
-        other_begin, other_end = self._bytes_of(other.buffer)
-        return begin < other_end and other_begin < end
+        extent, other_extent = self._extent_of(one.buffer), self._extent_of(other.buffer)
+        if extent.is_in_place_of(other_extent):
+            return one.meets(evolve(other, buffer=one.buffer))
+        return extent.meets(other_extent)
 
-    def _bytes_of(self, buffer: Value) -> tuple[int, int]:
-        found = self._bytes.get(buffer)
+    def _extent_of(self, buffer: Value) -> Extent:
+        found = self._extents.get(buffer)
         if found is None:
-            found = self._bytes[buffer] = placed_bytes(buffer, self.hw)
+            found = self._extents[buffer] = extent_of(buffer, self.hw)
         return found

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 
 from attrs import define, field
 
-from nvdla_ir.dialects.nvdla import UploadOp, WaitOp
+from nvdla_ir.dialects.nvdla import UploadOp
 from nvdla_ir.hardware.overlap import ends_with, has_read_before
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints, Region
-from nvdla_ir.passes.scheduling.in_flight import InFlight
-from nvdla_ir.passes.settings.layers import LAYER_OPERATIONS, HardwareLayer, hardware_layers
-from nvdla_ir.passes.settings.views import Views, is_view
+from nvdla_ir.passes.scheduling.walking import Walk
+from nvdla_ir.passes.settings.views import Views
 
 Span = tuple[int, int]
 """The first step and the last one; a step is an operation's place in its network."""
@@ -26,42 +25,25 @@ def lifetimes(views: Views) -> dict[Value, Span]:
     them when all are done with them, by a wait or by the order of a unit's layers.
     """
     tracker = _Tracker(Footprints(views))
-    network = views.network
-    layers: dict[Operation, HardwareLayer] = {
-        layer.last: layer for program in network.programs for layer in hardware_layers(program.body)
-    }
-    for step, operation in enumerate(network.operations()):
-        layer = layers.get(operation)
-        if layer is not None:
-            tracker.run(tracker.footprints.of_layer(layer), step)
-        elif isinstance(operation, WaitOp):
-            tracker.wait(operation)
-        elif not is_view(operation) and not isinstance(operation, LAYER_OPERATIONS):
-            tracker.use_by_host(operation, step)
+    tracker.walk(views)
     return tracker.spans
 
 
 @define(eq=False)
-class _Tracker:
-    footprints: Footprints
+class _Tracker(Walk):
     spans: dict[Value, Span] = field(factory=dict[Value, Span])
-    _in_flight: InFlight = field(factory=InFlight)
 
     def run(self, layer: Footprint, step: int) -> None:
-        for other in self._in_flight.layers:
+        for other in self.in_flight.layers:
             if not has_read_before(other.units, layer.units):
                 self._extend(other.reads, step)
             if not ends_with(other.units, layer.units):
                 self._extend((other.writes,), step)
         self._extend((*layer.reads, layer.writes), step)
-        self._in_flight.start(layer)
-
-    def wait(self, operation: WaitOp) -> None:
-        self._in_flight.wait(operation)
 
     def use_by_host(self, operation: Operation, step: int) -> None:
         if isinstance(operation, UploadOp):
-            for other in self._in_flight.layers:
+            for other in self.in_flight.layers:
                 self._extend((*other.reads, other.writes), step)
             self._extend((self.footprints.region(operation.output),), step)
         self._extend(self.footprints.reads(operation), step)

@@ -301,8 +301,26 @@ def buffer_bytes(buffer: Value, hw: HardwareConfiguration, alignment: int) -> in
     return packed_cube(buffer, hw).size_bytes
 
 
-def placed_bytes(buffer: Value, hw: HardwareConfiguration) -> tuple[int, int]:
-    """Where a cube or an image that lies in no other begins in memory, and where it ends.
+@frozen
+class Extent:
+    """The bytes from ``begin`` to ``end``, excluded, that a cube or an image takes which lies in no
+    other; of a cube also how it lies there."""
+
+    begin: int
+    end: int
+    layout: FeatureLayout | None = None
+
+    def meets(self, other: Extent) -> bool:
+        """Whether both have a byte."""
+        return self.begin < other.end and other.begin < self.end
+
+    def is_in_place_of(self, other: Extent) -> bool:
+        """Whether both are cubes with each element at the same address."""
+        return self.layout is not None and self == other
+
+
+def extent_of(buffer: Value, hw: HardwareConfiguration) -> Extent:
+    """The bytes of a cube or an image that lies in no other.
 
     Raises: DiagnosticError where it has no place, or one that the hardware cannot read.
     """
@@ -310,12 +328,12 @@ def placed_bytes(buffer: Value, hw: HardwareConfiguration) -> tuple[int, int]:
     assert isinstance(source, MemoryOp)
     if not isinstance(source, UploadOp) or source.format == FEATURE:
         cube = placed_cube(buffer, source, hw)
-        return cube.address, cube.address + cube.layout.size_bytes
+        return Extent(cube.address, cube.address + cube.layout.size_bytes, cube.layout)
     image = packed_image(source, hw)
     place = _placed_image(buffer, in_memory(buffer, source), image.pixel_format, hw)
     last = image.pixel_format.planes - 1
     layout = evolve(image, line_strides=place.line_strides)
-    return place.addresses[0], place.addresses[last] + layout.size_bytes(last)
+    return Extent(place.addresses[0], place.addresses[last] + layout.size_bytes(last))
 
 
 def plane_stride(image: ImageLayout, alignment: int) -> int:

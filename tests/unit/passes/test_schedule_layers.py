@@ -375,6 +375,15 @@ APART = {"a": 0, "b": 0x1000, "c": 0x2000, "d": 0x3000}
         ),
         (
             f"""%a = nvdla.upload %x @a -> {CUBE}
+  %b = nvdla.pdp max %a kernel=[1, 1] @b layers=["one"] -> {CUBE}
+  %c = nvdla.sdp %a @c layers=["two"] -> {CUBE}
+  nvdla.wait %b
+  nvdla.wait %c""",
+            {**APART, "c": 0},
+            "layer 'two' overwrites memory of layer 'one', which may still run",
+        ),
+        (
+            f"""%a = nvdla.upload %x @a -> {CUBE}
   %b = nvdla.sdp %a @b layers=["one"] -> {CUBE}
   %c = nvdla.sdp %a @c layers=["two"] -> {CUBE}
   nvdla.wait %b""",
@@ -405,6 +414,37 @@ def test_all_missing_waits_are_told() -> None:
     )
     assert found.count("error:") == 2
     assert found.count("note: it is enabled here") == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "pieces"), [(SMALL, 1), (TINY.replace("64", "16"), 2), ('"nv_medium_512"', 1)]
+)
+def test_pieces_in_place_of_what_they_add(target: str, pieces: int) -> None:
+    """Pieces run beside those before, which read and write the same cube elsewhere."""
+    stream = f"!nvdla.stream<1x{CHANNELS}x{SIZE}x{SIZE}xi32>"
+    adds = 'bs=#nvdla.x_stage<alu = "sum", alu_shift = 9>'
+    module = module_for(
+        f"""func.func @main(%x: {CUBE}, %y: {CUBE}) -> {CUBE} {{
+  %a = nvdla.upload %x -> {CUBE}
+  %b = nvdla.upload %y -> {CUBE}
+  %w = nvdla.constant value=dense_resource<w0_1> : tensor<{CHANNELS}x{CHANNELS}x1x1xi8>
+  %c = nvdla.conv %b, %w -> {stream}
+  %r = nvdla.sdp %c bs_operand=%a {adds} cvt_shift=9 -> {CUBE}
+  %s = nvdla.sdp %r bs=#nvdla.x_stage<relu> -> {CUBE}
+  %0 = nvdla.download %s -> {CUBE}
+  func.return %0
+}}""",
+        target,
+    )
+    session, inputs = random_session(3)
+    expected = results_of(module, session, inputs)
+    Pipeline([*FITTED, ScheduleLayers(), AllocateMemory()]).run(module, session)
+    assert sum(isinstance(op, nvdla.ConvOp) for op in module.walk()) == pieces
+    assert session.statistics["allocate-memory"]["activations in place of others"] == 2
+    EmitRegisters().run(module, session)
+    (found,) = results_of(module, session, inputs)
+    assert np.array_equal(found, expected[0])
+    assert found.std() > 10
 
 
 def test_layers_of_one_unit_may_follow_in_the_same_memory() -> None:
