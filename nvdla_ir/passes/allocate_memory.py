@@ -30,8 +30,10 @@ from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Block, Operation, Value
 from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
-from nvdla_ir.passes.scheduling.in_place import in_place, sharing_places
-from nvdla_ir.passes.scheduling.lifetimes import Span, lifetimes
+from nvdla_ir.passes.scheduling.footprints import Footprints
+from nvdla_ir.passes.scheduling.in_place import InPlace, sharing_places
+from nvdla_ir.passes.scheduling.lifetimes import Lifetimes, Span
+from nvdla_ir.passes.scheduling.walking import walk
 from nvdla_ir.passes.settings.memory import (
     TableLayout,
     WeightLayout,
@@ -114,8 +116,11 @@ class _Allocation:
         """Place everything; returns the address behind the last byte."""
         constants_end = self._place_constants()
         views = Views.of_network(self.network, self.hw)
-        spans = lifetimes(views)
-        places = sharing_places(spans, in_place(views))
+        footprints = Footprints(views)
+        lifetimes, in_place = Lifetimes(footprints), InPlace(footprints)
+        walk(footprints, lifetimes, in_place)
+        spans = lifetimes.spans
+        places = sharing_places(spans, in_place.found())
         buffers = [self._buffer(place.roots[0], place.span) for place in places]
         offsets = plan_offsets(buffers, self.alignment)
         for place, offset in zip(places, offsets, strict=True):

@@ -15,21 +15,8 @@ from nvdla_ir.dialects.nvdla import SdpOp, UploadOp, cube_shape
 from nvdla_ir.hardware.overlap import has_read_before
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints, Region
+from nvdla_ir.passes.scheduling.in_flight import InFlight
 from nvdla_ir.passes.scheduling.lifetimes import Span
-from nvdla_ir.passes.scheduling.walking import Walk
-from nvdla_ir.passes.settings.views import Views
-
-
-def in_place(views: Views) -> dict[Value, Value]:
-    """Of each cube of a network that may lie in place of another, that one, in the order of their
-    first writers. Neither lies in others, and each is taken by one at most.
-
-    All layers that write the cube, its pieces, read the same elements of the other and no more of
-    it; nobody else reads it from the first of them on, be it a layer that is in flight then.
-    """
-    search = _Search(Footprints(views))
-    search.walk(views)
-    return search.found()
 
 
 @frozen(eq=False)
@@ -59,29 +46,40 @@ def sharing_places(spans: Mapping[Value, Span], replaced: Mapping[Value, Value])
 
 
 @define(eq=False)
-class _Search(Walk):
-    # Of each cube that is written, what it may replace as far as the layers so far tell.
-    _sources: dict[Value, list[Value]] = field(factory=dict[Value, list[Value]])
-    # The other way round: a cube is read again, and is not to be replaced by what it was.
-    _takers: dict[Value, list[Value]] = field(factory=dict[Value, list[Value]])
+class InPlace:
+    """Finds cubes of a network that may lie in place of others. It watches a walk.
 
-    def run(self, layer: Footprint, step: int) -> None:
+    All layers that write such a cube, its pieces, read the same elements of the other and no more
+    of it; nobody else reads that from the first of them on, be it a layer that is in flight then.
+    """
+
+    footprints: Footprints
+    # Of each cube that is written, what it may replace as far as the layers so far tell.
+    _sources: dict[Value, list[Value]] = field(factory=dict[Value, list[Value]], init=False)
+    # The other way round: a cube is read again, and is not to be replaced by what it was.
+    _takers: dict[Value, list[Value]] = field(factory=dict[Value, list[Value]], init=False)
+
+    def run(self, layer: Footprint, step: int, in_flight: InFlight) -> None:
         result = layer.writes.buffer
         known = self._sources.get(result)
         fitting = [
-            source for source in self._replaceable(layer) if known is None or source in known
+            source
+            for source in self._replaceable(layer, in_flight)
+            if known is None or source in known
         ]
         self._read(region for region in layer.reads if region.buffer not in fitting)
         for source in fitting:
             self._give_up(source, but_for=result)
         self._set_sources(result, fitting)
 
-    def use_by_host(self, operation: Operation, step: int) -> None:
+    def use_by_host(self, operation: Operation, step: int, in_flight: InFlight) -> None:
         self._read(self.footprints.reads(operation))
         if isinstance(operation, UploadOp):
             self._set_sources(self.footprints.region(operation.output).buffer, [])
 
     def found(self) -> dict[Value, Value]:
+        """Of each cube that may lie in place of another, that one, in the order of their first
+        writers. Neither lies in others, and each is taken by one at most."""
         return {result: sources[0] for result, sources in self._sources.items() if sources}
 
     def _set_sources(self, result: Value, sources: list[Value]) -> None:
@@ -105,7 +103,7 @@ class _Search(Walk):
                 kept = [one for one in self._sources[result] if one is not source]
                 self._set_sources(result, kept)
 
-    def _replaceable(self, layer: Footprint) -> list[Value]:
+    def _replaceable(self, layer: Footprint, in_flight: InFlight) -> list[Value]:
         """The cubes that the layer reads at the places that it writes, and that neither the layer
         reads at others nor one in flight that need not have read them before."""
         processor = layer.layer.last
@@ -124,7 +122,7 @@ class _Search(Walk):
                     fitting[region.buffer] = None
                 else:
                     unfit.add(region.buffer)
-        for other in self.in_flight.layers:
+        for other in in_flight.layers:
             if not has_read_before(other.units, layer.units):
                 unfit.update(region.buffer for region in other.reads)
         return [buffer for buffer in fitting if buffer not in unfit]

@@ -10,40 +10,35 @@ from nvdla_ir.dialects.nvdla import UploadOp
 from nvdla_ir.hardware.overlap import ends_with, has_read_before
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints, Region
-from nvdla_ir.passes.scheduling.walking import Walk
-from nvdla_ir.passes.settings.views import Views
+from nvdla_ir.passes.scheduling.in_flight import InFlight
 
 Span = tuple[int, int]
-"""The first step and the last one; a step is an operation's place in its network."""
+"""The first step and the last one."""
 
 
-def lifetimes(views: Views) -> dict[Value, Span]:
-    """From when to when each cube or image of a network that lies in no other must keep its bytes,
-    in order of their first steps. A layer runs at the place of its last operation.
+@define(eq=False)
+class Lifetimes:
+    """From when to when each cube or image of a network that lies in no other must keep its bytes:
+    ``spans``, in order of their first steps. It watches a walk.
 
     Bytes may go to another at the next step: what is enabled then, or written by the host, touches
     them when all are done with them, by a wait or by the order of a unit's layers.
     """
-    tracker = _Tracker(Footprints(views))
-    tracker.walk(views)
-    return tracker.spans
 
+    footprints: Footprints
+    spans: dict[Value, Span] = field(factory=dict[Value, Span], init=False)
 
-@define(eq=False)
-class _Tracker(Walk):
-    spans: dict[Value, Span] = field(factory=dict[Value, Span])
-
-    def run(self, layer: Footprint, step: int) -> None:
-        for other in self.in_flight.layers:
+    def run(self, layer: Footprint, step: int, in_flight: InFlight) -> None:
+        for other in in_flight.layers:
             if not has_read_before(other.units, layer.units):
                 self._extend(other.reads, step)
             if not ends_with(other.units, layer.units):
                 self._extend((other.writes,), step)
         self._extend((*layer.reads, layer.writes), step)
 
-    def use_by_host(self, operation: Operation, step: int) -> None:
+    def use_by_host(self, operation: Operation, step: int, in_flight: InFlight) -> None:
         if isinstance(operation, UploadOp):
-            for other in self.in_flight.layers:
+            for other in in_flight.layers:
                 self._extend((*other.reads, other.writes), step)
             self._extend((self.footprints.region(operation.output),), step)
         self._extend(self.footprints.reads(operation), step)
