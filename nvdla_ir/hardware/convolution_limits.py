@@ -16,7 +16,7 @@ from nvdla_ir.hardware.faults import (
 )
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.buffer import streamed_group_bytes
-from nvdla_ir.hw.formats.sizes import align_up
+from nvdla_ir.hw.formats.sizes import align_up, ceil_div
 from nvdla_ir.hw.formats.weights import post_extension_fits
 
 LARGEST_KERNEL = 32
@@ -237,7 +237,9 @@ def _buffer_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> I
             f"{hw.name} hold {room}",
             "CDMA.DATA_BANK",
         )
-    if setting.compressed is None:
+    if setting.compressed is not None:
+        yield from _mask_faults(setting, hw)
+    else:
         least = least_weight_bytes(hw, setting.kernels, setting.kernel_bytes(hw))
         if least > weights * hw.cbuf.bank_bytes:
             yield Fault(
@@ -245,6 +247,25 @@ def _buffer_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> I
                 f"hold {weights * hw.cbuf.bank_bytes}",
                 "CDMA.WEIGHT_BANK",
             )
+
+
+def _mask_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> Iterator[Fault]:
+    """Of compressed weights (section 2.6)."""
+    assert setting.compressed is not None
+    if setting.compressed.data_bytes < 1:
+        yield Fault(
+            "compressed weights without data, for which the hardware waits; "
+            f"{hw.weight_alignment} bytes of zeros serve",
+            "CDMA.WEIGHT_BYTES",
+        )
+    group = min(setting.kernels, hw.atomic_k) * setting.kernel_bytes(hw)
+    mask, room = ceil_div(group, 8), hw.cbuf.bank_bytes - hw.weight_alignment
+    if mask > room:
+        yield Fault(
+            f"a mask of {mask} bytes for one kernel group of compressed weights; a bank of "
+            f"{hw.name} takes up to {room}",
+            "CDMA.WMB_BYTES",
+        )
 
 
 def least_weight_bytes(hw: HardwareConfiguration, kernels: int, kernel_bytes: int) -> int:

@@ -91,9 +91,9 @@ def divide(layer: Layer, model: CostModel) -> Division | Shortage:
     fits."""
     whole, hw = layer.convolution, model.hw
     assert whole is not None, "the layer has a convolution"
-    undivided = _undivided(whole, hw)
-    if undivided is not None:
-        return Division((_piece(whole, undivided),), 0)
+    banks = undivided(whole, hw)
+    if banks is not None:
+        return Division((_piece(whole, banks),), 0)
     priced: list[tuple[_Plan, _Price]] = []
     least = inf
     for plan in _plans(whole, hw):
@@ -125,13 +125,13 @@ def _piece(whole: ConvolutionSetting, banks: Banks) -> Piece:
     )
 
 
-def _undivided(whole: ConvolutionSetting, hw: HardwareConfiguration) -> Banks | None:
+def undivided(whole: ConvolutionSetting, hw: HardwareConfiguration) -> Banks | None:
     """Banks with which all fits at once: with all weights resident, two kernel groups, or one."""
     data = ceil_div(
         whole.entries(hw) * whole.extended(hw)[1] * whole.batch, hw.cbuf.entries_per_bank
     )
     for weights in weight_banks(whole, hw):
-        if data + weights <= hw.usable_banks():
+        if data + weights <= hw.usable_banks(compressed=whole.compressed is not None):
             return Banks(data, weights)
     return None
 

@@ -34,13 +34,10 @@ from nvdla_ir.passes.scheduling.footprints import Footprints
 from nvdla_ir.passes.scheduling.in_place import InPlace, sharing_places
 from nvdla_ir.passes.scheduling.lifetimes import Lifetimes, Span
 from nvdla_ir.passes.scheduling.walking import walk
+from nvdla_ir.passes.settings.constants import ConstantLayout, constant_layout, constant_of
 from nvdla_ir.passes.settings.memory import (
-    TableLayout,
-    WeightLayout,
     buffer_bytes,
     buffer_of,
-    constant_layout,
-    constant_of,
     packed_cube,
     packed_image,
     plane_stride,
@@ -178,11 +175,9 @@ class _Allocation:
             _merge(copies)
         return address
 
-    def _by_layout(
-        self, constant: ConstantOp
-    ) -> Iterable[tuple[ConstantOp, WeightLayout | TableLayout]]:
+    def _by_layout(self, constant: ConstantOp) -> Iterable[tuple[ConstantOp, ConstantLayout]]:
         """The constant, and a copy of it for each further layout in which it is read."""
-        uses: dict[WeightLayout | TableLayout, list[tuple[Operation, int]]] = {}
+        uses: dict[ConstantLayout, list[tuple[Operation, int]]] = {}
         for use in constant.output.uses:
             uses.setdefault(constant_layout(use, self.hw), []).append(use)
         for number, (layout, readers) in enumerate(uses.items()):

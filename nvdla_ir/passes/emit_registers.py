@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 from attrs import define, field, frozen
+from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nvdla
 from nvdla_ir.dialects.builtin import ModuleOp
@@ -13,6 +15,7 @@ from nvdla_ir.dialects.func import CallOp, FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe, layers_of
 from nvdla_ir.hardware.program import LayerProgram, ProgramBuilder
 from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.formats.compressed_weights import compressed_sizes
 from nvdla_ir.hw.formats.sizes import LayoutError
 from nvdla_ir.hw.registers import RegisterError
 from nvdla_ir.ir.attributes import DenseResourceAttr
@@ -22,16 +25,14 @@ from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import I8, TensorType
 from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.scheduling.checking import check_waits
-from nvdla_ir.passes.settings.layers import HardwareLayer, hardware_layers
-from nvdla_ir.passes.settings.memory import (
+from nvdla_ir.passes.settings.constants import (
+    CompressedLayout,
+    ConstantLayout,
     TableLayout,
-    WeightLayout,
     constant_layout,
-    image_format,
-    in_memory,
-    placed_cube,
-    placed_upload,
 )
+from nvdla_ir.passes.settings.layers import HardwareLayer, hardware_layers
+from nvdla_ir.passes.settings.memory import image_format, in_memory, placed_cube, placed_upload
 from nvdla_ir.passes.settings.networks import Network, networks
 from nvdla_ir.passes.settings.programs import layer_program
 from nvdla_ir.passes.settings.views import Views
@@ -161,15 +162,15 @@ class _Emission:
         )
         self.session.count(self.pass_name, "bytes loaded", layout.size_bytes(self.hw))
 
-    def _packed(
-        self, constant: nvdla.ConstantOp, layout: WeightLayout | TableLayout
-    ) -> DenseResourceAttr:
+    def _packed(self, constant: nvdla.ConstantOp, layout: ConstantLayout) -> DenseResourceAttr:
         """The bytes in memory. Those of weights are put in order when somebody reads them: then
         weights are there once."""
         resources, value = self.session.resources, constant.value
         tensor = resources.tensor(value, constant.location)
         key = f"{value.key if isinstance(value, DenseResourceAttr) else _key(constant)}.packed"
-        if isinstance(layout, WeightLayout):
+        if isinstance(layout, CompressedLayout):
+            self._check_compression(constant, layout, tensor.array())
+        if not isinstance(layout, TableLayout):
             type = TensorType((layout.size_bytes(self.hw),), I8)
             recipe = partial(layout.parts, hw=self.hw)
             return resources.derive(key, type, recipe, [tensor], constant.location)
@@ -177,6 +178,18 @@ class _Emission:
             return resources.attribute_for(key, layout.pack(tensor.array()), I8)
         except LayoutError as error:
             raise DiagnosticError.at(constant.location, f"{describe(constant)}: {error}") from error
+
+    def _check_compression(
+        self, constant: nvdla.ConstantOp, layout: CompressedLayout, weights: NDArray[np.int8]
+    ) -> None:
+        found = compressed_sizes(weights, self.hw.weight_alignment)
+        stated = (layout.sizes.data_bytes, layout.sizes.mask_bytes)
+        if found != stated:
+            raise DiagnosticError.at(
+                constant.location,
+                f"{describe(constant)} is read with 'compressed_weights = {list(stated)}', but "
+                f"takes {list(found)} bytes without its zeros",
+            )
 
     def _upload(self, upload: nvdla.UploadOp, builder: Builder) -> None:
         placed_upload(upload, self.hw)

@@ -9,7 +9,7 @@ from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.hardware.convolution_geometry import ConvolutionGeometry
 from nvdla_ir.hardware.cost.model import CostModel
-from nvdla_ir.hardware.fitting import Division, Shortage, divide
+from nvdla_ir.hardware.fitting import Division, Shortage, divide, undivided
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
@@ -84,6 +84,12 @@ class _Fitter:
         assert op is not None and setting.convolution is not None
         if setting.convolution.banks is not None:
             return
+        if setting.convolution.compressed is not None and not undivided(setting.convolution, hw):
+            raise DiagnosticError.at(
+                layer.location,
+                f"{layer.describe()} does not fit the convolution buffer of {hw.name} at once, "
+                "and pieces read no compressed weights: leave out 'compressed_weights'",
+            )
         division = self._division(setting)
         if isinstance(division, Shortage):
             raise _does_not_fit(layer, setting.convolution, division, hw)

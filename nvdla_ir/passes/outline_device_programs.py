@@ -26,8 +26,9 @@ from nvdla_ir.ir.operation import Block, Operation, Region, Value
 from nvdla_ir.ir.traits import Pure, has_trait
 from nvdla_ir.ir.types import FunctionType
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.settings.constants import constant_of
 from nvdla_ir.passes.settings.layers import hardware_layers
-from nvdla_ir.passes.settings.memory import buffer_of, constant_of
+from nvdla_ir.passes.settings.memory import buffer_of
 
 
 @frozen

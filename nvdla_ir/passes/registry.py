@@ -29,6 +29,7 @@ PASSES = {
     "insert-converters": "nvdla_ir.passes.insert_converters:InsertConverters",
     "legalize-to-nvdla": "nvdla_ir.passes.legalize_to_nvdla:LegalizeToNvdla",
     "outline-device-programs": "nvdla_ir.passes.outline_device_programs:OutlineDevicePrograms",
+    "compress-weights": "nvdla_ir.passes.compress_weights:CompressWeights",
     "fit-convolution-buffer": "nvdla_ir.passes.fit_convolution_buffer:FitConvolutionBuffer",
     "stream-to-pooling": "nvdla_ir.passes.stream_to_pooling:StreamToPooling",
     "schedule-layers": "nvdla_ir.passes.schedule_layers:ScheduleLayers",
@@ -139,6 +140,7 @@ def _step(name: str, option: str | None = None) -> PassSpecification:
 
 LAYERS_TO_REGISTERS = (
     "outline-device-programs",
+    "compress-weights",
     "fit-convolution-buffer",
     "stream-to-pooling",
     "schedule-layers",

@@ -130,6 +130,8 @@ class ConvOp(LayerOp):
     cvt_offset, cvt_scale, cvt_truncate: the input converter, absent where bypassed
     means:           replaces cvt_offset by one number for each component of a pixel
     clip_truncate:   right shift of the accumulators
+    compressed_weights: bytes of what is not zero, and of the mask that tells where that belongs;
+                     absent where weights are not compressed
     data_banks, weight_banks: how the convolution buffer is shared out
     reuse_data, reuse_weights: read what the convolution before kept there, instead of fetching it
     keep_data, keep_weights: leave it there for the next one
@@ -150,6 +152,7 @@ class ConvOp(LayerOp):
     cvt_scale = optional_attribute(INT)
     cvt_truncate = optional_attribute(INT)
     clip_truncate = attribute(INT, default=0)
+    compressed_weights = optional_attribute(INTS)
     data_banks = optional_attribute(INT)
     weight_banks = optional_attribute(INT)
     reuse_data = attribute(BOOL, default=False)
@@ -180,6 +183,11 @@ class ConvOp(LayerOp):
             yield "has half an input converter: 'cvt_scale' and 'cvt_truncate' go together"
         if self.means is not None and self.pixel_format is None:
             yield "has 'means', which only image input subtracts"
+        if self.compressed_weights is not None and len(self.compressed_weights) != 2:
+            yield (
+                f"has {len(self.compressed_weights)} numbers in 'compressed_weights', which are "
+                "the bytes of what is not zero and of the mask"
+            )
         if cube_shape(self.output.type) != self._output_shape():
             yield (
                 f"has a result of shape {text_of(cube_shape(self.output.type))}, but its "

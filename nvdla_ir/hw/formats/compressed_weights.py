@@ -24,6 +24,17 @@ class CompressedWeights:
     group_bytes: NDArray[np.uint32]
 
 
+def compressed_sizes(
+    weights: NDArray[np.int8], alignment: int = WEIGHT_ALIGNMENT
+) -> tuple[int, int]:
+    """The bytes of ``data`` and ``mask`` of weights in any order: WEIGHT_BYTES and WMB_BYTES.
+
+    Data are never empty: the hardware waits for some.
+    """
+    data = align_up(max(int(np.count_nonzero(weights)), 1), alignment)
+    return data, align_up(ceil_div(weights.size, 8), alignment)
+
+
 def compress_weights(
     surface: NDArray[np.int8],
     kernels: int,
@@ -69,6 +80,6 @@ def decompress_weights(
 
 
 def _padded(stream: NDArray[np.generic], alignment: int) -> NDArray[np.generic]:
-    surface = np.zeros(align_up(len(stream), alignment), stream.dtype)
+    surface = np.zeros(align_up(max(len(stream), 1), alignment), stream.dtype)
     surface[: len(stream)] = stream
     return surface

@@ -395,10 +395,10 @@ def _check_compression(environment: Environment, cdma: Fields, csc: Fields) -> N
     hardware = environment.configuration
     alignment, kernel_bytes = hardware.weight_alignment, cdma["BYTE_PER_KERNEL"] + 1
     environment.require(
-        cdma["WEIGHT_BYTES"] % alignment == 0,
+        cdma["WEIGHT_BYTES"] % alignment == 0 and cdma["WEIGHT_BYTES"] > 0,
         cdma,
         "WEIGHT_BYTES",
-        f"must be a multiple of {alignment} bytes",
+        f"must be a multiple of {alignment} bytes, and not 0: the CDMA waits for some",
     )
     mask = align_up(ceil_div((cdma["WEIGHT_KERNEL"] + 1) * kernel_bytes, 8), alignment)
     _must_equal(environment, cdma, "WMB_BYTES", mask, "the aligned mask")

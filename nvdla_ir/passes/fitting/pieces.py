@@ -17,8 +17,8 @@ from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import I32
 from nvdla_ir.passes.fitting.stacking import Mover
+from nvdla_ir.passes.settings.constants import constant_of
 from nvdla_ir.passes.settings.layers import HardwareLayer
-from nvdla_ir.passes.settings.memory import constant_of
 from nvdla_ir.resources import ResourceStore
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from attrs import define, field, frozen
 from nvdla_ir.dialects.nvdla import MemoryOp, StreamType, cube_shape
 from nvdla_ir.hardware.program import Tables
 from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.passes.settings.constants import constant_of
 from nvdla_ir.passes.settings.layers import LAYER_OPERATIONS, HardwareLayer
-from nvdla_ir.passes.settings.memory import constant_of, in_memory
+from nvdla_ir.passes.settings.memory import in_memory
 from nvdla_ir.passes.settings.programs import layer_tables
 from nvdla_ir.passes.settings.views import Views
 

@@ -6,18 +6,24 @@ from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import shape_of
 from nvdla_ir.dialects.nvdla import ConvOp
 from nvdla_ir.hardware.convolution import ConvolutionPlaces, ConvolutionSetting
-from nvdla_ir.hardware.convolution_geometry import Banks, ImageInput, InputConverter, Reuse, Window
-from nvdla_ir.hardware.place import CubePlace, ImagePlace
+from nvdla_ir.hardware.convolution_geometry import (
+    Banks,
+    ImageInput,
+    InputConverter,
+    Reuse,
+    Window,
+)
+from nvdla_ir.hardware.place import BytesPlace, CubePlace, ImagePlace
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.interp.quantization import dtype_of, element_of
 from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.passes.settings.constants import compression_of, placed_weights
 from nvdla_ir.passes.settings.memory import (
     channels_height_width,
     image_format,
     pixel_format_of,
     placed_cube,
     placed_image,
-    placed_weights,
 )
 
 
@@ -58,6 +64,7 @@ def convolution_setting(op: ConvOp, hw: HardwareConfiguration) -> ConvolutionSet
             keep_data=op.keep_data,
             keep_weights=op.keep_weights,
         ),
+        compressed=compression_of(op),
     )
 
 
@@ -68,7 +75,17 @@ def convolution_places(
 
     Raises: DiagnosticError where something has no place in memory.
     """
-    return ConvolutionPlaces(_source(op, hw), placed_weights(op, hw), destination)
+    weights, compressed = placed_weights(op, hw), compression_of(op)
+    if compressed is None:
+        return ConvolutionPlaces(_source(op, hw), weights, destination)
+    mask = weights.address + compressed.data_bytes
+    return ConvolutionPlaces(
+        _source(op, hw),
+        weights,
+        destination,
+        mask=BytesPlace(mask),
+        group_sizes=BytesPlace(mask + compressed.mask_bytes),
+    )
 
 
 def _banks(op: ConvOp) -> Banks | None:

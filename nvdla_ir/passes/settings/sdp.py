@@ -21,14 +21,8 @@ from nvdla_ir.hw.formats.operands import StageName
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.passes.settings.columns import Arrangement, arrangement
-from nvdla_ir.passes.settings.memory import (
-    channels_height_width,
-    constant_of,
-    in_memory,
-    operand_layout,
-    placed_cube,
-    reads_per_channel,
-)
+from nvdla_ir.passes.settings.constants import constant_of, operand_layout, reads_per_channel
+from nvdla_ir.passes.settings.memory import channels_height_width, in_memory, placed_cube
 
 
 def _operands(op: SdpOp) -> list[tuple[StageName, StageAttr, Value]]:

@@ -17,7 +17,8 @@ from nvdla_ir.dialects.nvdla import (
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
-from nvdla_ir.passes.settings.memory import constant_of, image_format, in_memory
+from nvdla_ir.passes.settings.constants import constant_of
+from nvdla_ir.passes.settings.memory import image_format, in_memory
 from nvdla_ir.passes.settings.networks import Network
 
 
