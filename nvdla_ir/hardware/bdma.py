@@ -60,7 +60,7 @@ class BdmaSetting:
     def faults(self, hw: HardwareConfiguration) -> list[Fault]:
         """Every limit of the hardware that the setting breaks."""
         if not hw.has_bdma:
-            return [lacks(hw, "memory to copy", "BDMA", "BDMA.CFG_OP")]
+            return [lacks(hw, "memory to copy", "BDMA", "has_bdma", "BDMA.CFG_OP")]
         return list(self._faults())
 
     def _faults(self) -> Iterator[Fault]:

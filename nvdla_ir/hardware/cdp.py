@@ -67,7 +67,7 @@ class CdpSetting:
     def faults(self, hw: HardwareConfiguration) -> list[Fault]:
         """Every limit of the hardware that the setting breaks."""
         if not hw.has_cdp:
-            return [lacks(hw, "channels to normalize", "CDP", "CDP.D_OP_ENABLE")]
+            return [lacks(hw, "channels to normalize", "CDP", "has_cdp", "CDP.D_OP_ENABLE")]
         return list(self._faults())
 
     def _faults(self) -> Iterator[Fault]:

@@ -157,7 +157,11 @@ def _winograd_faults(setting: ConvolutionGeometry) -> Iterator[Fault]:
             )
         if window.dilation != 1:
             register = f"CSC.{'Y' if name == 'HEIGHT' else 'X'}_DILATION_EXT"
-            yield Fault("a dilated window in Winograd mode", register)
+            yield Fault(
+                f"a window of dilation {window.dilation} in Winograd mode, which takes 1: use the "
+                "direct mode",
+                register,
+            )
 
 
 def _mode_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> Iterator[Fault]:
@@ -173,9 +177,15 @@ def _mode_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> Ite
         "shift in the SDP",
     )
     if setting.winograd and not hw.has_winograd:
-        yield lacks(hw, "Winograd mode", "Winograd mode", "CDMA.CONV_MODE")
+        yield lacks(hw, "Winograd mode", "Winograd mode", "has_winograd", "CDMA.CONV_MODE")
     if setting.compressed is not None and not hw.has_weight_compression:
-        yield lacks(hw, "compressed weights", "decompression of weights", "CDMA.WEIGHT_FORMAT")
+        yield lacks(
+            hw,
+            "compressed weights",
+            "decompression of weights",
+            "has_weight_compression",
+            "CDMA.WEIGHT_FORMAT",
+        )
     if setting.batch > 1 and (setting.winograd or setting.image is not None):
         what = "images" if setting.image is not None else "cubes in Winograd mode"
         yield Fault(f"a batch of {what}, which is only one of cubes", "CDMA.BATCHES")
@@ -189,7 +199,8 @@ def _mode_faults(setting: ConvolutionGeometry, hw: HardwareConfiguration) -> Ite
     if not hw.supports_pixel_format(setting.image.pixel_format):
         yield Fault(
             f"the pixel format '{setting.image.pixel_format.name}', which {hw.name} does not "
-            f"read; it reads {', '.join(hw.pixel_formats)}",
+            f"read; it reads {', '.join(hw.pixel_formats)}: convert the image, or choose another "
+            "target",
             "CDMA.PIXEL_FORMAT",
         )
     if setting.image.means is not None and len(setting.image.means) > MOST_MEANS:

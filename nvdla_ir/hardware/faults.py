@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 
 from attrs import frozen
 
-from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.configuration import HardwareConfiguration, names, shipped_configuration
 
 LARGEST_EXTENT = 8192
 """Of width, height and channels of every cube (convolution.md section 0, sdp.md section 12)."""
@@ -60,6 +61,10 @@ def extent_faults(
         yield from above(f"an {what} {name}", extent, LARGEST_EXTENT, register, SMALLER_TENSOR, 1)
 
 
-def lacks(hw: HardwareConfiguration, what: str, unit: str, register: str) -> Fault:
-    """The fault that the hardware does not have what the setting uses."""
-    return Fault(f"{what}, but {hw.name} has no {unit}: choose another target", register)
+def lacks(hw: HardwareConfiguration, what: str, unit: str, key: str, register: str) -> Fault:
+    """The fault that the hardware does not have what the setting uses. ``key`` is what a
+    configuration says of it, as ``sdp.has_ew``."""
+    has = attrgetter(key)
+    others = [name for name in names() if has(shipped_configuration(name))]
+    problem = f"{what}, but {hw.name} has no {unit}"
+    return Fault(f"{problem}: choose another target ({', '.join(others)})", register)

@@ -35,7 +35,7 @@ _LOW_BITS = 32
 def table_faults(tables: LookUpTables, hw: HardwareConfiguration, unit: TableUnit) -> list[Fault]:
     """Every limit of the hardware that the tables break in ``unit``."""
     if unit == "SDP" and not hw.sdp.has_lut:
-        return [lacks(hw, "a look-up table", "table in its SDP", "SDP.LUT_DATA")]
+        return [lacks(hw, "a look-up table", "table in its SDP", "sdp.has_lut", "SDP.LUT_DATA")]
     return list(_faults(tables, unit))
 
 
@@ -60,7 +60,9 @@ def _parameter_faults(
     suffix = "" if unit == "SDP" else "_LOW"
     for end, value in (("START", table.start), ("END", table.end)):
         register = f"{unit}.LUT_{name}_{end}{suffix}"
-        yield from outside(f"a {end.lower()} of table {name}", value, -half, half - 1, register)
+        yield from outside(
+            f"the {end.lower()} of table {name}, a value", value, -half, half - 1, register
+        )
     index = _index_register(tables, name)
     selects = unit == "CDP" and index.endswith("SELECT")
     limits = _CDP_SELECTS if selects else INDICES

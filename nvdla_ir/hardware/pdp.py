@@ -111,7 +111,7 @@ class PdpSetting:
     def faults(self, hw: HardwareConfiguration) -> list[Fault]:
         """Every limit of the hardware that the setting breaks."""
         if not hw.has_pdp:
-            return [lacks(hw, "windows to pool", "pooling unit", "PDP.D_OP_ENABLE")]
+            return [lacks(hw, "windows to pool", "pooling unit", "has_pdp", "PDP.D_OP_ENABLE")]
         return list(self._faults(hw))
 
     def _faults(self, hw: HardwareConfiguration) -> Iterator[Fault]:
@@ -119,7 +119,10 @@ class PdpSetting:
         registers = ("PDP.CUBE_IN_CHANNEL", "PDP.CUBE_IN_HEIGHT", "PDP.CUBE_IN_WIDTH")
         yield from extent_faults("input", self.channels, rows.size, columns.size, registers)
         if min(rows.kernel, columns.kernel) < 1:
-            yield Fault(f"a window of {rows.kernel}x{columns.kernel}", "PDP.KERNEL_HEIGHT")
+            yield Fault(
+                f"a window of {rows.kernel}x{columns.kernel}; it must be at least 1x1",
+                "PDP.KERNEL_HEIGHT",
+            )
             return
         if max(rows.kernel, columns.kernel) > LARGEST_POOLING_KERNEL:
             yield Fault(

@@ -60,7 +60,7 @@ class RubikSetting:
     def faults(self, hw: HardwareConfiguration) -> list[Fault]:
         """Every limit of the hardware that the setting breaks."""
         if not hw.has_rubik:
-            return [lacks(hw, "data to reshape", "RUBIK", "RBK.D_OP_ENABLE")]
+            return [lacks(hw, "data to reshape", "RUBIK", "has_rubik", "RBK.D_OP_ENABLE")]
         return list(self._faults(hw))
 
     def _faults(self, hw: HardwareConfiguration) -> Iterator[Fault]:

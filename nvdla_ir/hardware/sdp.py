@@ -176,11 +176,14 @@ class SdpSetting:
             ("EW", self.ew, hw.sdp.has_ew),
         ):
             if not stage.bypass and not present:
-                yield lacks(hw, f"work for {name}", name, f"SDP.{name}_BYPASS")
+                key = f"sdp.has_{name.lower()}"
+                yield lacks(hw, f"work for {name}", name, key, f"SDP.{name}_BYPASS")
         if self.ew.table and not hw.sdp.has_lut:
-            yield lacks(hw, "a look-up table", "table in its SDP", "SDP.EW_LUT_BYPASS")
+            yield lacks(
+                hw, "a look-up table", "table in its SDP", "sdp.has_lut", "SDP.EW_LUT_BYPASS"
+            )
         if self.winograd and not hw.has_winograd:
-            yield lacks(hw, "Winograd mode", "Winograd mode", "SDP.WINOGRAD")
+            yield lacks(hw, "Winograd mode", "Winograd mode", "has_winograd", "SDP.WINOGRAD")
         for name, stage in (("BS", self.bs), ("BN", self.bn)):
             for part, shift in (("ALU", stage.alu_shift), ("MUL", stage.mul_shift)):
                 register = f"SDP.{name}_{part}_SHIFT_VALUE"

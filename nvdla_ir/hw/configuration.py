@@ -16,7 +16,8 @@ A configuration is a value: ``written`` gives the few keys that say all of it, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -352,31 +353,33 @@ def _build(origin: str, data: Mapping[str, Any], base: str | None) -> HardwareCo
     if not isinstance(values.get("name"), str):
         faults.append(f"name = {values.get('name')!r}: must be a string")
     sections: dict[str, Any] = {}
+    sound: dict[str, Any] = {}
     for section, section_class in zip(_SECTIONS, (ConvolutionBuffer, SdpCapabilities), strict=True):
         table: Any = values.pop(section, {})
         if isinstance(table, dict):
             sections[section] = cast("dict[str, Any]", table)
-            _check(section_class, sections[section], f"{section}.", faults)
+            sound |= _check(section_class, sections[section], f"{section}.", faults)
         else:
             faults.append(f"{section} = {table!r}: must be a table, [{section}]")
-    _check(HardwareConfiguration, values, "", faults)
+    sound |= _check(HardwareConfiguration, values, "", faults)
+    faults += _inconsistencies(sound)
     if not faults:
         values |= {key: tuple(values[key]) for key in ("precisions", "pixel_formats")}
-        configuration = HardwareConfiguration(
+        return HardwareConfiguration(
             cbuf=ConvolutionBuffer(**sections["cbuf"]),
             sdp=SdpCapabilities(**sections["sdp"]),
             base=base,
             **values,
         )
-        faults += _inconsistencies(configuration)
-        if not faults:
-            return configuration
     lines = "".join(f"\n  {fault}" for fault in faults)
     raise ConfigurationError(f"{origin}not a hardware configuration:{lines}")
 
 
-def _check(section_class: type, values: Mapping[str, Any], prefix: str, faults: list[str]) -> None:
-    """Append what is wrong with the keys and values of one table to ``faults``."""
+def _check(
+    section_class: type, values: Mapping[str, Any], prefix: str, faults: list[str]
+) -> dict[str, Any]:
+    """Append what is wrong with the keys and values of one table to ``faults``; return what is
+    right, with ``prefix`` ahead of its keys."""
     attributes: dict[str, Attribute[Any]] = fields_dict(section_class)
     rules: dict[str, _Rule] = {
         name: attribute.metadata["rule"]
@@ -395,42 +398,81 @@ def _check(section_class: type, values: Mapping[str, Any], prefix: str, faults: 
         for key, rule in rules.items()
         if key not in values
     ]
+    return {
+        f"{prefix}{key}": values[key]
+        for key, rule in rules.items()
+        if key in values and rule.accepts(values[key])
+    }
 
 
-def _inconsistencies(hw: HardwareConfiguration) -> list[str]:
-    """Return what does not fit together, each value alone being allowed."""
-    faults: list[str] = []
-    # the entries-per-slice formula knows 1, 2 and 4 atoms (convolution.md section 3.4)
-    if hw.cbuf.entry_bytes not in (hw.memory_atom, 2 * hw.memory_atom, 4 * hw.memory_atom):
-        faults.append(
-            f"cbuf.entry_bytes = {hw.cbuf.entry_bytes}: must be 1, 2 or 4 times "
-            f"memory_atom = {hw.memory_atom}"
+def _inconsistencies(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what does not fit together of ``values``, by key, those of tables as ``cbuf.banks``.
+
+    Each is allowed alone; those that are not are missing, and what needs them is not judged.
+    """
+    for rule in (
+        _entry_is_1_2_or_4_atoms,
+        _groups_are_whole_atoms,
+        _entry_feeds_the_macs,
+        _banks_fit_their_fields,
+        _weights_are_counted_in_entries,
+        _table_is_in_ew,
+        _has_int8,
+        _pixels_have_a_precision,
+    ):
+        with suppress(KeyError):
+            yield from rule(values)
+
+
+def _entry_is_1_2_or_4_atoms(v: Mapping[str, Any]) -> Iterator[str]:
+    """The entries-per-slice formula knows these (convolution.md section 3.4)."""
+    entry, atom = v["cbuf.entry_bytes"], v["memory_atom"]
+    if entry not in (atom, 2 * atom, 4 * atom):
+        yield f"cbuf.entry_bytes = {entry}: must be 1, 2 or 4 times memory_atom = {atom}"
+
+
+def _groups_are_whole_atoms(v: Mapping[str, Any]) -> Iterator[str]:
+    """CACC hands whole atoms of one kernel group to SDP (convolution.md section 4.2)."""
+    group, atom = v["atomic_k"], v["memory_atom"]
+    if group % atom:
+        yield f"atomic_k = {group}: must be a multiple of memory_atom = {atom}"
+
+
+def _entry_feeds_the_macs(v: Mapping[str, Any]) -> Iterator[str]:
+    """One CBUF entry feeds at least one MAC operation's channels."""
+    channels, entry = v["atomic_c"], v["cbuf.entry_bytes"]
+    if channels > entry:
+        yield f"atomic_c = {channels}: must not exceed cbuf.entry_bytes = {entry}"
+
+
+def _banks_fit_their_fields(v: Mapping[str, Any]) -> Iterator[str]:
+    """v1 has 4-bit bank fields (convolution.md section 7)."""
+    if v["register_map"] == "v1" and v["cbuf.banks"] > 16:
+        yield f"cbuf.banks = {v['cbuf.banks']}: must be at most 16 with register_map = 'v1'"
+
+
+def _weights_are_counted_in_entries(v: Mapping[str, Any]) -> Iterator[str]:
+    """v1's WEIGHT_BYTES counts 128 bytes, and must be whole entries (convolution.md sections 7
+    and 8.3)."""
+    entry = v["cbuf.entry_bytes"]
+    if v["register_map"] == "v1" and entry != _V1_WEIGHT_UNIT_BYTES:
+        yield (
+            f"cbuf.entry_bytes = {entry}: must be {_V1_WEIGHT_UNIT_BYTES} with register_map = "
+            "'v1', whose WEIGHT_BYTES counts such entries"
         )
-    # CACC hands whole atoms of one kernel group to SDP (convolution.md section 4.2)
-    if hw.atomic_k % hw.memory_atom:
-        faults.append(
-            f"atomic_k = {hw.atomic_k}: must be a multiple of memory_atom = {hw.memory_atom}"
-        )
-    # one CBUF entry feeds at least one MAC operation's channels
-    if hw.atomic_c > hw.cbuf.entry_bytes:
-        faults.append(
-            f"atomic_c = {hw.atomic_c}: must not exceed cbuf.entry_bytes = {hw.cbuf.entry_bytes}"
-        )
-    # v1 has 4-bit bank fields (convolution.md section 7)
-    if hw.register_map == "v1" and hw.cbuf.banks > 16:
-        faults.append(f"cbuf.banks = {hw.cbuf.banks}: must be at most 16 with register_map = 'v1'")
-    # v1's WEIGHT_BYTES counts 128 bytes, and must be whole entries (convolution.md
-    # sections 7 and 8.3)
-    if hw.register_map == "v1" and hw.cbuf.entry_bytes != _V1_WEIGHT_UNIT_BYTES:
-        faults.append(
-            f"cbuf.entry_bytes = {hw.cbuf.entry_bytes}: must be {_V1_WEIGHT_UNIT_BYTES} with "
-            "register_map = 'v1', whose WEIGHT_BYTES counts such entries"
-        )
-    if hw.sdp.has_lut and not hw.sdp.has_ew:
-        faults.append("sdp.has_lut = true: needs sdp.has_ew = true, the LUT is part of that stage")
-    if "int8" not in hw.precisions:
-        faults.append(f"precisions = {list(hw.precisions)}: must contain 'int8'")
-    wide = [name for name in hw.pixel_formats if name not in EIGHT_BIT_FORMATS]
-    if wide and hw.precisions == ("int8",):
-        faults.append(f"pixel_formats: {', '.join(wide)} need precisions beyond 'int8'")
-    return faults
+
+
+def _table_is_in_ew(v: Mapping[str, Any]) -> Iterator[str]:
+    if v["sdp.has_lut"] and not v["sdp.has_ew"]:
+        yield "sdp.has_lut = true: needs sdp.has_ew = true, the LUT is part of that stage"
+
+
+def _has_int8(v: Mapping[str, Any]) -> Iterator[str]:
+    if "int8" not in v["precisions"]:
+        yield f"precisions = {list(v['precisions'])}: must contain 'int8'"
+
+
+def _pixels_have_a_precision(v: Mapping[str, Any]) -> Iterator[str]:
+    wide = [name for name in v["pixel_formats"] if name not in EIGHT_BIT_FORMATS]
+    if wide and set(v["precisions"]) == {"int8"}:
+        yield f"pixel_formats: {', '.join(wide)} need precisions beyond 'int8'"

@@ -15,6 +15,7 @@ from nvdla_ir.dialects.quant import QuantizedType, UniformPerAxisType, UniformTy
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.passes.refusals import refused
 
 Weighted: TypeAlias = "nn.ConvOp | nn.FullyConnectedOp"
 _LARGEST_OPERAND = (1 << 15) - 1
@@ -115,11 +116,11 @@ def _units(steps: list[Operation], hw: HardwareConfiguration) -> tuple[Unit, ...
     for part in (part for step in steps for part in _parts(step)):
         if part.position <= position:
             if len(units) == len(names):
-                raise DiagnosticError.at(
+                raise refused(
                     part.owner.location,
-                    f"{describe(part.owner)} is one step too many: the {len(names)} units of the "
-                    f"SDP of {hw.name} add, multiply and rectify once each, in this order. Let an "
-                    "output converter come between",
+                    f"{describe(part.owner)} is one step too many: the SDP of {hw.name} has "
+                    f"{', '.join(names).upper() or 'no units'}, each of which adds, multiplies and "
+                    "rectifies once, in this order. Let an output converter come between",
                 )
             units.append(Unit(names[len(units)], XStageAttr()))
         position = part.position

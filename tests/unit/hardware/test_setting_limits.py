@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -43,8 +44,18 @@ SMALL, FULL = load_configuration("nv_small"), load_configuration("nv_full")
 MEDIUM = load_configuration("nv_medium_512")
 
 
+_SAYS_WHAT_TO_DO = re.compile(
+    r"\bmust\b|\btakes\b|\btake\b|the hardware has \d|choose another target|\bhas \d+$|"
+    r"\bholds?\b|\bhave \d|may (be|wait)|\bonly\b|: let it|no room|at most"
+)
+
+
 def registers(faults: Iterable[Fault]) -> list[str]:
-    """The registers of ``faults``, all of which exist."""
+    """The registers of ``faults``, all of which exist; each fault says what may be, or what to
+    do."""
+    faults = list(faults)
+    for fault in faults:
+        assert _SAYS_WHAT_TO_DO.search(fault.problem), fault.problem
     found = [fault.register for fault in faults]
     blocks = register_map("v1")
     for name in found:
@@ -181,6 +192,10 @@ def test_images() -> None:
     assert registers(packed.faults(SMALL)) == ["CDMA.PIXEL_FORMAT"]
     five = evolve(image, image=evolve(pixels, means=(1, 2, 3, 4, 5)))
     assert registers(five.faults(FULL)) == ["CDMA.MEAN_AX"]
+    window = Window(size=10, taps=3, stride=1, dilation=1, before=1, after=1, outputs=8)
+    wino = convolution(channels=4, image=pixels, winograd=True)
+    wino = evolve(wino, rows=window, columns=window)
+    assert registers(wino.faults(FULL)) == ["CDMA.CONV_MODE"]
 
 
 def test_winograd() -> None:
@@ -289,6 +304,7 @@ PDP = PdpSetting(8, POOL, POOL, "MAX", flying=False)
         ("kernel", 1, 0, "PDP.KERNEL_HEIGHT", "PDP.KERNEL_HEIGHT"),
         ("stride", 16, 17, "PDP.KERNEL_STRIDE_HEIGHT", "PDP.KERNEL_STRIDE_WIDTH"),
         ("stride", 1, 0, "PDP.KERNEL_STRIDE_HEIGHT", "PDP.KERNEL_STRIDE_WIDTH"),
+        ("outputs", 1, 0, "PDP.CUBE_OUT_HEIGHT", "PDP.CUBE_OUT_WIDTH"),
     ],
 )
 def test_pooling(name: str, right: int, wrong: int, vertical: str, horizontal: str) -> None:

@@ -174,6 +174,29 @@ def test_all_faults_of_a_file_are_named_at_once(tmp_path: Path) -> None:
         assert fault in message
 
 
+def test_what_does_not_fit_together_is_told_beside_the_rest(tmp_path: Path) -> None:
+    """As far as the keys that it is about are sound."""
+    path = write(
+        tmp_path,
+        'base = "nv_small"\nmax_batch = 0\natomic_c = 64\natomic_k = 8\nmemory_atom = 32\n'
+        'register_map = "v1"\nprecisions = ["int8"]\npixel_formats = ["T_R16"]\n'
+        "[cbuf]\nbanks = 33\n[sdp]\nhas_lut = true\nhas_ew = 1\n",
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_configuration(path)
+    assert [line.strip() for line in str(caught.value).splitlines()[1:]] == [
+        "cbuf.banks = 33: must be an integer from 2 to 32",
+        "sdp.has_ew = 1: must be true or false",
+        "max_batch = 0: must be an integer from 1 to 32",
+        "cbuf.entry_bytes = 8: must be 1, 2 or 4 times memory_atom = 32",
+        "atomic_k = 8: must be a multiple of memory_atom = 32",
+        "atomic_c = 64: must not exceed cbuf.entry_bytes = 8",
+        "cbuf.entry_bytes = 8: must be 128 with register_map = 'v1', whose WEIGHT_BYTES counts "
+        "such entries",
+        "pixel_formats: T_R16 need precisions beyond 'int8'",
+    ]
+
+
 def test_missing_keys_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_configuration(write(tmp_path, ""))
