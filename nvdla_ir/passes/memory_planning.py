@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect, insort
-from collections.abc import Sequence
-from itertools import accumulate, islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, count, islice
+from math import inf
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nvdla_ir.hw.formats.sizes import align_up
+
+_PLACED_AT_MOST = 8192
+"""So many buffers are placed, in all plans together, where the first two are not good enough."""
 
 
 @frozen
@@ -19,6 +23,11 @@ class Buffer:
     size: int
     first: int
     last: int
+
+    @property
+    def steps(self) -> int:
+        """How many steps it is needed at."""
+        return self.last - self.first + 1
 
 
 class _Placed:
@@ -61,22 +70,52 @@ class _Placed:
 def plan_offsets(buffers: Sequence[Buffer], alignment: int) -> list[int]:
     """An offset for each buffer, so that buffers needed at the same step do not overlap.
 
-    Buffers are placed one after another, each into the smallest gap that takes it; this is done
-    in order of size and in order of time, and the plan of the lower peak is kept. The result
-    depends on nothing but the arguments. Offsets are multiples of ``alignment``.
+    Buffers are placed one after another, each into the smallest gap that takes it. This is done in
+    several orders, by size and by time among them, until one takes no more than is needed at once;
+    if none does, the best is changed so that those buffers come earlier that lie highest, as often
+    as time allows, and the plan of the lowest peak is kept. The result depends on nothing but the
+    arguments. Offsets are multiples of ``alignment``.
     """
+    needed = live_bytes([evolve(one, size=align_up(one.size, alignment)) for one in buffers])
+    best: list[int] = []
+    best_peak = inf
+    for plan in islice(_plans(buffers, alignment), max(2, _PLACED_AT_MOST // max(len(buffers), 1))):
+        peak = peak_bytes(buffers, plan)
+        if peak < best_peak:
+            best, best_peak = plan, peak
+        if peak <= needed:
+            break
+    return best
 
-    def by_size(index: int) -> tuple[int, ...]:
-        return -buffers[index].size, buffers[index].first, index
 
-    def by_time(index: int) -> tuple[int, ...]:
-        return buffers[index].first, -buffers[index].size, index
-
-    plans = [
-        _place(buffers, sorted(range(len(buffers)), key=key), alignment)
-        for key in (by_size, by_time)
+def _plans(buffers: Sequence[Buffer], alignment: int) -> Iterator[list[int]]:
+    """Plans of different orders, without end; the more that are looked at, the better the best."""
+    keys: list[Callable[[Buffer], tuple[int, ...]]] = [
+        lambda one: (-one.size, one.first),
+        lambda one: (one.first, -one.size),
+        lambda one: (-one.size * one.steps, one.first),
+        lambda one: (-one.steps, -one.size),
+        lambda one: (-one.last, -one.size),
     ]
-    return min(plans, key=lambda plan: peak_bytes(buffers, plan))
+    best: tuple[int, list[int], list[int]] | None = None
+    for key in keys:
+        # sorted is stable: of equal ones the first comes first
+        order = sorted(range(len(buffers)), key=lambda index, key=key: key(buffers[index]))
+        plan = _place(buffers, order, alignment)
+        yield plan
+        peak = peak_bytes(buffers, plan)
+        if best is None or peak < best[0]:
+            best = peak, plan, order
+    assert best is not None
+    peak, plan, order = best
+    for turn in count():
+        highest = next(i for i in order if plan[i] + buffers[i].size == peak)
+        position = order.index(highest)
+        order.remove(highest)
+        order.insert(position // 2 if turn % 2 else 0, highest)
+        plan = _place(buffers, order, alignment)
+        yield plan
+        peak = peak_bytes(buffers, plan)
 
 
 def peak_bytes(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:

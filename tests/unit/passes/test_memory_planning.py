@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import combinations
 
 from hypothesis import given, settings
@@ -46,3 +47,15 @@ def test_a_chain_takes_two_buffers() -> None:
 def test_order_of_time_wins_where_order_of_size_fragments() -> None:
     found = [Buffer(4, 0, 0), Buffer(6, 0, 1), Buffer(5, 1, 2), Buffer(3, 2, 3), Buffer(7, 3, 3)]
     assert peak_bytes(found, plan_offsets(found, 1)) <= live_bytes(found) + 1
+
+
+def test_plans_that_take_no_more_than_is_needed_at_once() -> None:
+    """Neither order of size nor of time is enough for all of these, which have a plan so good."""
+    for seed in range(8):
+        draw = random.Random(seed)
+        firsts = [draw.randrange(50) for _ in range(50)]
+        found = [
+            Buffer(64 * draw.randrange(1, 300), first, first + 1 + int(draw.expovariate(1 / 3)))
+            for first in firsts
+        ]
+        assert peak_bytes(found, plan_offsets(found, 64)) == live_bytes(found), seed
