@@ -68,10 +68,11 @@ class AllocateMemory(Pass):
         %w = nvdla.constant value=dense<1> : tensor<16x8x3x3xi8> address=2147483648
         %x = nvdla.upload %0 address=2147484800 line_stride=32 surface_stride=128 -> …
 
-    Constants come first; each is there all the time, and equal ones are kept once, also those of
-    different programs. Behind them activations share memory: a cube's bytes are free again when its
-    readers and writers are done, as waits and the order of the units tell, be it in a later
-    program. Arguments and results of programs are bound to their places (``nvdla.buffer``).
+    Constants come first, weights and then tables; each is there all the time, and equal ones are
+    kept once, also those of different programs. Behind them activations share memory: a cube's
+    bytes are free again when its readers and writers are done, as waits and the order of the units
+    tell, be it in a later program. Arguments and results of programs are bound to their places
+    (``nvdla.buffer``).
     What the SDP computes element by element takes the place of what it reads, of a residual branch
     for example, if nobody reads that later: both have one address.
     Slices and parts of concatenations lie inside the cube that they belong to. Cubes have no gaps,
@@ -153,10 +154,11 @@ class _Allocation:
     # -------------------------------------------------------------- constants
 
     def _place_constants(self) -> int:
-        """Give constants their addresses; returns the address behind them."""
-        address = self.base
+        """Give constants their addresses; returns the address behind them. Tables come behind all
+        weights: they may start at any memory atom, so that nothing lies between them."""
         known: EqualTensors[list[ConstantOp]] = EqualTensors()
-        equal: list[list[ConstantOp]] = []
+        weights: list[tuple[list[ConstantOp], int]] = []
+        tables: list[tuple[list[ConstantOp], int]] = []
         for constant in list(self.network.operations()):
             if not isinstance(constant, ConstantOp):
                 continue
@@ -167,13 +169,15 @@ class _Allocation:
                     copies.append(copy)
                     continue
                 copies = [copy]
-                equal.append(copies)
                 known.add(tensor, copies, layout)
-                copy.address = address
-                address = align_up(address + layout.size_bytes(self.hw), self.alignment)
-        for copies in equal:
-            _merge(copies)
-        return address
+                kind = weights if isinstance(layout, WeightLayout) else tables
+                kind.append((copies, layout.size_bytes(self.hw)))
+        address = self.base
+        for kind, alignment in ((weights, self.alignment), (tables, self.hw.memory_atom)):
+            for copies, size in kind:
+                _place_equal(copies, address)
+                address = align_up(address + size, alignment)
+        return align_up(address, self.alignment)
 
     def _by_layout(self, constant: ConstantOp) -> Iterable[tuple[ConstantOp, ConstantLayout]]:
         """The constant, and a copy of it for each further layout in which it is read."""
@@ -306,11 +310,11 @@ def _set_strides(operation: MemoryOp, layout: FeatureLayout) -> None:
     operation.surface_stride = layout.surface_stride
 
 
-def _merge(copies: list[ConstantOp]) -> None:
+def _place_equal(copies: list[ConstantOp], address: int) -> None:
     """Let equal constants be one in each program, with one address for all."""
     kept: dict[Block | None, list[ConstantOp]] = {}
     for copy in copies:
-        copy.address = copies[0].address
+        copy.address = address
         kept.setdefault(copy.parent, []).append(copy)
     for first, *duplicates in kept.values():
         if not duplicates:

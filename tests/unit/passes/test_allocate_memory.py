@@ -399,6 +399,34 @@ func.func @main(%x: tensor<1x8x2x2xi8>) {
     assert min(found[name][0] or 0 for name in "asr") == 192
 
 
+def test_tables_leave_no_gaps_between_weights() -> None:
+    """Tables of 32 bytes, of layers whose weights start at bursts."""
+    result = "tensor<1x8x2x2xi8>"
+    layers = "\n".join(
+        f"""
+  %w{n} = nvdla.constant value=dense<{n}> : tensor<8x8x1x1xi8>
+  %t{n} = nvdla.constant value=dense<{n}> : tensor<8x2xi16>
+  %c{n} = nvdla.conv %a, %w{n} -> !nvdla.stream<1x8x2x2xi32>
+  %s{n} = nvdla.sdp %c{n} bs_operand=%t{n} bs=#nvdla.x_stage<alu = "sum", mul> -> {result}"""
+        for n in range(5)
+    )
+    module = module_for(
+        "nv_small",
+        f"""
+func.func @main(%x: tensor<1x8x2x2xi8>) {{
+  %a = nvdla.upload %x -> tensor<1x8x2x2xi8>
+  {layers}
+  func.return
+}}""",
+    )
+    session = allocate(module)
+    found = places(module)
+    assert [found[f"w{n}"][0] for n in range(5)] == [128 * n for n in range(5)]
+    assert [found[f"t{n}"][0] for n in range(5)] == [5 * 128 + 32 * n for n in range(5)]
+    # Activations start at the next burst.
+    assert session.statistics["allocate-memory"]["bytes of constants"] == 5 * 128 + 5 * 32 + 32
+
+
 def test_a_constant_read_in_two_layouts_is_there_twice() -> None:
     module = module_for(
         "nv_small",
