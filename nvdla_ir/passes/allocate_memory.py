@@ -34,7 +34,12 @@ from nvdla_ir.passes.scheduling.footprints import Footprints
 from nvdla_ir.passes.scheduling.in_place import InPlace, sharing_places
 from nvdla_ir.passes.scheduling.lifetimes import Lifetimes, Span
 from nvdla_ir.passes.scheduling.walking import walk
-from nvdla_ir.passes.settings.constants import ConstantLayout, constant_layout, constant_of
+from nvdla_ir.passes.settings.constants import (
+    ConstantLayout,
+    TableLayout,
+    constant_layout,
+    constant_of,
+)
 from nvdla_ir.passes.settings.memory import (
     buffer_bytes,
     buffer_of,
@@ -170,7 +175,7 @@ class _Allocation:
                     continue
                 copies = [copy]
                 known.add(tensor, copies, layout)
-                kind = weights if isinstance(layout, WeightLayout) else tables
+                kind = tables if isinstance(layout, TableLayout) else weights
                 kind.append((copies, layout.size_bytes(self.hw)))
         address = self.base
         for kind, alignment in ((weights, self.alignment), (tables, self.hw.memory_atom)):
