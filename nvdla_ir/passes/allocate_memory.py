@@ -29,6 +29,7 @@ from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Block, Operation, Value
 from nvdla_ir.passes.base import Pass, Session, option
+from nvdla_ir.passes.conditions import has_hardware_layers
 from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
 from nvdla_ir.passes.scheduling.footprints import Footprints
 from nvdla_ir.passes.scheduling.in_place import InPlace, sharing_places
@@ -86,6 +87,7 @@ class AllocateMemory(Pass):
     """
 
     name = "allocate-memory"
+    subject = has_hardware_layers()
 
     base: int = option(0x8000_0000, help="address of the first byte")
 

@@ -89,12 +89,15 @@ class Pass:
     """Base of all passes.
 
     name:     as written on the command line and in pipelines
+    subject:  what it works on; where that is missing though it cannot be meant, the pipeline warns
+              and leaves the module as it is
     requires: what must hold before; the pipeline checks it and says which pass is missing
     ensures:  what holds afterwards; the pipeline checks it, a fault is the pass's own
     tolerance: by how much it may change the reals that a module computes; integers never
     """
 
     name: ClassVar[str]
+    subject: ClassVar[Condition | None] = None
     requires: ClassVar[tuple[Condition, ...]] = ()
     ensures: ClassVar[tuple[Condition, ...]] = ()
     tolerance: ClassVar[Tolerance] = ROUNDING

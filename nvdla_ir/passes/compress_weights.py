@@ -14,6 +14,7 @@ from nvdla_ir.hardware.fitting import Shortage, divide, undivided
 from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.formats.compressed_weights import compressed_sizes
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.conditions import has_hardware_layers
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
 from nvdla_ir.passes.settings.programs import layer_setting
 
@@ -37,6 +38,7 @@ class CompressWeights(Pass):
     """
 
     name = "compress-weights"
+    subject = has_hardware_layers()
 
     def run(self, module: ModuleOp, session: Session) -> None:
         hw = configuration_of(module)

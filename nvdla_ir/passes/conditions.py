@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.calibrated import takes_calibrated_result
+from nvdla_ir.dialects.csb import ConfigureOp
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe
-from nvdla_ir.dialects.nn import RearrangementOp
-from nvdla_ir.dialects.nvdla import is_on_host
+from nvdla_ir.dialects.nn import ConcatOp, ConstantOp, QuantizeOp, RearrangementOp, SliceOp
+from nvdla_ir.dialects.nvdla import ConvOp, MemoryOp, is_on_host
+from nvdla_ir.dialects.quant import is_quantized
 from nvdla_ir.ir.definition import Op
 from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.operation import Operation, Value
@@ -77,3 +79,41 @@ def _computes_integers(op: Operation) -> bool:
 
 def _is_plain_float(value: Value) -> bool:
     return isinstance(value.type, TensorType) and isinstance(value.type.element, FloatType)
+
+
+def has_hardware_layers() -> Condition:
+    """There are layers of the hardware, if the module is about its layers at all."""
+    return Condition("there are hardware layers", _no_hardware_layers)
+
+
+def _no_hardware_layers(module: ModuleOp) -> Iterable[tuple[Location, str]]:
+    layers: list[Operation] = []
+    for op in module.walk():
+        if isinstance(op, MemoryOp | ConvOp):
+            return
+        if isinstance(op, ConfigureOp):
+            yield op.location, "the module is a register program already"
+            return
+        if _is_for_hardware(op):
+            layers.append(op)
+    if layers:
+        others = len(layers) - 1
+        are = f"and {others} more are no hardware layers" if others else "is no hardware layer"
+        yield (
+            layers[0].location,
+            f"{describe(layers[0])} {are} yet; run 'legalize-to-nvdla' first",
+        )
+
+
+def _is_for_hardware(op: Operation) -> bool:
+    """Whether ``op`` is a layer that the hardware is to compute, of reals or of integers."""
+    if not isinstance(op, LayerOp) or isinstance(op, _OF_THE_HOST) or is_on_host(op):
+        return False
+    types = [result.type for result in op.results]
+    return takes_calibrated_result(op) or any(
+        isinstance(type, TensorType) and is_quantized(type.element) for type in types
+    )
+
+
+_OF_THE_HOST = (RearrangementOp, SliceOp, ConcatOp, ConstantOp, QuantizeOp)
+"""What the host may do as well, of any numbers."""

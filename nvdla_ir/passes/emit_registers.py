@@ -24,6 +24,7 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import I8, TensorType
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.conditions import has_hardware_layers
 from nvdla_ir.passes.scheduling.checking import check_waits
 from nvdla_ir.passes.settings.constants import (
     CompressedLayout,
@@ -71,6 +72,7 @@ class EmitRegisters(Pass):
     """
 
     name = "emit-registers"
+    subject = has_hardware_layers()
 
     def run(self, module: ModuleOp, session: Session) -> None:
         hw = nvdla.configuration_of(module)

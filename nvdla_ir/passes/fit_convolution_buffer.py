@@ -14,6 +14,7 @@ from nvdla_ir.hardware.layer import Layer
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.conditions import has_hardware_layers
 from nvdla_ir.passes.fitting.pieces import Pieces
 from nvdla_ir.passes.refusals import refused
 from nvdla_ir.passes.settings.layers import HardwareLayer, device_functions, hardware_layers
@@ -45,6 +46,7 @@ class FitConvolutionBuffer(Pass):
     """
 
     name = "fit-convolution-buffer"
+    subject = has_hardware_layers()
 
     def run(self, module: ModuleOp, session: Session) -> None:
         fitter = _Fitter(CostModel(configuration_of(module)), session, self.name)

@@ -98,6 +98,10 @@ def _convert(
     if session.diagnostics.errors:
         return
     func.update_function_type()
+    if conversion.on_reals and not conversion.replaced:
+        session.diagnostics.warning(
+            func.location, f"nothing of '@{func.sym_name}' is left to the hardware"
+        )
     for op in conversion.on_reals:
         reason = reasons.get(op, f"it is marked '{HOST_ATTRIBUTE}'")
         session.diagnostics.emit(remark_of(op, reason))

@@ -26,6 +26,7 @@ from nvdla_ir.ir.operation import Block, Operation, Region, Value
 from nvdla_ir.ir.traits import Pure, has_trait
 from nvdla_ir.ir.types import FunctionType
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.conditions import has_hardware_layers
 from nvdla_ir.passes.settings.constants import constant_of
 from nvdla_ir.passes.settings.layers import hardware_layers
 from nvdla_ir.passes.settings.memory import buffer_of
@@ -70,6 +71,7 @@ class OutlineDevicePrograms(Pass):
     """
 
     name = "outline-device-programs"
+    subject = has_hardware_layers()
 
     def run(self, module: ModuleOp, session: Session) -> None:
         names = {

@@ -76,6 +76,11 @@ class Pipeline:
 
     def _run_pass(self, pass_: Pass, module: ModuleOp, session: Session) -> None:
         name = pass_.name
+        missing = list(pass_.subject.violations(module)) if pass_.subject is not None else []
+        for location, message in missing:
+            session.diagnostics.warning(location, f"pass '{name}' has nothing to do: {message}")
+        if missing:
+            return
         check_conditions(pass_.requires, module, f"pass '{name}' cannot run")
         try:
             pass_.run(module, session)

@@ -12,6 +12,7 @@ from nvdla_ir.hardware.cost.model import CostModel
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.operation import Block, Operation
 from nvdla_ir.passes.base import Pass, Session, option
+from nvdla_ir.passes.conditions import has_hardware_layers
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints
 from nvdla_ir.passes.scheduling.in_flight import InFlight
 from nvdla_ir.passes.scheduling.reordering import reorder
@@ -56,6 +57,7 @@ class ScheduleLayers(Pass):
     """
 
     name = "schedule-layers"
+    subject = has_hardware_layers()
 
     overlap: str = option(
         _ON,

@@ -11,6 +11,7 @@ from nvdla_ir.dialects.nvdla import configuration_of
 from nvdla_ir.hardware.pdp import fits_line_buffer
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.conditions import has_hardware_layers
 from nvdla_ir.passes.settings.layers import device_functions
 from nvdla_ir.passes.settings.pdp import pdp_setting
 
@@ -34,6 +35,7 @@ class StreamToPooling(Pass):
     """
 
     name = "stream-to-pooling"
+    subject = has_hardware_layers()
 
     def run(self, module: ModuleOp, session: Session) -> None:
         hw = configuration_of(module)

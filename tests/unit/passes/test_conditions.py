@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from running import module_of
+from running import module_of, new_session
 
 from nvdla_ir.dialects.nn import BatchNormOp, ReluOp, ScaleOp
 from nvdla_ir.ir.diagnostics import DiagnosticError, render
 from nvdla_ir.passes.base import check_conditions
-from nvdla_ir.passes.conditions import calibrated, no_operation
+from nvdla_ir.passes.conditions import calibrated, has_hardware_layers, no_operation
+from nvdla_ir.passes.pipeline import Pipeline
+from nvdla_ir.passes.registry import layers_to_registers
+from nvdla_ir.text.printer import print_operation
 
 PLAIN = "tensor<1x4xf32>"
 RANGED = "tensor<1x4x!quant.calibrated<f32<-1.0:1.0>>>"
@@ -108,3 +111,58 @@ def test_what_stays_inside_the_pipeline_needs_no_range() -> None:
     assert ":7:" in message
     (message,) = violations(body.replace("%x, %b", "%x, %x"), function)
     assert ":5:" in message
+
+
+# -------------------------------------------------------------- passes that have nothing to do
+
+FLOATS = f'  %a = nn.relu %x layers=["one"] -> {PLAIN}\n  %b = nn.softmax %a -> {PLAIN}'
+INTEGERS = f'  %a = nn.relu %x layers=["one"] -> {STORED}\n  %b = nn.relu %a -> {STORED}'
+REGISTERS = "  csb.wait SDP group=0\n  csb.configure SDP group=0 {CVT_SCALE = 1}"
+HOST = f'  %a = nn.relu %x layers=["one"] attributes {{nvdla.host}} -> {PLAIN}'
+
+
+@pytest.mark.parametrize(
+    ("body", "argument", "found"),
+    [
+        (FLOATS, PLAIN, "layer 'one' is no hardware layer yet; run 'legalize-to-nvdla' first"),
+        (INTEGERS, STORED, "layer 'one' and 1 more are no hardware layers yet"),
+        (
+            "  csb.wait SDP group=0\n  csb.configure SDP group=0 {CVT_SCALE = 1}",
+            STORED,
+            "the module is a register program already",
+        ),
+        (HOST, PLAIN, None),
+        (f"  %a = nn.reshape %x -> {STORED}", STORED, None),
+        ("", PLAIN, None),
+    ],
+    ids=["floats", "integers", "registers", "the host's", "moved by the host", "nothing"],
+)
+def test_passes_on_hardware_layers_warn_where_there_are_none(
+    body: str, argument: str, found: str | None
+) -> None:
+    text = f"func.func @main(%x: {argument}) {{\n{body}\n  func.return\n}}"
+    for pass_ in layers_to_registers():
+        module = module_of(f'module attributes {{nvdla.target = "nv_small"}} {{\n{text}\n}}')
+        before, session = print_operation(module), new_session()
+        Pipeline([pass_]).run(module, session)
+        told = [d.message for d in session.diagnostics.diagnostics]
+        if found is None:
+            assert told == []
+            continue
+        assert print_operation(module) == before
+        (message,) = told
+        assert message.startswith(f"pass '{pass_.name}' has nothing to do: {found}")
+
+
+def test_hardware_layers_are_worked_on() -> None:
+    module = module_of(
+        f"""module attributes {{nvdla.target = "nv_small"}} {{
+  func.func @main(%x: {STORED}) {{
+    %r = nn.reshape %x -> tensor<1x4x1x1x!quant.uniform<i8:f32, 0.5>>
+    %a = nvdla.upload %r -> tensor<1x4x1x1x!quant.uniform<i8:f32, 0.5>>
+    %s = nvdla.sdp %a -> tensor<1x4x1x1x!quant.uniform<i8:f32, 0.5>>
+    func.return
+  }}
+}}"""
+    )
+    assert list(has_hardware_layers().violations(module)) == []

@@ -26,7 +26,7 @@ from nvdla_ir.interp.registry import Values, kernel
 from nvdla_ir.ir.attributes import DenseResourceAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.definition import operand, result
-from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.diagnostics import DiagnosticError, Severity
 from nvdla_ir.ir.traits import Pure
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.decompose_layers import DecomposeLayers
@@ -292,6 +292,14 @@ def test_a_kernel_that_the_buffer_does_not_hold() -> None:
     assert "smallest piece takes" in told["fc"]
     assert "it follows layer 'fc', which the host computes" in told["r"]
     assert sum(is_program(op) for op in module.walk()) == 1
+
+
+def test_a_warning_where_nothing_is_left_to_the_hardware() -> None:
+    text = FIRST.replace('layers=["a"]', 'layers=["a"] attributes {nvdla.host}')
+    module, _, session = network(text, "nv_small")
+    Pipeline([InsertConverters(fallback="host")]).run(module, session)
+    warnings = [d for d in session.diagnostics.diagnostics if d.severity is Severity.WARNING]
+    assert [d.message for d in warnings] == ["nothing of '@main' is left to the hardware"]
 
 
 # -------------------------------------------------------------- what stays an error, or is said
