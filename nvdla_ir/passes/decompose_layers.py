@@ -5,18 +5,33 @@ from __future__ import annotations
 from attrs import frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
+from nvdla_ir.dialects.func import entry_functions
 from nvdla_ir.dialects.nvdla import target_of
 from nvdla_ir.ir.rewriter import apply_patterns_greedily
 from nvdla_ir.passes.base import Pass, Session
+from nvdla_ir.passes.decomposition.batches import RowsOfMatrix, one_image_at_a_time
 from nvdla_ir.passes.decomposition.by_rule import ByRule
-from nvdla_ir.passes.decomposition.kernels import LargeKernel, LargePlane, LargeStride
-from nvdla_ir.passes.decomposition.phases import LinearInterpolation, TransposedConvolution
+from nvdla_ir.passes.decomposition.kernels import (
+    LargeGroupedKernel,
+    LargeKernel,
+    LargePads,
+    LargePlane,
+    LargeStride,
+)
+from nvdla_ir.passes.decomposition.normalization import OtherWindows
+from nvdla_ir.passes.decomposition.operands import RepeatedOperand
+from nvdla_ir.passes.decomposition.phases import (
+    AlignedInterpolation,
+    LinearInterpolation,
+    TransposedConvolution,
+)
 from nvdla_ir.passes.decomposition.pooling import (
     GlobalMaximum,
     LargeMaximum,
     LargeMean,
     MeansInParts,
 )
+from nvdla_ir.passes.decomposition.quotients import Reciprocals
 
 
 @frozen
@@ -24,7 +39,8 @@ class DecomposeLayers(Pass):
     """Replace layers that the hardware does not have by several that it has, and that compute the
     same: transposed convolutions and linear interpolation by convolutions whose results are
     interleaved, means that leave out padding by a pool for each border, windows above 8 by pools of
-    pools, kernels above 32 by their parts, strides above the largest by some of the elements.
+    pools, kernels above 32 by their parts, strides above the largest by some of the elements. A
+    second operand of one channel, row or column is repeated by a convolution with ones.
 
     Before::
 
@@ -36,14 +52,19 @@ class DecomposeLayers(Pass):
         %1 = nn.conv %x, %w1 layers=["up"] -> tensor<1x8x4x4xf32>
         %y = nn.interleave %0, %1 axis=3 layers=["up"] -> tensor<1x8x4x8xf32>
 
-    Only a mean over more than 32 rows or columns is not the same to the last bit: it is a mean of
-    rounded means, which a remark tells. Calibrated ranges stay; what only moves elements has that
-    of its input. Plug-ins add rules (``@decomposes``).
+    The images of a batch are computed one after the other, with the same weights.
+
+    Not the same to the last bit are large means of many channels (means of rounded means),
+    normalization over other than 3, 5, 7 or 9 channels, and quotients of tensors, whose
+    denominators must keep away from 0: remarks tell by how much. Calibrated ranges stay; what only
+    moves elements has that of its input. Plug-ins add rules (``@decomposes``).
     """
 
     name = "decompose-layers"
 
     def run(self, module: ModuleOp, session: Session) -> None:
+        for func in entry_functions(module):
+            one_image_at_a_time(func)
         patterns = [
             ByRule(target_of(module), session.diagnostics),
             MeansInParts(),
@@ -52,8 +73,15 @@ class DecomposeLayers(Pass):
             LargeMean(session.diagnostics),
             TransposedConvolution(),
             LinearInterpolation(),
+            AlignedInterpolation(),
+            OtherWindows(session.diagnostics),
+            Reciprocals(session.diagnostics),
+            RepeatedOperand(),
+            RowsOfMatrix(),
             LargePlane(),
+            LargeGroupedKernel(),
             LargeKernel(),
+            LargePads(),
             LargeStride(),
         ]
         apply_patterns_greedily(module, patterns, tensors=session.resources, remove_dead=True)

@@ -48,7 +48,7 @@ class UnaryOp(SameShapeOp):
     def codes(self, source: UniformType, result: UniformType) -> Int8Array:
         """What the int8 codes of ``source``, from -128 on, become as codes of ``result``.
 
-        Raises: OperandError where the function of a code is no number.
+        Raises: OperandError where the function of no code is a number.
         """
         from nvdla_ir.arith.function_codes import CodeScale, function_codes
 

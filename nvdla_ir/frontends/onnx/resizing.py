@@ -85,8 +85,8 @@ def _image_scales(factors: Sequence[float], axes: Sequence[int]) -> tuple[int, i
 @handler("Resize")
 def resize(layer: Layer) -> Value:
     """Every way to find and round coordinates that repeats each element."""
-    image = layer.image()
-    shape = nn.shape_of(image)
+    shape = nn.shape_of(layer.activation())
+    image = layer.image_or_line()
     layer.ignore("cubic_coeff_a", "exclude_outside", "extrapolation_value", "antialias")
     mode = layer.string("mode", "nearest")
     default = "half_pixel" if layer.opset >= 11 else "asymmetric"
@@ -94,20 +94,23 @@ def resize(layer: Layer) -> Value:
     rounding = "floor" if layer.opset < 11 else "round_prefer_floor"
     rounding = layer.string("nearest_mode", rounding)
     policy = layer.string("keep_aspect_ratio_policy", "stretch")
-    axes = [checked_axis(axis, 4) for axis in layer.integers("axes") or range(4)]
-    scales = _image_scales(_factors(layer, [shape[axis] for axis in axes], policy), axes)
+    rank = len(shape)
+    axes = [checked_axis(axis, rank) for axis in layer.integers("axes") or range(rank)]
+    factors = _factors(layer, [shape[axis] for axis in axes], policy)
+    # The last axis of a line is that of the columns.
+    scales = _image_scales(factors, [4 - rank + axis if axis > 1 else axis for axis in axes])
     if scales == (1, 1):
-        return image
+        return layer.activation()
     if mode == "linear":
         return _interpolated(layer, image, scales, coordinates)
     _require_nearest(mode)
-    for size, scale in zip(shape[2:], scales, strict=True):
+    for size, scale in zip(nn.shape_of(image)[2:], scales, strict=True):
         if scale > 1 and not _repeats(size, scale, coordinates, rounding):
             raise UnsupportedError(
                 f"'{coordinates}' coordinates with '{rounding}' do not repeat each element "
                 f"{scale} times"
             )
-    return layer.emit(nn.UpsampleOp, input=image, scales=scales)
+    return layer.emit_windows(nn.UpsampleOp, input=image, scales=scales)
 
 
 def _interpolated(layer: Layer, image: Value, scales: tuple[int, int], coordinates: str) -> Value:
@@ -115,7 +118,7 @@ def _interpolated(layer: Layer, image: Value, scales: tuple[int, int], coordinat
     than one element comes out."""
     if coordinates in ("half_pixel_symmetric", "pytorch_half_pixel"):
         coordinates = "half_pixel"
-    return layer.emit(nn.InterpolateOp, input=image, scales=scales, coordinates=coordinates)
+    return layer.emit_windows(nn.InterpolateOp, input=image, scales=scales, coordinates=coordinates)
 
 
 def _factors(layer: Layer, extents: Sequence[int], policy: str) -> Sequence[float]:

@@ -113,13 +113,6 @@ class FunctionConversion(Conversion):
         )
 
     def without_rule(self, op: Operation) -> None:
-        if isinstance(op, nn.InterpolateOp) and op.coordinates == "align_corners":
-            raise refused(
-                op.location,
-                f"{describe(op)} interpolates with 'align_corners', where each element of the "
-                "result has other shares of its neighbours; the hardware's convolutions take "
-                "'half_pixel' or 'asymmetric'",
-            )
         if isinstance(op, nn.ConvTransposeOp) and not isinstance(
             op.weight.defining_operation, nn.ConstantOp
         ):

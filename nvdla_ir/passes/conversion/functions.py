@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nvdla_ir.arith.fixed_point import FixedPoint
-from nvdla_ir.arith.function_codes import CodeScale
+from nvdla_ir.arith.function_codes import CodeScale, without_value
 from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import text_of
@@ -33,6 +33,7 @@ from nvdla_ir.passes.conversion.layers import (
 )
 from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type
 from nvdla_ir.passes.conversion.rules import converts
+from nvdla_ir.passes.intervals import Intervals
 from nvdla_ir.passes.refusals import refused
 
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ def convert_function(op: nn.UnaryOp, conversion: FunctionConversion) -> Value | 
     stored, source = conversion.stored(op.input, op)
     output = output_type(op)
     op.codes(source, output)  # where the function is no number, this is the place to say it
+    missing = without_value(op.function, _codes(source))
+    low, high = Intervals(conversion.session.resources).of(op.input)
+    if missing is not None and low <= missing[1] and missing[0] <= high:
+        conversion.session.diagnostics.warning(
+            op.location,
+            f"{describe(op)} is no number for what some codes of its input stand for, "
+            f"{missing[0]:g} to {missing[1]:g}: these count as the nearest for which it is",
+        )
     fields: dict[str, Any] = {name: getattr(op, name) for name in op.definition.attributes}
     new = conversion.builder_at(op).create(
         type(op),

@@ -1,7 +1,7 @@
 """Conversions of layers that only move elements: the same stored integers in other places.
 
-What lies in no cube of the hardware (transposes, views that move bytes, and what follows them
-until integers are computed again) the host moves.
+What lies in no cube of the hardware (transposes, views that move bytes, images of a batch, and what
+follows them until integers are computed again) the host moves.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def _moved(op: MovingOp, stored: Value, conversion: FunctionConversion) -> Repla
 def _leaves_the_cube(op: LayerOp, stored: Value) -> bool:
     if isinstance(op, nn.TransposeOp):
         return True
+    if isinstance(op, nn.SliceOp) and op.axis == 0:
+        return nn.shape_of(op.input)[0] > 1
     if not isinstance(op, nn.ViewOp):
         return False
     while isinstance(stored.defining_operation, nn.ViewOp):

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.nn.shapes import is_same_cube
-from nvdla_ir.hardware.convolution_limits import LARGEST_KERNEL, LARGEST_STRIDE
+from nvdla_ir.dialects.quant import UniformPerAxisType
+from nvdla_ir.hardware.convolution_limits import LARGEST_KERNEL, LARGEST_PADS, LARGEST_STRIDE
 from nvdla_ir.hardware.pdp import LARGEST_STRIDE as LARGEST_POOLING_STRIDE
 from nvdla_ir.hw.formats.pooling import LARGEST_POOLING_KERNEL
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
-from nvdla_ir.passes.decomposition.parts import ROWS, Parts
+from nvdla_ir.ir.types import Type
+from nvdla_ir.passes.decomposition.parts import CHANNELS, ROWS, Parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _RANK = 4
+_KERNEL_BYTES = 1 << 13
+# In the order of an operation's pads.
+_LARGEST_PADS = tuple(min(LARGEST_PADS) for _ in LARGEST_PADS)
 
 
 class LargeKernel(RewritePattern[nn.ConvOp]):
@@ -80,6 +86,108 @@ class LargeKernel(RewritePattern[nn.ConvOp]):
                 dilations=op.dilations,
             )
         )
+        return True
+
+
+class LargeGroupedKernel(RewritePattern[nn.ConvOp]):
+    """Groups of large kernels: some groups at a time become dense kernels, with zeros where a
+    kernel is of another group; ``LargeKernel`` divides these."""
+
+    root = nn.ConvOp
+
+    def match_and_rewrite(self, op: nn.ConvOp, rewriter: PatternRewriter) -> bool:
+        import numpy as np
+
+        constant = op.weight.defining_operation
+        kernels, inputs, *taps = nn.shape_of(op.weight)
+        if (
+            max(taps) <= LARGEST_KERNEL
+            or op.groups == 1
+            or rewriter.tensors is None
+            or not isinstance(constant, nn.ConstantOp)
+        ):
+            return False
+        weights = np.asarray(rewriter.tensors.elements(constant.value, constant.location))
+        element = nn.tensor_type(op.weight).element
+        outputs = kernels // op.groups
+        count = groups_at_a_time(inputs * math.prod(taps))
+        parts = Parts(op, rewriter, op.layers)
+        results: list[Value] = []
+        for first in range(0, op.groups, count):
+            end = min(first + count, op.groups)
+            dense = np.zeros(
+                ((end - first) * outputs, (end - first) * inputs, *taps), weights.dtype
+            )
+            for group in range(end - first):
+                rows = slice(group * outputs, (group + 1) * outputs)
+                own = slice((first + group) * outputs, (first + group + 1) * outputs)
+                dense[rows, group * inputs : (group + 1) * inputs] = weights[own]
+            kernels_of_part = slice(first * outputs, end * outputs)
+            results.append(
+                parts.create(
+                    nn.ConvOp,
+                    nn.tensor_type(op.output).element,
+                    input=parts.sliced(op.input, CHANNELS, first * inputs, end * inputs),
+                    weight=parts.stored(dense, "weight", _of_kernels(element, kernels_of_part)),
+                    bias=_bias_of(op, kernels_of_part, parts),
+                    strides=op.strides,
+                    pads=op.pads,
+                    dilations=op.dilations,
+                )
+            )
+        parts.replace(parts.joined(results, CHANNELS))
+        return True
+
+
+def groups_at_a_time(kernel_bytes: int) -> int:
+    """How many groups of kernels of ``kernel_bytes`` become dense kernels that fit beside each
+    other into the smallest buffer."""
+    return max(1, _KERNEL_BYTES // kernel_bytes)
+
+
+def _of_kernels(element: Type, kernels: slice) -> Type:
+    """The type of some of the weights of type ``element``."""
+    if not isinstance(element, UniformPerAxisType):
+        return element
+    return UniformPerAxisType(
+        element.storage,
+        element.expressed,
+        element.axis,
+        element.scales[kernels],
+        element.zero_points[kernels],
+    )
+
+
+def _bias_of(op: nn.ConvOp, kernels: slice, parts: Parts) -> Value | None:
+    if op.bias is None:
+        return None
+    return parts.constant(parts.numbers(op.bias)[kernels], "bias")
+
+
+class LargePads(RewritePattern[LayerOp]):
+    """Pads above the largest, ahead of the layer that has them."""
+
+    root = LayerOp
+
+    def match_and_rewrite(self, op: LayerOp, rewriter: PatternRewriter) -> bool:
+        if not isinstance(op, nn.ConvOp | nn.PadOp) or not any(
+            pad > largest for pad, largest in zip(op.pads, _LARGEST_PADS, strict=True)
+        ):
+            return False
+        parts = Parts(op, rewriter, op.layers)
+        kept = [min(pad, largest) for pad, largest in zip(op.pads, _LARGEST_PADS, strict=True)]
+        ahead = [pad - own for pad, own in zip(op.pads, kept, strict=True)]
+        moved = {"mode": op.mode, "value": op.value} if isinstance(op, nn.PadOp) else {}
+        if moved.get("mode") == "reflect":
+            return False  # what would be reflected is reflected already
+        source = parts.create(nn.PadOp, input=op.input, pads=ahead, **moved)
+        fields = {
+            name: getattr(op, name)
+            for name in (*op.definition.attributes, "weight", "bias")
+            if hasattr(op, name) and name not in ("layers", "pads")
+        }
+        element = nn.tensor_type(op.output).element
+        parts.replace(parts.create(type(op), element, input=source, pads=kept, **fields))
         return True
 
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import LayerOp
-from nvdla_ir.dialects.quant import QuantizedType, UniformType
+from nvdla_ir.dialects.quant import GridType, QuantizedType, UniformType
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.rewriter import PatternRewriter
 from nvdla_ir.ir.types import F32, I8, Type
@@ -17,7 +17,7 @@ from nvdla_ir.ir.types import F32, I8, Type
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROWS, COLUMNS = 2, 3
+CHANNELS, ROWS, COLUMNS = 1, 2, 3
 
 
 @frozen(eq=False)
@@ -57,6 +57,15 @@ class Parts:
             return self.stored(array.astype("float32"), role, F32)
         return self.stored(array.astype("int8"), role, UniformType(I8, F32, scale))
 
+    def numbers(self, value: Value) -> NDArray[Any]:
+        """The elements of a constant, as it stores them."""
+        import numpy as np
+
+        constant = value.defining_operation
+        assert self.rewriter.tensors is not None
+        assert isinstance(constant, nn.ConstantOp)
+        return np.asarray(self.rewriter.tensors.elements(constant.value, constant.location))
+
     def stored(self, array: NDArray[Any], role: str, element: Type) -> Value:
         """A constant of ``element``, whose elements are stored as ``array``."""
         assert self.rewriter.tensors is not None
@@ -72,3 +81,10 @@ class Parts:
         value.type = self.op.results[0].type
         value.name_hint = self.op.results[0].name_hint
         self.rewriter.replace(self.op, [value])
+
+
+def codes_of(element: Type) -> UniformType | None:
+    """The int8 codes of reals on a grid, or those that ``element`` has itself; None of others."""
+    if isinstance(element, GridType):
+        return element.quantized()
+    return element if isinstance(element, UniformType) else None

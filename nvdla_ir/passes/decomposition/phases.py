@@ -254,6 +254,61 @@ class LinearInterpolation(RewritePattern[nn.InterpolateOp]):
         return True
 
 
+class AlignedInterpolation(RewritePattern[nn.InterpolateOp]):
+    """With the corners where they were, each row and column of the result has shares of its own: a
+    depthwise convolution of two rows for each, then of two columns. Between them is a rounding to
+    the input's codes."""
+
+    root = nn.InterpolateOp
+
+    def match_and_rewrite(self, op: nn.InterpolateOp, rewriter: PatternRewriter) -> bool:
+        if rewriter.tensors is None or op.coordinates != "align_corners":
+            return False
+        parts = Parts(op, rewriter, op.layers)
+        element = nn.tensor_type(op.output).element
+        value = op.input
+        for axis, scale in zip((ROWS, COLUMNS), op.scales, strict=True):
+            last = axis == COLUMNS or op.scales[1] == 1
+            size = nn.shape_of(value)[axis]
+            if scale > 1 and size > 1:
+                of_result = element if last else nn.tensor_type(op.input).element
+                value = _aligned(parts, value, axis, size * scale, of_result)
+            elif scale > 1:
+                scales = (scale, 1) if axis == ROWS else (1, scale)
+                value = parts.create(nn.UpsampleOp, input=value, scales=scales)
+        parts.replace(value)
+        return True
+
+
+def _aligned(parts: Parts, value: Value, axis: int, count: int, element: Type) -> Value:
+    """``count`` elements along ``axis``, the first and the last of which are those of ``value``."""
+    import numpy as np
+
+    channels, size = nn.shape_of(value)[1], nn.shape_of(value)[axis]
+    lines: list[Value] = []
+    for index in range(count):
+        place = Fraction(index * (size - 1), count - 1)
+        first = min(math.floor(place), size - 2)
+        share = place - first
+        shares = (1 - share, share)
+        divisor = math.lcm(*(one.denominator for one in shares))
+        scale = 1 / divisor if divisor <= _LARGEST_CODE else None
+        taps = np.array([float(one * (divisor if scale else 1)) for one in shares])
+        kernel = taps.reshape((2, 1) if axis == ROWS else (1, 2))
+        lines.append(
+            parts.create(
+                nn.ConvOp,
+                element,
+                input=parts.sliced(value, axis, first, first + 2),
+                weight=parts.constant(
+                    np.broadcast_to(kernel, (channels, 1, *kernel.shape)), "shares", scale
+                ),
+                groups=channels,
+            )
+        )
+    return parts.joined(lines, axis)
+
+
 def _shares(scale: int, coordinates: str) -> Iterator[tuple[int, tuple[Fraction, ...]]]:
     """For each phase, the first neighbour, counted from the element of the same block, and the
     shares of the neighbours."""

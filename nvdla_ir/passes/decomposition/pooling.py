@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -14,9 +15,12 @@ from nvdla_ir.hw.formats.pooling import LARGEST_POOLING_KERNEL
 from nvdla_ir.ir.diagnostics import DiagnosticCollector
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
+from nvdla_ir.passes.decomposition.kernels import groups_at_a_time
 from nvdla_ir.passes.decomposition.parts import COLUMNS, ROWS, Parts
 
 MeanOp: TypeAlias = "nn.AveragePoolOp | nn.GlobalAveragePoolOp"
+_EXACT_PARTS = 4
+"""Convolutions that an exact mean may take."""
 
 
 @frozen
@@ -162,9 +166,10 @@ def _stages(op: nn.MaxPoolOp, axis: int) -> list[_Stage]:
 
 
 class LargeMean(RewritePattern[LayerOp]):
-    """A mean over more than a convolution takes, as the mean of means. The pooling unit rounds
-    these to the input's codes, for the width and then for the height: by less than a step, and so
-    the mean of them is off by no more."""
+    """A mean over more than a convolution takes. Where a kernel of ones can be divided into parts,
+    it is exact. Else it is the mean of means: the pooling unit rounds these to the input's codes,
+    for the width and then for the height, by less than a step, and so the mean of them is off by no
+    more."""
 
     root = LayerOp
 
@@ -174,44 +179,64 @@ class LargeMean(RewritePattern[LayerOp]):
     def match_and_rewrite(self, op: LayerOp, rewriter: PatternRewriter) -> bool:
         if not isinstance(op, nn.AveragePoolOp | nn.GlobalAveragePoolOp):
             return False
-        shape = nn.shape_of(op.input)[2:]
-        kernel, strides = tuple(shape), (1, 1)
+        kernel = tuple(nn.shape_of(op.input)[2:])
+        strides, pads = (1, 1), (0, 0, 0, 0)
         if isinstance(op, nn.AveragePoolOp):
-            kernel, strides = tuple(op.kernel), tuple(op.strides)
-            if any(op.pads) or any(op.ceil_extension):
-                return False
-        if max(kernel) <= LARGEST_KERNEL or tuple(nn.shape_of(op.output)[2:]) != (1, 1):
+            kernel, strides, pads = tuple(op.kernel), tuple(op.strides), tuple(op.pads)
+            if any(op.ceil_extension) or (any(pads) and not op.count_include_pad):
+                return False  # of parts
+        if max(kernel) <= LARGEST_KERNEL or rewriter.tensors is None:
             return False
-        inner = [_divisor(size) for size in kernel]
-        if None in inner:
-            return False
-        parts, value = Parts(op, rewriter, op.layers), op.input
-        for axis, (size, extent) in enumerate(zip(kernel, shape, strict=True)):
-            value = parts.sliced(value, ROWS + axis, 0, min(size, extent))
-        tiles = tuple(size for size in inner if size is not None)
-        value = parts.create(nn.AveragePoolOp, input=value, kernel=tiles, strides=tiles)
-        element = nn.tensor_type(op.output).element
-        mean = parts.create(
-            nn.AveragePoolOp,
-            element,
-            input=value,
-            kernel=nn.shape_of(value)[2:],
-            strides=strides,
-        )
-        self._diagnostics.remark(
-            op.location,
-            f"{describe(op)} is the mean of {kernel[0]}x{kernel[1]}, of which a convolution takes "
-            f"{LARGEST_KERNEL}x{LARGEST_KERNEL}: computed as a mean of means of "
-            f"{tiles[0]}x{tiles[1]}, which is off by less than a step of the input",
-        )
-        parts.replace(mean)
+        channels = nn.shape_of(op.input)[1]
+        parts = Parts(op, rewriter, op.layers)
+        if (
+            nn.shape_of(op.output)[2:] != (1, 1)
+            or any(pads)
+            or channels <= _EXACT_PARTS * groups_at_a_time(math.prod(kernel))
+            or max(kernel) > LARGEST_KERNEL * LARGEST_POOLING_KERNEL
+        ):
+            parts.replace(_sum_of(parts, op.input, kernel, 1 / math.prod(kernel), strides, pads))
+            return True
+        parts.replace(self._mean_of_means(parts, op.input, kernel))
         return True
 
+    def _mean_of_means(self, parts: Parts, value: Value, kernel: tuple[int, ...]) -> Value:
+        """Zeros fill up the last ones."""
+        tiles = tuple(min(size, -(-size // LARGEST_KERNEL)) for size in kernel)
+        for axis, size in enumerate(kernel, ROWS):
+            value = parts.sliced(value, axis, 0, size)
+        spare = [-size % tile for size, tile in zip(kernel, tiles, strict=True)]
+        value = parts.create(
+            nn.AveragePoolOp, input=value, kernel=tiles, strides=tiles, pads=(0, 0, *spare)
+        )
+        self._diagnostics.remark(
+            parts.op.location,
+            f"{describe(parts.op)} is the mean of {kernel[0]}x{kernel[1]}, of which a convolution "
+            f"takes {LARGEST_KERNEL}x{LARGEST_KERNEL}: computed as a mean of means of "
+            f"{tiles[0]}x{tiles[1]}, which is off by less than a step of the input",
+        )
+        share = math.prod(tiles) / math.prod(kernel)
+        return _sum_of(parts, value, nn.shape_of(value)[2:], share, (1, 1), (0, 0, 0, 0))
 
-def _divisor(size: int) -> int | None:
-    """The size of parts of ``size`` elements, of which neither size nor number is too large."""
-    if size <= LARGEST_KERNEL:
-        return 1
-    fitting = (part for part in range(LARGEST_POOLING_KERNEL, 1, -1) if size % part == 0)
-    part = next(fitting, None)
-    return part if part is not None and size // part <= LARGEST_KERNEL else None
+
+def _sum_of(
+    parts: Parts,
+    value: Value,
+    kernel: tuple[int, ...],
+    share: float,
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+) -> Value:
+    """The sums of windows of ``value``, times ``share``: by a convolution with ones."""
+    import numpy as np
+
+    channels = nn.shape_of(value)[1]
+    return parts.create(
+        nn.ConvOp,
+        nn.tensor_type(parts.op.results[0]).element,
+        input=value,
+        weight=parts.constant(np.ones((channels, 1, *kernel)), "ones", share),
+        strides=strides,
+        pads=pads,
+        groups=channels,
+    )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nvdla_ir.arith import parameters, reference
 from nvdla_ir.arith.errors import OperandError
-from nvdla_ir.arith.function_codes import CodeScale, function_codes
+from nvdla_ir.arith.function_codes import CodeScale, function_codes, without_value
 from nvdla_ir.dialects.nvdla import arithmetic_table
 from nvdla_ir.hardware.function_tables import Normalization, code_tables, normalization_fit
 from nvdla_ir.hardware.look_up_tables import table_faults
@@ -75,8 +75,13 @@ def test_codes_of_functions(name: str, source: CodeScale, result: CodeScale) -> 
 
 def test_codes_of_what_is_no_number() -> None:
     assert function_codes(np.reciprocal, CodeScale(1.0), CodeScale(0.5)).tolist()[128] == 127
-    with pytest.raises(OperandError, match="the function of -64 is no number"):
-        function_codes(np.sqrt, CodeScale(0.5), CodeScale(0.5))
+    roots = function_codes(np.sqrt, CodeScale(0.25), CodeScale(0.5)).tolist()
+    assert roots[:129] == [0] * 129
+    assert roots[132] == 2
+    assert without_value(np.sqrt, CodeScale(0.25)) == (-32.0, -0.25)
+    assert without_value(np.abs, CodeScale(0.25)) is None
+    with pytest.raises(OperandError, match=r"the function of -64 to 63\.5 is no number"):
+        function_codes(lambda x: x * np.nan, CodeScale(0.5), CodeScale(0.5))
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,17 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
         (8,),
         (8, 630),
     ),
+    "grouped, large kernel": (
+        (6, 20, 36), "conv strides=[2, 1] pads=[1, 17, 1, 17] groups=3", (3, 10, 36),
+        (3, 2, 3, 35)),
+    "mean of 40, padding and strides": (
+        (3, 44, 7), "average_pool kernel=[40, 3] strides=[2, 1] pads=[5, 1, 5, 1]", (3, 8, 7)),
+    "mean of 41x35, many channels": ((24, 41, 35), "global_average_pool", (24, 1, 1)),
+    "bilinear, aligned corners": (
+        (5, 3, 4), 'interpolate scales=[2, 3] coordinates="align_corners"', (5, 6, 12)),
+    "bilinear, aligned, one row": (
+        (5, 1, 4), 'interpolate scales=[2, 2] coordinates="align_corners"', (5, 2, 8)),
+    "wide padding": ((2, 3, 4), "pad pads=[40, 1, 0, 33] value=0.5", (2, 43, 38)),
     "large kernel": (
         (3, 40, 6), "conv strides=[2, 1] pads=[3, 1, 2, 1]", (4, 4, 6), (4, 3, 39, 3)),
     "large kernel both ways, dilated": (
@@ -149,6 +160,7 @@ def test_what_takes_a_layers_place_computes_the_same(name: str) -> None:
         "average_pool",
         "max_pool",
         "global_average_pool",
+        "pad",
     ):
         assert not any(op.name == f"nn.{replaced}" for op in module.walk())
     after = reals(module, session, inputs)
