@@ -177,7 +177,9 @@ class LargePads(RewritePattern[LayerOp]):
         parts = Parts(op, rewriter, op.layers)
         kept = [min(pad, largest) for pad, largest in zip(op.pads, _LARGEST_PADS, strict=True)]
         ahead = [pad - own for pad, own in zip(op.pads, kept, strict=True)]
-        moved = {"mode": op.mode, "value": op.value} if isinstance(op, nn.PadOp) else {}
+        moved: dict[str, Any] = {}
+        if isinstance(op, nn.PadOp):
+            moved = {"mode": op.mode, "value": op.value}
         if moved.get("mode") == "reflect":
             return False  # what would be reflected is reflected already
         source = parts.create(nn.PadOp, input=op.input, pads=ahead, **moved)
