@@ -35,6 +35,7 @@ from nvdla_ir.passes.scheduling.footprints import Footprints
 from nvdla_ir.passes.scheduling.in_place import InPlace, sharing_places
 from nvdla_ir.passes.scheduling.lifetimes import Lifetimes, Span
 from nvdla_ir.passes.scheduling.walking import walk
+from nvdla_ir.passes.settings.bound import Bound, bound_buffers, check_apart
 from nvdla_ir.passes.settings.constants import (
     ConstantLayout,
     TableLayout,
@@ -53,7 +54,7 @@ from nvdla_ir.passes.settings.views import Views
 from nvdla_ir.resources import EqualTensors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
 ALIGNMENT = 64
 """Every buffer starts at a multiple of this, or of the memory atom where that is larger: a burst
@@ -78,7 +79,8 @@ class AllocateMemory(Pass):
     kept once, also those of different programs. Behind them activations share memory: a cube's
     bytes are free again when its readers and writers are done, as waits and the order of the units
     tell, be it in a later program. Arguments and results of programs are bound to their places
-    (``nvdla.buffer``).
+    (``nvdla.buffer``). What an argument or result of the host's function is bound to
+    (``nvdla.address``) lies there alone, and nothing takes its place.
     What the SDP computes element by element takes the place of what it reads, of a residual branch
     for example, if nobody reads that later: both have one address.
     Slices and parts of concatenations lie inside the cube that they belong to. Cubes have no gaps,
@@ -101,8 +103,10 @@ class AllocateMemory(Pass):
                 f"{alignment}",
             )
         end = self.base
+        bound: list[Bound] = []
         for network in networks(module):
-            end = _Allocation(network, hw, alignment, end, session).run(self.name)
+            end = _Allocation(network, hw, alignment, end, session, bound).run(self.name)
+        check_apart(bound, self.base, end)
         module.attributes[MEMORY_BASE_ATTRIBUTE] = IntegerAttr(self.base)
         module.attributes[MEMORY_BYTES_ATTRIBUTE] = IntegerAttr(end - self.base)
 
@@ -116,6 +120,8 @@ class _Allocation:
     alignment: int
     base: int
     session: Session
+    bound: list[Bound]
+    """What lies elsewhere, of all networks."""
 
     def run(self, pass_name: str) -> int:
         """Place everything; returns the address behind the last byte."""
@@ -124,13 +130,24 @@ class _Allocation:
         footprints = Footprints(views)
         lifetimes, in_place = Lifetimes(footprints), InPlace(footprints)
         walk(footprints, lifetimes, in_place)
-        spans = lifetimes.spans
-        places = sharing_places(spans, in_place.found())
+        bound = {
+            one.root: one for one in bound_buffers(self.network, views, self.hw, self.alignment)
+        }
+        self.bound.extend(bound.values())
+        spans = {root: span for root, span in lifetimes.spans.items() if root not in bound}
+        replaced = {
+            root: source
+            for root, source in in_place.found().items()
+            if not {root, source} & bound.keys()
+        }
+        places = sharing_places(spans, replaced)
         buffers = [self._buffer(place.roots[0], place.span) for place in places]
         offsets = plan_offsets(buffers, self.alignment)
         for place, offset in zip(places, offsets, strict=True):
             for root in place.roots:
                 self._set_place(root, constants_end + offset)
+        for one in bound.values():
+            self._set_place(one.root, one.begin)
         self._place_views(views)
         self._bind_programs()
         peak = align_up(peak_bytes(buffers, offsets), self.alignment)
@@ -154,7 +171,7 @@ class _Allocation:
             f"'@{self.network.host.sym_name}' takes {end - self.base} bytes of memory: "
             f"{constant_bytes} for constants, {peak} for {len(alone)} activations of "
             f"{sum(buffer.size for buffer in alone)} bytes in all, of which at most {needed} are "
-            f"needed at once{self._saved(alone, buffers)}",
+            f"needed at once{_saved(alone, buffers)}{_elsewhere(bound.values())}",
         )
         return end
 
@@ -271,13 +288,6 @@ class _Allocation:
             kernel_bytes = math.prod(shape_of(operation.output)[1:])
             operation.address = constant.address + operation.begin * kernel_bytes
 
-    def _saved(self, alone: list[Buffer], shared: list[Buffer]) -> str:
-        """What is won by cubes in place of others, for the remark."""
-        count, saved = len(alone) - len(shared), live_bytes(alone) - live_bytes(shared)
-        if not count:
-            return ""
-        return f"; {count} in place of what they are computed from, which saves {saved} of them"
-
     def _bind_programs(self) -> None:
         """Say of each program where its arguments and results are."""
         for program in self.network.programs:
@@ -310,6 +320,22 @@ class _Allocation:
             "lower 'base', or a smaller network",
             notes,
         )
+
+
+def _saved(alone: Sequence[Buffer], shared: Sequence[Buffer]) -> str:
+    """What is won by cubes in place of others, for the remark."""
+    count, saved = len(alone) - len(shared), live_bytes(alone) - live_bytes(shared)
+    if not count:
+        return ""
+    return f"; {count} in place of what they are computed from, which saves {saved} of them"
+
+
+def _elsewhere(bound: Collection[Bound]) -> str:
+    """What is not counted, for the remark."""
+    if not bound:
+        return ""
+    taken = sum(one.end - one.begin for one in bound)
+    return f"; {len(bound)} bound to other addresses take {taken} bytes there"
 
 
 def _set_strides(operation: MemoryOp, layout: FeatureLayout) -> None:

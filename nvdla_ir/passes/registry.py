@@ -21,6 +21,7 @@ from nvdla_ir.text.pipeline_syntax import PassOption, PassSpecification, parse_o
 
 PASSES = {
     "set-target": "nvdla_ir.passes.set_target:SetTarget",
+    "bind-memory": "nvdla_ir.passes.bind_memory:BindMemory",
     "import-calibration": "nvdla_ir.passes.import_calibration:ImportCalibration",
     "fold-batch-norm": "nvdla_ir.passes.fold_batch_norm:FoldBatchNorm",
     "canonicalize": "nvdla_ir.passes.canonicalize:Canonicalize",
@@ -158,6 +159,12 @@ ALIASES = {
             (),
             "TARGET",
             ahead=(_step("set-target", "target"),),
+        ),
+        Alias(
+            "bind",
+            "let inputs and outputs lie at given addresses: NAME:ADDRESS, as data:0x90000000",
+            (_step("bind-memory", "places"),),
+            "NAME:ADDRESS[,…]",
         ),
         Alias(
             "import-calib",

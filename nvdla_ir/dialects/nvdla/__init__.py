@@ -22,6 +22,7 @@ from nvdla_ir.dialects.nvdla.operations import (
     UploadOp,
 )
 from nvdla_ir.dialects.nvdla.program import (
+    ADDRESS_ATTRIBUTE,
     BUFFER_ATTRIBUTE,
     PROGRAM,
     PROGRAM_ATTRIBUTE,
@@ -43,6 +44,7 @@ from nvdla_ir.dialects.nvdla.waiting import WaitOp
 from nvdla_ir.ir.dialect import Dialect
 
 __all__ = [
+    "ADDRESS_ATTRIBUTE",
     "BUFFER_ATTRIBUTE",
     "CHANNELS",
     "COLUMNS",

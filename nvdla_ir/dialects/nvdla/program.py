@@ -20,6 +20,8 @@ from nvdla_ir.ir.operation import BlockArgument, Operation, Result, Value
 
 PROGRAM_ATTRIBUTE = "nvdla.program"
 BUFFER_ATTRIBUTE = "nvdla.buffer"
+ADDRESS_ATTRIBUTE = "nvdla.address"
+"""Of an argument or result of the host's function: where it must lie in memory."""
 
 
 @frozen
