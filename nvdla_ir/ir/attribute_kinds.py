@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from attrs import frozen
+from attrs import fields_dict, frozen
 
 from nvdla_ir.ir.attributes import (
     ArrayAttr,
@@ -29,12 +29,17 @@ T = TypeVar("T")
 
 @frozen(eq=False)
 class AttributeKind(Generic[T]):
-    """``description`` completes the sentence "attribute must be …"."""
+    """``description`` completes the sentence "attribute must be …".
+
+    plain: a class of attributes whose ``value`` is what Python sees, so that fields are read
+           without a call
+    """
 
     description: str
     accepts: Callable[[Attribute], bool]
     to_python: Callable[[Attribute], T]
     from_python: Callable[[T], Attribute]
+    plain: type[Attribute] | None = None
 
 
 def _kind(
@@ -44,7 +49,11 @@ def _kind(
     from_python: Callable[[T], Attribute],
 ) -> AttributeKind[T]:
     return AttributeKind(
-        description, lambda attr: isinstance(attr, attribute_class), to_python, from_python
+        description,
+        lambda attr: isinstance(attr, attribute_class),
+        to_python,
+        from_python,
+        attribute_class if "value" in fields_dict(attribute_class) else None,
     )
 
 
@@ -57,8 +66,7 @@ def _array(
         return all([accepted(item) for item in attr.elements])  # noqa: C419
 
     def to_python(attr: Attribute) -> tuple[T, ...]:
-        elements = _checked(attr, ArrayAttr).elements
-        return tuple([item.value for item in elements])  # pyright: ignore
+        return _checked(attr, ArrayAttr).values
 
     return AttributeKind(
         description,
@@ -117,7 +125,7 @@ def _function_type(attr: Attribute) -> FunctionType:
 
 
 def _mapping(attr: Attribute) -> Mapping[str, Attribute]:
-    return _checked(attr, DictAttr).mapping()
+    return _checked(attr, DictAttr).mapping
 
 
 def _elements(attr: Attribute) -> DenseElementsAttr | DenseResourceAttr:
@@ -135,7 +143,9 @@ def _from_mapping(values: Mapping[str, Attribute] | DictAttr) -> Attribute:
 
 
 INT = _kind("an integer", IntegerAttr, _integer, IntegerAttr)
-FLOAT = AttributeKind[float]("a finite number with a decimal point", _is_finite, _float, FloatAttr)
+FLOAT = AttributeKind[float](
+    "a finite number with a decimal point", _is_finite, _float, FloatAttr, FloatAttr
+)
 BOOL = _kind("true or false", BoolAttr, _bool, BoolAttr)
 STRING = _kind("a string", StringAttr, _string, StringAttr)
 SYMBOL = AttributeKind[str](
@@ -180,5 +190,6 @@ def enumeration(*values: str) -> AttributeKind[str]:
         f"one of {quoted}",
         lambda attr: isinstance(attr, StringAttr) and attr in known,
         _string,
+        StringAttr,
         StringAttr,
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from operator import ne
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
@@ -36,7 +38,8 @@ class IntegerAttr(Attribute):
     type: Type = I64
 
     def __str__(self) -> str:
-        return str(self.value) if self.type == I64 else f"{self.value} : {self.type}"
+        unsaid = self.type is I64 or self.type == I64
+        return str(self.value) if unsaid else f"{self.value} : {self.type}"
 
 
 @frozen(cache_hash=True)
@@ -88,6 +91,17 @@ class ArrayAttr(Attribute):
 
     elements: tuple[Attribute, ...]
 
+    @cached_property
+    def resources(self) -> tuple[DenseResourceAttr, ...]:
+        """What it refers to outside the text."""
+        return resources_in(self.elements)
+
+    @cached_property
+    def values(self) -> tuple[Any, ...]:
+        """The numbers, strings or truth values that the elements hold. Raises: AttributeError
+        where one is something else."""
+        return tuple([element.value for element in self.elements])  # pyright: ignore
+
     def __str__(self) -> str:
         return f"[{', '.join(map(str, self.elements))}]"
 
@@ -98,9 +112,15 @@ class DictAttr(Attribute):
 
     entries: tuple[tuple[str, Attribute], ...]
 
-    def mapping(self) -> dict[str, Attribute]:
+    @cached_property
+    def resources(self) -> tuple[DenseResourceAttr, ...]:
+        """What it refers to outside the text."""
+        return resources_in(value for _, value in self.entries)
+
+    @cached_property
+    def mapping(self) -> Mapping[str, Attribute]:
         """The entries by name."""
-        return dict(self.entries)
+        return MappingProxyType(dict(self.entries))
 
     def __str__(self) -> str:
         entries = ", ".join(
@@ -167,6 +187,19 @@ class DenseResourceAttr(Attribute):
         # Angle brackets delimit the token even inside a string.
         key = quote_key(self.key).replace("<", "\\3C").replace(">", "\\3E")
         return f"dense_resource<{key}> : {self.type}"
+
+
+def resources_in(attributes: Iterable[Attribute]) -> tuple[DenseResourceAttr, ...]:
+    """What ``attributes`` refer to outside the text."""
+    found: list[DenseResourceAttr] = []
+    # Each attribute of a module passes here after each pass: those of operations are looked into
+    # once.
+    for attribute in attributes:
+        if isinstance(attribute, DenseResourceAttr):
+            found.append(attribute)
+        elif isinstance(attribute, ArrayAttr | DictAttr):
+            found += attribute.resources
+    return tuple(found)
 
 
 @frozen(cache_hash=True)

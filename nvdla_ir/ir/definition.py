@@ -25,7 +25,7 @@ from nvdla_ir.ir.attributes import Attribute, DenseArrayAttr
 from nvdla_ir.ir.constraints import TypeConstraint
 from nvdla_ir.ir.location import UNKNOWN, Location
 from nvdla_ir.ir.operation import Operation, Region, Result, Value
-from nvdla_ir.ir.types import I32, Type
+from nvdla_ir.ir.types import I32, IntegerType, Type
 
 T = TypeVar("T")
 OpT = TypeVar("OpT", bound="Op")
@@ -56,13 +56,15 @@ class OperandField(_Field):
 
     def values(self, op: Op) -> Sequence[Value]:
         start, size = op.operand_segment(self)
-        return op.operands[start : start + size]
+        return op._operands[start : start + size]  # pyright: ignore[reportPrivateUsage]
 
 
 class _RequiredOperand(OperandField):
     def __get__(self, op: Op, owner: type[Op]) -> Value:
         position = op.definition.fixed_positions.get(self.name)
-        return op.operands[op.operand_segment(self)[0] if position is None else position]
+        if position is None:
+            position = op.operand_segment(self)[0]
+        return op._operands[position]  # pyright: ignore[reportPrivateUsage]
 
     def __set__(self, op: Op, value: Value) -> None:
         op.set_operand(op.operand_segment(self)[0], value)
@@ -70,8 +72,8 @@ class _RequiredOperand(OperandField):
 
 class _OptionalOperand(OperandField):
     def __get__(self, op: Op, owner: type[Op]) -> Value | None:
-        values = self.values(op)
-        return values[0] if values else None
+        start, size = op.operand_segment(self)
+        return op._operands[start] if size else None  # pyright: ignore[reportPrivateUsage]
 
     def __set__(self, op: Op, value: Value | None) -> None:
         op.set_operand_segment(self, [] if value is None else [value])
@@ -120,18 +122,20 @@ class AttributeField(_Field, Generic[T]):
     ) -> None:
         self.kind = kind
         self.descriptive = descriptive
-        self.default = default
-        self.required = required
-        self.default_attribute: Attribute | None = (
-            kind.from_python(default) if default is not None else None
+        self.default: T | None = (
+            None if default is None else kind.to_python(kind.from_python(default))
         )
+        self.required = required
+        self._plain = kind.plain
 
     def __get__(self, op: Op, owner: type[Op]) -> T:
-        attribute = op.attributes.get(self.name, self.default_attribute)
+        attribute = op.attributes.get(self.name)
         if attribute is None:
-            if not self.required:
-                return cast(T, None)
-            raise ValueError(f"'{op.name}' has no attribute '{self.name}'")
+            if self.required:
+                raise ValueError(f"'{op.name}' has no attribute '{self.name}'")
+            return cast(T, self.default)
+        if attribute.__class__ is self._plain:
+            return attribute.value  # pyright: ignore
         return self.kind.to_python(attribute)
 
     def __set__(self, op: Op, value: T) -> None:
@@ -194,8 +198,12 @@ class OperationDefinition:
     attributes: dict[str, AttributeField[Any]]
     regions: tuple[RegionField, ...]
     has_operand_segments: bool
-    # The position of each operand as long as no operand of varying number comes before it.
+    # What ``create`` takes.
+    field_names: frozenset[str]
+    # The position of each operand as long as no operand of varying number comes before it, and of
+    # each field of operands.
     fixed_positions: dict[str, int]
+    operand_positions: dict[str, int]
     # What the verifier compares first, at the cost of no call: the fewest and the most operands
     # and results, and the constraint of each operand where their number is fixed.
     operand_counts: tuple[int, float]
@@ -232,7 +240,9 @@ class OperationDefinition:
             attributes,
             tuple(f for f in fields.values() if isinstance(f, RegionField)),
             len(varying) > 1,
+            frozenset(attributes).union(field.name for field in operands),
             positions,
+            {field.name: position for position, field in enumerate(operands)},
             (
                 sum(f.minimum for f in operands),
                 sum(math.inf if f.maximum is None else f.maximum for f in operands),
@@ -257,8 +267,8 @@ class Op(Operation):
     positional: attributes (strings) written as bare words after the name in pretty form
     trailing:   the attribute (a dictionary) written ``{…}`` after the keyword attributes
     elide_result_types: leave result types out of the pretty form where they can be inferred
-    verified_by_signature: what ``verify`` says follows from the types of operands and results and
-                the attributes alone, so that equal signatures are verified once
+    verified_by_signature: what ``verify`` says follows from the types of operands and results, the
+                attributes and ``surroundings`` alone, so that equal signatures are verified once
 
     A class with a syntax of its own has ``print_pretty(printer)`` and a grammar fragment.
     """
@@ -284,18 +294,20 @@ class Op(Operation):
         """What is wrong with this operation beyond its fields and traits, one sentence each."""
         return ()
 
+    def surroundings(self) -> object:
+        """What ``verify`` looks at outside this operation, such as the target. The verifier tells
+        one from another by identity."""
+        return None
+
     def operand_segment(self, field: OperandField) -> tuple[int, int]:
         """Where the operands of ``field`` start, and how many there are."""
         definition = self.definition
         position = definition.fixed_positions.get(field.name)
         if position is not None:
             return position, 1
-        start = 0
-        for other, size in zip(definition.operands, self.operand_segment_sizes(), strict=True):
-            if other is field:
-                return start, size
-            start += size
-        raise AssertionError(field.name)
+        position = definition.operand_positions[field.name]
+        sizes = self.operand_segment_sizes()
+        return sum(sizes[:position]), sizes[position]
 
     def set_operand_segment(self, field: OperandField, values: Sequence[Value]) -> None:
         """Replace the operands of ``field`` by ``values``, of any number that the field allows."""
@@ -313,8 +325,12 @@ class Op(Operation):
         definition = self.definition
         if definition.has_operand_segments:
             sizes = self.attributes.get(OPERAND_SEGMENT_SIZES)
-            if isinstance(sizes, DenseArrayAttr) and len(sizes.values) == len(definition.operands):
-                return [int(size) for size in sizes.values]
+            if (
+                isinstance(sizes, DenseArrayAttr)
+                and isinstance(sizes.element, IntegerType)
+                and len(sizes.values) == len(definition.operands)
+            ):
+                return cast("tuple[int, ...]", sizes.values)
             raise ValueError(
                 f"'{self.name}' needs '{OPERAND_SEGMENT_SIZES} = array<i32: …>' with "
                 f"{len(definition.operands)} numbers"
@@ -340,10 +356,8 @@ class Op(Operation):
         Raises: TypeError on an unknown or missing field or where types cannot be inferred.
         """
         definition = cls.definition
-        unknown = (
-            fields.keys() - definition.attributes.keys() - {f.name for f in definition.operands}
-        )
-        if unknown:
+        if not definition.field_names.issuperset(fields):
+            unknown = fields.keys() - definition.field_names
             raise TypeError(f"'{cls.name}' has no field {', '.join(sorted(unknown))}")
         groups = [_operand_group(cls.name, field, fields) for field in definition.operands]
         attributes = dict(discardable) if discardable else {}

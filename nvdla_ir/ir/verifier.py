@@ -12,24 +12,43 @@ from nvdla_ir.ir.operation import Block, Operation, Value
 from nvdla_ir.ir.traits import IsolatedFromAbove, has_trait
 
 
-def verify(root: Operation, collector: DiagnosticCollector | None = None) -> None:
+class Signatures:
+    """The signatures of operations that were found without fault. Their parts are told apart by
+    identity: they are kept, so that no other takes the place of one. Shared by verifications of
+    one module, such as those after each pass, they leave only what is new to be looked at."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[int, ...], tuple[object, ...]] = {}
+
+    def __contains__(self, signature: tuple[int, ...]) -> bool:
+        return signature in self._parts
+
+    def add(self, signature: tuple[int, ...], op: Op, surroundings: object) -> None:
+        types = [value.type for value in (*op.operands, *op.results)]
+        self._parts[signature] = (*types, *op.attributes.values(), surroundings)
+
+
+def verify(
+    root: Operation,
+    collector: DiagnosticCollector | None = None,
+    correct: Signatures | None = None,
+) -> None:
     """Verify ``root`` and all inside it.
 
     With a ``collector`` faults are added to it. Raises: DiagnosticError with all faults otherwise.
     """
     diagnostics = DiagnosticCollector() if collector is None else collector
-    _Verifier(diagnostics).operation(root, set())
+    _Verifier(diagnostics, Signatures() if correct is None else correct).operation(root, set())
     if collector is None:
         diagnostics.raise_if_errors()
 
 
 class _Verifier:
-    """One verification. ``_correct`` holds the signatures that were found without fault; their
-    parts are told apart by identity, since all of them stay alive meanwhile."""
+    """One verification."""
 
-    def __init__(self, diagnostics: DiagnosticCollector) -> None:
+    def __init__(self, diagnostics: DiagnosticCollector, correct: Signatures) -> None:
         self._diagnostics = diagnostics
-        self._correct: set[tuple[int, ...]] = set()
+        self._correct = correct
 
     def operation(self, op: Operation, visible: set[Value]) -> None:
         for index, operand in enumerate(op.operands):
@@ -56,15 +75,17 @@ class _Verifier:
         definition = op.definition
         problems: list[str] = []
         if op.verified_by_signature:
-            key = _signature(op, definition)
-            if key not in self._correct:
+            surroundings = op.surroundings()
+            signature = _signature(op, definition, surroundings)
+            if signature not in self._correct:
                 _check_fields(op, definition, problems)
                 if not problems:
                     _check_invariants(op, problems)
                 if not problems:
-                    self._correct.add(key)
-            _check_attributes(op, definition.descriptive_attributes, problems)
-            if not problems:
+                    self._correct.add(signature, op, surroundings)
+            if definition.descriptive_attributes:
+                _check_attributes(op, definition.descriptive_attributes, problems)
+            if not problems and op.traits:
                 _check_traits(op, problems)
         else:
             problems = operation_faults(op)
@@ -72,10 +93,11 @@ class _Verifier:
             self._diagnostics.error(op.location, f"'{op.name}' {problem}")
 
 
-def _signature(op: Op, definition: OperationDefinition) -> tuple[int, ...]:
+def _signature(op: Op, definition: OperationDefinition, surroundings: object) -> tuple[int, ...]:
     get = op.attributes.get
     return (
         id(op.__class__),
+        id(surroundings),
         *[id(value.type) for value in op.operands],
         0,
         *[id(value.type) for value in op.results],

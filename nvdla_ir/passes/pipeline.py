@@ -11,7 +11,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.ir.crashes import crash, described
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.operation import Operation
-from nvdla_ir.ir.verifier import verify
+from nvdla_ir.ir.verifier import Signatures, verify
 from nvdla_ir.passes.base import Pass, Session, check_conditions
 from nvdla_ir.passes.options import specification_of
 from nvdla_ir.text.pipeline_syntax import print_pipeline
@@ -56,11 +56,12 @@ class Pipeline:
         Everything reported is in ``session.diagnostics`` afterwards. Raises: DiagnosticError
         with the errors of the first pass that fails; ``module`` is then as that pass left it.
         """
+        correct = Signatures()
         for pass_ in self.passes:
             for watcher in instrumentation:
                 watcher.before_pass(pass_, module)
             try:
-                self._run_pass(pass_, module, session)
+                self._run_pass(pass_, module, session, correct)
                 session.diagnostics.raise_if_errors()
                 session.resources.release(module)
             except DiagnosticError as error:
@@ -74,7 +75,9 @@ class Pipeline:
             for watcher in reversed(instrumentation):
                 watcher.after_pass(pass_, module)
 
-    def _run_pass(self, pass_: Pass, module: ModuleOp, session: Session) -> None:
+    def _run_pass(
+        self, pass_: Pass, module: ModuleOp, session: Session, correct: Signatures
+    ) -> None:
         name = pass_.name
         missing = list(pass_.subject.violations(module)) if pass_.subject is not None else []
         for location, message in missing:
@@ -93,14 +96,14 @@ class Pipeline:
         if session.diagnostics.errors:
             return
         if self.verify_each:
-            _verify_after(pass_, module)
+            _verify_after(pass_, module, correct)
         check_conditions(pass_.ensures, module, f"pass '{name}' is at fault")
 
 
-def _verify_after(pass_: Pass, module: ModuleOp) -> None:
+def _verify_after(pass_: Pass, module: ModuleOp, correct: Signatures) -> None:
     found = DiagnosticCollector()
     try:
-        verify(module, found)
+        verify(module, found, correct)
     except Exception as error:
         # What the pass left is not even IR, such as None among the operands.
         operation = _operation_at(error, module)

@@ -281,7 +281,7 @@ class LeafCallbacks:
             raise LeafError(fault.message, place + offset) from None
         assert isinstance(entries, DictAttr)
         try:
-            return make(entries.mapping())
+            return make(entries.mapping)
         except ValueError as error:
             raise LeafError(f"'#{head}': {error}", place) from None
 

@@ -40,6 +40,8 @@ class AddressOp(LayerOp):
     RAM_TYPE 0.
     """
 
+    verified_by_signature = True
+
     address = attribute(INT)
     memory = attribute(enumeration(PRIMARY, SECONDARY), default=PRIMARY)
 

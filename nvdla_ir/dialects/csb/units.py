@@ -12,6 +12,7 @@ from attrs import frozen
 
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.nvdla import configuration_of, target_of
+from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import WORD_MASK, RegisterError, RegisterMap, register_map
 from nvdla_ir.ir.attribute_kinds import DICT, INT, INTS, STRING, enumeration
 from nvdla_ir.ir.attributes import Attribute, IntegerAttr, StringAttr
@@ -48,6 +49,8 @@ class RegisterWrite:
 class UnitOp(LayerOp):
     """An operation on one unit of the hardware."""
 
+    verified_by_signature = True
+
     unit = attribute(STRING)
 
     def register_writes(self, registers: RegisterMap) -> list[RegisterWrite]:
@@ -57,11 +60,14 @@ class UnitOp(LayerOp):
         """
         raise NotImplementedError
 
-    def verify(self) -> Iterable[str]:
+    def surroundings(self) -> HardwareConfiguration | None:
         try:
-            hw = target_of(self)
+            return target_of(self)
         except DiagnosticError:
-            return  # reported by whoever asks for the target
+            return None  # reported by whoever asks for the target
+
+    def verify(self) -> Iterable[str]:
+        hw = self.surroundings()
         if hw is None:
             return
         registers = register_map(hw.register_map)
@@ -92,13 +98,14 @@ class ConfigureOp(UnitOp):
     name = "csb.configure"
     positional = ("unit",)
     trailing = "fields"
+    verified_by_signature = False  # each has fields of its own
 
     group = optional_attribute(INT)
     fields = attribute(DICT)
 
     def field_values(self) -> dict[str, int | str]:
         """The fields by name, with a number or the name of an enumerated value."""
-        return {name: _field_value(value) for name, value in self.fields.items()}
+        return {name: value.value for name, value in self.fields.items()}  # pyright: ignore
 
     def _check_registers(self, registers: RegisterMap) -> None:
         block = registers.block(self.unit)
@@ -117,7 +124,7 @@ class ConfigureOp(UnitOp):
         faults = [
             f"has '{name} = {value}', but a field takes a number or a name"
             for name, value in self.fields.items()
-            if not isinstance(value, _FIELD_VALUES)
+            if value.__class__ not in _FIELD_VALUES
         ]
         if self.group is not None:
             faults += _group_faults(self.group)
@@ -164,11 +171,6 @@ def _lines(entries: Sequence[str], width: int) -> list[str]:
         line.append(text)
         length += len(text) + 1
     return [*lines, " ".join(line)]
-
-
-def _field_value(value: Attribute) -> int | str:
-    assert isinstance(value, _FIELD_VALUES)
-    return value.value
 
 
 def _hexadecimal(value: Attribute) -> str:

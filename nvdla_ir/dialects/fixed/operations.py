@@ -66,7 +66,13 @@ def _range_faults(name: str, value: int, low: int, high: int) -> Iterable[str]:
         yield f"has '{name} = {value}', but it must be from {low} to {high}"
 
 
-class InputConverterOp(LayerOp):
+class _FixedOp(LayerOp):
+    """An operation on stored integers."""
+
+    verified_by_signature = True
+
+
+class InputConverterOp(_FixedOp):
     """``sat8(rha((pixel - mean) * scale, truncate))``: pixels as they come into int8.
 
     ``means`` has one number, or one a channel, of 16 bits; so has ``scale``. (convolution.md
@@ -97,7 +103,7 @@ class InputConverterOp(LayerOp):
         yield from shape_faults(self.output, shape_of(self.input))
 
 
-class ShiftAddOp(LayerOp):
+class ShiftAddOp(_FixedOp):
     """``input + sat32(operand << shift)`` in 33 bits: bias and residual operands.
 
     A ``fixed.rescale`` that follows reads all 33 bits, as the multiplier of the same unit does; any
@@ -127,7 +133,7 @@ class ShiftAddOp(LayerOp):
         yield from shape_faults(self.output, shape_of(self.input))
 
 
-class _MultiplyOp(LayerOp):
+class _MultiplyOp(_FixedOp):
     """What the multiplier of BS or BN does. The multiplier is a tensor (one a channel, 16 bits) or
     ``value``, one for all. (sdp.md section 4, MUL)"""
 
@@ -169,7 +175,7 @@ class PReluOp(_MultiplyOp):
     traits = (Pure(),)
 
 
-class OutputConverterOp(LayerOp):
+class OutputConverterOp(_FixedOp):
     """``sat8(rha((input - offset) * scale, shift))``: the way out of the 32-bit pipeline.
     (sdp.md section 7)"""
 

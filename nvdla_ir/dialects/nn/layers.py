@@ -40,6 +40,7 @@ class ConstantOp(Op):
     name = "nn.constant"
     traits = (Pure(),)
     elide_result_types = True
+    verified_by_signature = True
 
     value = attribute(ELEMENTS)
     output = result(ANY_TENSOR)

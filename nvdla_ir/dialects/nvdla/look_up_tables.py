@@ -118,7 +118,7 @@ def _table(name: str, value: Attribute, faults: list[str]) -> LookUpTable | None
         return None
     required = (*_NUMBERS, "entries")
     count = len(faults)
-    own = _names_faults(value.mapping(), (*required, *_SLOPES), required)
+    own = _names_faults(value.mapping, (*required, *_SLOPES), required)
     faults += [f"'{name}': {fault}" for fault in own]
     found: dict[str, object] = {}
     for key, entry in value.entries:

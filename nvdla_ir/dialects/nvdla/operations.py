@@ -64,6 +64,8 @@ class MemoryOp(LayerOp):
     surface_stride: bytes between groups of channels; for cubes
     """
 
+    verified_by_signature = True
+
     address = optional_attribute(INT)
     column_stride = optional_attribute(INT)
     line_stride = optional_attribute(INT)
@@ -114,6 +116,7 @@ class DownloadOp(LayerOp):
 
     name = "nvdla.download"
     traits = (Pure(),)
+    verified_by_signature = True
 
     input = operand(CUBE)
     output = result(CUBE)
@@ -139,6 +142,7 @@ class ConvOp(LayerOp):
 
     name = "nvdla.conv"
     traits = (Pure(), StreamsUsedOnce())
+    verified_by_signature = True
 
     input = operand(CUBE)
     weight = operand(CUBE)

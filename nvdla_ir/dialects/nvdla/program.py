@@ -46,7 +46,7 @@ class Buffer:
         """What ``attribute`` says of it; the defaults for the rest."""
         if not isinstance(attribute, DictAttr):
             return Buffer()
-        entries = attribute.mapping()
+        entries = attribute.mapping
         format = entries.get("format")
         return Buffer(
             format.value if isinstance(format, StringAttr) else FEATURE,
