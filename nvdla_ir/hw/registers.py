@@ -15,7 +15,7 @@ Loaded data are shared and read-only; blocks are built on first use.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ def _reset_word(fields: Mapping[str, Field]) -> int:
     return sum(field.encode(field.reset) for field in fields.values())
 
 
-# The largest number of a field whose bits are kept.
-_LARGEST_KNOWN = 255
+# The largest number of a field whose bits are kept: cubes have extents up to 8192.
+_LARGEST_KNOWN = (1 << 13) - 1
 
 
 class RegisterError(ValueError):
@@ -206,12 +206,17 @@ class Block:
         return {name: field for name, field in found.items() if name not in repeated}
 
     @cached_property
-    def _known_bits(self) -> dict[tuple[str, int | str], tuple[Field, int]]:
+    def _known_bits(self) -> dict[tuple[str, int | str], tuple[int, int, int]]:
+        """What ``_bits`` found."""
         return {}
 
     @cached_property
     def _positions(self) -> Mapping[str, int]:
         return {name: position for position, name in enumerate(self.registers)}
+
+    @cached_property
+    def _resets(self) -> Sequence[tuple[str, int]]:
+        return [(register.name, register.reset) for register in self.registers.values()]
 
     @cached_property
     def field_order(self) -> Mapping[str, int]:
@@ -259,28 +264,31 @@ class Block:
         Raises RegisterError that lists all unknown, read-only, misaligned and out-of-range fields.
         """
         faults: list[str] = []
-        words: dict[str, int] = {}
-        known = self._known_bits
-        for name, value in values.items():
-            found = known.get((name, value))
+        words: dict[int, int] = {}
+        known, resets = self._known_bits, self._resets
+        # Each field of a program passes here at least twice, most with a value that came before.
+        for item in values.items():
+            found = known.get(item)
             if found is None:
                 try:
-                    found = self._bits(name, value, alignment)
+                    found = self._bits(*item, alignment)
                 except RegisterError as error:
                     faults.append(str(error))
                     continue
-            field, bits = found
-            word = words.get(field.register)
+            position, others, bits = found
+            word = words.get(position)
             if word is None:
-                register = self.registers[field.register]
-                word = register.reset if base is None else base.get(register.name, register.reset)
-            words[field.register] = (word & ~field.mask) | bits
+                register, word = resets[position]
+                if base is not None:
+                    word = base.get(register, word)
+            words[position] = word & others | bits
         if faults:
             raise RegisterError(f"cannot program {self.name}: " + "; ".join(faults))
-        return {name: words[name] for name in sorted(words, key=self._positions.__getitem__)}
+        return {resets[position][0]: words[position] for position in sorted(words)}
 
-    def _bits(self, name: str, value: int | str, alignment: int) -> tuple[Field, int]:
-        """The field, and its bits in place. Raises: RegisterError"""
+    def _bits(self, name: str, value: int | str, alignment: int) -> tuple[int, int, int]:
+        """The position of the field's register, the bits of the other fields there, and its own in
+        place. Raises: RegisterError"""
         field = self.field(name)
         bits = field.encode(value)
         if not field.writable:
@@ -290,10 +298,11 @@ class Block:
                 f"{field.register}.{field.name} = {bits:#x}: must be a multiple of the "
                 f"memory atom, {alignment} bytes"
             )
-        # Modes and names repeat from layer to layer; sizes and addresses are too many to keep.
+        found = self._positions[field.register], WORD_MASK & ~field.mask, bits
+        # Modes, names and sizes repeat from layer to layer; addresses are too many to keep.
         if isinstance(value, str) or (0 <= value <= _LARGEST_KNOWN and not field.in_bytes):
-            self._known_bits[name, value] = field, bits
-        return field, bits
+            self._known_bits[name, value] = found
+        return found
 
 
 class RegisterMap(Mapping[str, Block]):
