@@ -69,7 +69,9 @@ def fixed_point(factor: float) -> FixedPoint:
     return FixedPoint(vector.multipliers[0], vector.shift)
 
 
-def fixed_point_vector(factors: Sequence[float], *, may_vanish: bool = False) -> FixedPointVector:
+def fixed_point_vector(
+    factors: Sequence[float] | NDArray[np.float64], *, may_vanish: bool = False
+) -> FixedPointVector:
     """Multipliers of all ``factors`` with the largest common shift: that of the largest factor.
 
     may_vanish: whether a factor may become zero beside a much larger one

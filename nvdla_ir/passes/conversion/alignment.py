@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
 from attrs import frozen
 
 from nvdla_ir.arith.fixed_point import LARGEST_MULTIPLIER, round_half_away
 from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.passes.conversion.chain import Chain
+from nvdla_ir.passes.conversion.pipeline import Reals
 
 # A residual operand is shifted left by at most this: the multiplier has 15 bits anyway.
 LARGEST_SHIFT = 20
@@ -40,7 +40,7 @@ class Alignment:
 
 
 def align(
-    scales: Sequence[float],
+    scales: Reals,
     reach: float,
     residual: UniformType,
     output: UniformType,
@@ -50,7 +50,7 @@ def align(
     scales: of the pipeline's value, one or one a channel; the sign counts as part of the value
     reach:  the largest magnitude of that value, a real, bias included
     """
-    coarsest = max(map(abs, scales))
+    coarsest = float(np.abs(scales).max())
     for shift in range(LARGEST_SHIFT, -1, -1):
         found = Alignment(residual, shift)
         if (
@@ -68,7 +68,7 @@ def rectifies_late(chain: Chain, output: UniformType) -> bool:
     return chain.late_relu is not None and output.zero_point > _LOWEST_CODE
 
 
-def suits(alignment: Alignment, chain: Chain, scales: Sequence[float], output: UniformType) -> bool:
+def suits(alignment: Alignment, chain: Chain, scales: Reals, output: UniformType) -> bool:
     """Whether ``chain`` may add at the scale found, with all zero points taken out.
 
     Ahead of a late ReLU the residual operand's zero point must go with the bias, 16 bits in units
@@ -78,11 +78,11 @@ def suits(alignment: Alignment, chain: Chain, scales: Sequence[float], output: U
     if residual.zero_point and rectifies_late(chain, output):
         zero = abs(residual.zero_point) * residual.scale
         tolerated = TOLERATED_ERROR * output.scale
-        steps = [abs(scale) for scale in scales]
+        steps = np.abs(scales)
         if (
             chain.early_relu is not None
-            or zero / min(steps) > HEADROOM
-            or max(zero * 2.0**-16, max(steps) / 2) > tolerated
+            or zero / float(steps.min()) > HEADROOM
+            or max(zero * 2.0**-16, float(steps.max()) / 2) > tolerated
         ):
             return False
     unit = alignment.scale / output.scale

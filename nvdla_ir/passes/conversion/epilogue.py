@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from attrs import frozen
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import ArrayLike
 
 from nvdla_ir.arith.fixed_point import (
     LARGEST_MULTIPLIER,
@@ -13,6 +12,7 @@ from nvdla_ir.arith.fixed_point import (
     FixedPointVector,
     fixed_point,
     round_half_away,
+    rounded_half_away,
 )
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn import AddOp, ReluOp, SubOp
@@ -30,15 +30,12 @@ from nvdla_ir.passes.conversion.pipeline import (
     IDENTITY,
     LARGEST_SUMMAND,
     Bias,
+    Integers,
     Pipeline,
+    Reals,
     factor_values,
     multipliers_for,
-    same_length,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 # Binary places kept below the output's unit where the bias is added after the multiplier.
 FINE_BITS = 8
@@ -46,24 +43,28 @@ FINE_BITS = 8
 TOLERATED_BIAS_ERROR = 0.25
 # Multipliers of fewer bits lose precision. (quantization.md section 3, item 2)
 PRECISION_REMARK_BELOW = 1 << 8
+_ZERO: Integers = np.zeros(1, np.int64)
+
+
+def _reals(values: ArrayLike) -> Reals:
+    return np.array(values, np.float64)
 
 
 @frozen(eq=False)
 class Source:
     """What enters the pipeline.
 
-    bounds: the largest magnitude it can have, one a channel or one for all, in stored units
+    bounds: the largest magnitude it can have, in stored units
     bias:   real numbers to add behind the pipeline's gains, one a channel, or None
     """
 
-    bounds: Sequence[float]
-    bias: NDArray[np.float64] | None = None
+    bounds: Reals = field(converter=_reals)
+    bias: Reals | None = None
 
-    def reach(self, scales: Sequence[float]) -> float:
+    def reach(self, scales: Reals) -> float:
         """The largest magnitude of the sum, a real; ``scales``: what one unit stands for."""
-        reaches = [abs(scale) * bound for scale, bound in same_length(scales, self.bounds)]
-        biases = [0.0] if self.bias is None else self.bias.tolist()
-        return max(reach + abs(bias) for reach, bias in same_length(reaches, biases))
+        bias = 0.0 if self.bias is None else np.abs(self.bias)
+        return float((np.abs(scales) * self.bounds + bias).max())
 
 
 @frozen(eq=False)
@@ -86,7 +87,7 @@ class Epilogue:
         chain: Chain,
         output: UniformType,
         diagnostics: DiagnosticCollector,
-        slopes: Sequence[float] | None = None,
+        slopes: Reals | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.source = source
@@ -110,7 +111,7 @@ class Epilogue:
         """Bias, then the factor straight to the output's unit, rounding once. The output
         converter has the factor, unless there is one a channel."""
         pipe, output = self.pipeline, self.output
-        factors = multipliers_for([scale / output.scale for scale in pipe.units])
+        factors = multipliers_for(pipe.units / output.scale)
         values = self._bias_before(factor_values(factors), output.scale)
         bias = Bias.nearest(values)
         if _worst(bias.errors(values), factor_values(factors)) > TOLERATED_BIAS_ERROR:
@@ -136,7 +137,7 @@ class Epilogue:
         they do not, the coarse part of the bias comes before the factor. (quantization.md
         section 3, item 3)"""
         pipe, output, root = self.pipeline, self.output, self.chain.root
-        largest = max(map(abs, pipe.units)) / output.scale
+        largest = float(np.abs(pipe.units).max()) / output.scale
         reach = 0.0
         if self.slopes is not None:  # What is positive wraps around at 32 bits.
             reach = self.source.reach(pipe.units) / output.scale
@@ -147,23 +148,16 @@ class Epilogue:
         ):
             bits -= 1
         fine = output.scale / (1 << bits)
-        factors = multipliers_for(
-            [scale / fine for scale in pipe.units], may_vanish=self.pipeline.has_gains
-        )
+        factors = multipliers_for(pipe.units / fine, may_vanish=self.pipeline.has_gains)
         self._remark_coarse(factors)
         zero_points = pipe.rescaled_zero_points(factors)
-        behind = self._bias_behind(factor_values(factors), fine)
-        values = [number - zero for number, zero in same_length(behind, zero_points)]
+        values = self._bias_behind(factor_values(factors), fine) - zero_points
         bias = Bias.nearest(values)
         tolerated = TOLERATED_BIAS_ERROR * (1 << bits)
         if not self.pipeline.has_gains and bias.errors(values).max(initial=0.0) > tolerated:
-            pairs = same_length(values, factor_values(factors))
-            coarse = Bias.nearest([value / factor for value, factor in pairs])
+            coarse = Bias.nearest(values / factor_values(factors))
             pipe.add_bias(coarse, root, pipe.zero_points)
-            values = [
-                value - added * factor
-                for (value, factor), added in zip(pairs, coarse.values, strict=True)
-            ]
+            values = values - coarse.values * factor_values(factors)
             bias = Bias.nearest(values)
         self._remark_bias(bias.errors(values) / (1 << bits))
         pipe.rescale(factors, fine, root, zero_points)
@@ -182,7 +176,7 @@ class Epilogue:
         pipe, output, chain = self.pipeline, self.output, self.chain
         alignment = residual.alignment
         common = alignment.scale
-        factors = multipliers_for([scale / common for scale in pipe.units])
+        factors = multipliers_for(pipe.units / common)
         self._remark_coarse(factors)
         factor = fixed_point(common / output.scale * (-1 if residual.negated else 1))
         # The residual's zero point goes with the converter's offset, which has 32 bits, unless a
@@ -195,45 +189,43 @@ class Epilogue:
             values = self._bias_before(factor_values(factors), common, with_bias)
             bias = Bias.nearest(values)
             errors = bias.errors(values)
-            self._remark_bias(errors * [abs(f) * factor.value for f in factor_values(factors)])
-            self._add_bias(bias, [round_half_away(-with_bias / f) for f in factor_values(factors)])
+            self._remark_bias(errors * (np.abs(factor_values(factors)) * factor.value))
+            self._add_bias(bias, rounded_half_away(-with_bias / factor_values(factors)))
             pipe.rescale(factors, common, chain.root, (-with_bias,))
         self._relu(chain.early_relu)
         pipe.add_cube(residual.value, alignment.zero_point, alignment.shift, residual.owner)
         self._relu(late)
-        offset = pipe.zero_points[0] - round_half_away(output.zero_point / factor.value)
+        offset = int(pipe.zero_points[0]) - round_half_away(output.zero_point / factor.value)
         return pipe.convert(factor, offset, output, chain.last).output
 
     # -------------------------------------------------------------- parts
 
-    def _bias_behind(self, factors: Sequence[float], unit: float) -> list[float]:
+    def _bias_behind(self, factors: Reals, unit: float) -> Reals:
         """The bias as it should come out of ``factors``, in units of ``unit``.
 
         One that the output can hold comes out exact, whatever the factors' rounding. A larger one
         must be cancelled by the rest of the sum, so it is off by as much as that; where the factor
         has vanished there is no rest.
         """
-        if self.source.bias is None:
-            return [0.0] * max(len(factors), len(self.pipeline.zero_points))
-        span = INT8_SPAN * self.output.scale
-        pairs = same_length(self.pipeline.units, factors)
-        return [
-            real / unit if abs(real) <= span or not factor else real / scale * factor
-            for real, (scale, factor) in same_length(self.source.bias.tolist(), pairs)
-        ]
+        reals = self.source.bias
+        if reals is None:
+            return np.zeros(max(len(factors), len(self.pipeline.zero_points)))
+        reals, scales, factors = np.broadcast_arrays(reals, self.pipeline.units, factors)
+        large = (np.abs(reals) > INT8_SPAN * self.output.scale) & (factors != 0)
+        behind = reals / unit
+        behind[large] = reals[large] / scales[large] * factors[large]
+        return behind
 
-    def _bias_before(self, factors: Sequence[float], unit: float, constant: int = 0) -> list[float]:
+    def _bias_before(self, factors: Reals, unit: float, constant: int = 0) -> Reals:
         """The bias in the pipeline's stored units ahead of ``factors``, which lead to ``unit``;
         there, ``constant`` is subtracted. The zero points are taken out."""
-        wanted = same_length(self._bias_behind(factors, unit), factors)
-        stored = [(behind - constant) / factor for behind, factor in wanted]
-        return [number - zero for number, zero in same_length(stored, self.pipeline.zero_points)]
+        behind = self._bias_behind(factors, unit)
+        return (behind - constant) / factors - self.pipeline.zero_points
 
-    def _add_bias(self, bias: Bias, zero_points: Sequence[int] = (0,)) -> None:
+    def _add_bias(self, bias: Bias, zero_points: Integers = _ZERO) -> None:
         """Add a bias that leaves the zero points at ``zero_points``. One of zeros is left out
         where they are there already."""
-        pairs = same_length(self.pipeline.zero_points, zero_points)
-        if not bias.is_zero or any(before != after for before, after in pairs):
+        if not bias.is_zero or (self.pipeline.zero_points != zero_points).any():
             self.pipeline.add_bias(bias, self.chain.root, zero_points)
 
     def _relu(self, relu: ReluOp | None) -> None:
@@ -244,13 +236,9 @@ class Epilogue:
         """Channels whose multiplier has few bits; where nothing but zeros enters, none matter."""
         if not isinstance(factors, FixedPointVector):
             return
-        pairs = same_length(factors.multipliers, self.source.bounds)
-        units = self.pipeline.units
-        coarse = [
-            channel
-            for channel, (multiplier, bound) in enumerate(pairs)
-            if bound and units[channel] and abs(multiplier) < PRECISION_REMARK_BELOW
-        ]
+        few_bits = np.abs(np.array(factors.multipliers)) < PRECISION_REMARK_BELOW
+        matters = (self.source.bounds != 0) & (self.pipeline.units != 0)
+        coarse: list[int] = np.flatnonzero(few_bits & matters).tolist()
         if coarse:
             listed = ", ".join(map(str, coarse[:8])) + (" …" if len(coarse) > 8 else "")
             self.diagnostics.remark(
@@ -259,7 +247,7 @@ class Epilogue:
                 f"channels have a multiplier under 8 bits, beside much larger ones: {listed}",
             )
 
-    def _remark_bias(self, errors: NDArray[np.float64]) -> None:
+    def _remark_bias(self, errors: Reals) -> None:
         """``errors`` are in units of the output."""
         worst = float(errors.max(initial=0.0))
         if worst > TOLERATED_BIAS_ERROR:
@@ -270,13 +258,11 @@ class Epilogue:
             )
 
 
-def _multipliers_of(slopes: Sequence[float]) -> FixedPoint | FixedPointVector:
-    if not any(slopes):
+def _multipliers_of(slopes: Reals) -> FixedPoint | FixedPointVector:
+    if not slopes.any():
         return FixedPoint(0, 0)
     return multipliers_for(slopes, may_vanish=True)
 
 
-def _worst(errors: NDArray[np.float64], factors: Sequence[float]) -> float:
-    import numpy as np
-
-    return float((errors * np.abs(np.array(factors))).max(initial=0.0))
+def _worst(errors: Reals, factors: Reals) -> float:
+    return float((errors * np.abs(factors)).max(initial=0.0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
 from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.dialects import nn
@@ -28,13 +29,9 @@ from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.conversion.chain import Chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
 from nvdla_ir.passes.conversion.grids import calibration_of, name_of, output_type
-from nvdla_ir.passes.conversion.pipeline import Pipeline
+from nvdla_ir.passes.conversion.pipeline import Pipeline, Reals
 from nvdla_ir.passes.conversion.rules import converts
 from nvdla_ir.passes.refusals import Refusal, refused
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _SOME_INT8 = UniformType(I8, F32, 1.0)
 _MADE_SIMPLER: dict[type[Operation], tuple[str, str]] = {
@@ -252,8 +249,6 @@ class FunctionConversion(Conversion):
 
         Raises: DiagnosticError where it is no constant, or not finite.
         """
-        import numpy as np
-
         constant = value.defining_operation
         if not isinstance(constant, nn.ConstantOp):
             raise DiagnosticError.at(op.location, f"the {what} of {describe(op)} is not constant")
@@ -288,12 +283,12 @@ class FunctionConversion(Conversion):
             name_of(chain.root),
         )
 
-    def _slopes(self, chain: Chain) -> tuple[float, ...] | None:
-        """What negative numbers are multiplied by: one a channel, or one for all."""
+    def _slopes(self, chain: Chain) -> Reals | None:
+        """What negative numbers are multiplied by."""
         leaky = chain.leaky
         if isinstance(leaky, nn.LeakyReluOp):
-            return (leaky.alpha,)
-        return None if leaky is None else tuple(self.reals(leaky, leaky.slope, "slope").tolist())
+            return np.array([leaky.alpha])
+        return None if leaky is None else self.reals(leaky, leaky.slope, "slope")
 
     def emit(
         self,

@@ -6,7 +6,10 @@ beside it, from an int8 tensor, one a channel of it, or from 16 bits of a consta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nvdla_ir.arith.fixed_point import FixedPoint
 from nvdla_ir.arith.function_codes import CodeScale, without_value
@@ -35,10 +38,6 @@ from nvdla_ir.passes.conversion.pipeline import Pipeline, pipeline_type
 from nvdla_ir.passes.conversion.rules import converts
 from nvdla_ir.passes.intervals import Intervals
 from nvdla_ir.passes.refusals import refused
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _I16 = IntegerType(16)
 _LARGEST_CONSTANT = (1 << 15) - 1
@@ -141,8 +140,6 @@ def _second(
 ) -> tuple[Value, UniformType]:
     """What the SDP reads beside what enters: ``value``; where it is constant, times ``factor``, or
     its reciprocal."""
-    import numpy as np
-
     if not _is_constant(value):
         _require_readable(op, value)
         return conversion.stored(value, op)
@@ -177,8 +174,6 @@ def _constant(
     conversion: FunctionConversion,
 ) -> Value:
     """A constant with one number a channel, or one an element."""
-    import numpy as np
-
     shape = nn.shape_of(op.lhs)
     padded = codes.reshape((1,) * (len(shape) - codes.ndim) + codes.shape)
     channels = (1, shape[1], 1, 1) if len(shape) == _FEATURE_RANK else shape
@@ -241,7 +236,7 @@ def _added(
     source = Source([LARGEST_INT8])
     for chain in chains_from_sum(op):
         pipeline = conversion.pipeline_from_memory(entering, chain)
-        pipeline.gains = (gain,)
+        pipeline.gains = np.array([gain])
         output = output_type(chain.last)
         alignment = align(pipeline.units, source.reach(pipeline.units), second[1], output)
         if negated and chain.late_relu is not None:
@@ -354,8 +349,6 @@ def convert_extremum(op: nn.MaxOp | nn.MinOp, conversion: FunctionConversion) ->
 def _codes_of(
     op: nn.BinaryOp, output: UniformType, conversion: FunctionConversion
 ) -> NDArray[np.integer]:
-    import numpy as np
-
     reals = conversion.reals(op, op.rhs, "constant operand") / output.scale
     away = np.copysign(np.floor(np.abs(reals) + 0.5), reals) + output.zero_point
     return np.clip(away, -_LARGEST_CODE - 1, _LARGEST_CODE).astype(np.int8)

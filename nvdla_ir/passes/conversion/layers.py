@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
+import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from nvdla_ir.arith.fixed_point import LARGEST_MULTIPLIER, fixed_point, round_half_away
 from nvdla_ir.dialects import fixed, nn
@@ -27,13 +29,15 @@ from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
 from nvdla_ir.passes.conversion.function import FunctionConversion, computed_weights
 from nvdla_ir.passes.conversion.grids import calibration_of, name_of, output_type
-from nvdla_ir.passes.conversion.pipeline import Bias, Pipeline, pipeline_type, same_length
+from nvdla_ir.passes.conversion.pipeline import (
+    Bias,
+    Integers,
+    Pipeline,
+    Reals,
+    pipeline_type,
+)
 from nvdla_ir.passes.conversion.rules import converts
 from nvdla_ir.passes.refusals import refused
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 # The largest magnitude of an int8 number less its zero point.
 LARGEST_INT8 = 255.0
@@ -73,7 +77,7 @@ def convert_weighted(
     integers = _Integers.of(
         conversion.session.resources.elements(constant.value, constant.location)
     )
-    scales = tuple(input_type.scale * scale for scale in scales_of(weight_type))
+    scales = input_type.scale * np.array(scales_of(weight_type))
     chain = grow_chain(op, conversion.in_memory, may_add=True)
     entering = _entering(conversion, op, chain, integers, scales)
     shorter = grow_chain(op, conversion.in_memory, may_add=False)
@@ -111,8 +115,8 @@ def convert_weighted(
         scales,
         zero_points,
         name_of(op),
+        entering.gains,
     )
-    pipeline.gains = entering.gains
     return conversion.emit(pipeline, entering.source, chain, residual)
 
 
@@ -130,8 +134,6 @@ class _Integers:
 
     def without(self, dead: NDArray[np.bool_]) -> _Integers:
         """With zeros in the channels ``dead``."""
-        import numpy as np
-
         rows = dead.reshape(-1, *[1] * (self.array.ndim - 1))
         return _Integers.of(np.where(rows, np.int8(0), self.array))
 
@@ -141,15 +143,12 @@ class _Entering:
     """Weights, and what is to be done behind them."""
 
     integers: _Integers
-    gains: tuple[float, ...]
+    gains: Reals
     source: Source
 
-    def units(self, scales: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(scale * gain for scale, gain in same_length(scales, self.gains))
-
-    def zero_points(self, of_input: int) -> tuple[int, ...]:
+    def zero_points(self, of_input: int) -> Integers:
         """What the sums are where all of the input stands for 0."""
-        return tuple((self.integers.sums * of_input).tolist()) if of_input else (0,)
+        return self.integers.sums * of_input if of_input else np.zeros(1, np.int64)
 
 
 def _entering(
@@ -157,33 +156,28 @@ def _entering(
     op: nn.ConvOp | nn.FullyConnectedOp,
     chain: Chain,
     integers: _Integers,
-    scales: tuple[float, ...],
+    scales: Reals,
 ) -> _Entering:
     """The weights ``integers``, and the factors and summands that ``chain`` has for them.
 
     A channel of which its factor leaves less than ``NEGLIGIBLE`` of the output's unit, whatever
     comes in, is its bias: its weights become zeros, with which any multiplier does.
     """
-    import numpy as np
-
     gains, bias = _affine(conversion, op, chain)
-    units = np.abs(np.array(scales) * gains)
+    units = np.abs(scales * gains)
     largest_sums = integers.magnitudes * LARGEST_INT8
     dead = (gains != 1.0) & (largest_sums * units <= output_type(chain.last).scale * NEGLIGIBLE)
     if dead.any():
         integers = integers.without(np.broadcast_to(dead, integers.sums.shape))
         largest = units.max(where=~dead, initial=0.0) or 1.0
-        gains = np.where(dead, largest / np.array(scales), gains)
-    bounds = integers.magnitudes * LARGEST_MAGNITUDE
-    return _Entering(integers, tuple(gains.tolist()), Source(bounds.tolist(), bias))
+        gains = np.where(dead, largest / scales, gains)
+    return _Entering(integers, gains, Source(integers.magnitudes * LARGEST_MAGNITUDE, bias))
 
 
 def _affine(
     conversion: FunctionConversion, op: nn.ConvOp | nn.FullyConnectedOp, chain: Chain
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """What a channel is multiplied by, and what is added then: the bias and what follows."""
-    import numpy as np
-
     bias = None if op.bias is None else conversion.reals(op, op.bias, "bias")
     gains = np.ones(1)
     for step in chain.affine:
@@ -203,8 +197,6 @@ def _weights(
     integers: NDArray[Any],
 ) -> Value:
     """Those of ``op`` with other integers."""
-    import numpy as np
-
     key = f"{name_of(op)}.weight.live"
     constant = conversion.builder_at(op).create(
         nn.ConstantOp,
@@ -219,7 +211,7 @@ def _residual(
     conversion: FunctionConversion,
     chain: Chain,
     entering: _Entering,
-    scales: tuple[float, ...],
+    scales: Reals,
     zero_point: int,
     tolerated: float,
 ) -> Residual | str | None:
@@ -227,8 +219,9 @@ def _residual(
     may be off by ``tolerated``, a real."""
     if chain.add is None or chain.residual is None:
         return None
-    units = entering.units(scales)
-    if min(map(abs, units)) < max(map(abs, units)) / LARGEST_MULTIPLIER:
+    units = scales * entering.gains
+    magnitudes = np.abs(units)
+    if magnitudes.min() < magnitudes.max() / LARGEST_MULTIPLIER:
         return "the factors of its channels are too far apart"
     stored, element = conversion.stored(chain.residual, chain.last)
     output = output_type(chain.last)
@@ -246,17 +239,13 @@ def _residual(
     return Residual(chain.add, stored, alignment)
 
 
-def _bias_error(
-    entering: _Entering, units: tuple[float, ...], zero_point: int, subtracted: float
-) -> float:
+def _bias_error(entering: _Entering, units: Reals, zero_point: int, subtracted: float) -> float:
     """By how much a channel's bias ahead of its factor is off, as a real. ``subtracted`` goes with
     it."""
     bias = entering.source.bias
-    reals = [0.0] * len(units) if bias is None else bias.tolist()
-    stored = [(real - subtracted) / unit for real, unit in same_length(reals, units)]
-    values = [value - z for value, z in same_length(stored, entering.zero_points(zero_point))]
-    errors: list[float] = Bias.nearest(values).errors(values).tolist()
-    return max(error * abs(unit) for error, unit in same_length(errors, units))
+    reals = np.zeros(1) if bias is None else bias
+    values = (reals - subtracted) / units - entering.zero_points(zero_point)
+    return float((Bias.nearest(values).errors(values) * np.abs(units)).max())
 
 
 def _cannot_add(conversion: FunctionConversion, chain: Chain, reason: str) -> NoReturn:
@@ -275,15 +264,13 @@ def _cannot_add(conversion: FunctionConversion, chain: Chain, reason: str) -> No
 @converts(nn.ScaleOp)
 def convert_scale(op: nn.ScaleOp, conversion: FunctionConversion) -> Replacement:
     """The factors of the channels go into the multiplier; they may be negative or zero."""
-    import numpy as np
-
     chain = grow_chain(op, conversion.in_memory, may_add=False)
     pipeline = conversion.pipeline_from_memory(op.input, chain)
     factors = conversion.reals(op, op.scale, "scale")
     bias = np.zeros(factors.size)
     if op.bias is not None:
         bias = conversion.reals(op, op.bias, "bias")
-    pipeline.gains = tuple(factors.tolist())
+    pipeline.gains = factors
     return conversion.emit(pipeline, Source([LARGEST_INT8], bias), chain)
 
 

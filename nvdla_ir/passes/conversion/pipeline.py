@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
-
+import numpy as np
 from attrs import define
+from numpy.typing import ArrayLike, NDArray
 
 from nvdla_ir.arith.fixed_point import (
     FixedPoint,
@@ -13,7 +12,6 @@ from nvdla_ir.arith.fixed_point import (
     fixed_point,
     fixed_point_vector,
     left_shift_for,
-    round_half_away,
     rounded_half_away,
 )
 from nvdla_ir.dialects.fixed import OutputConverterOp, PReluOp, RescaleOp, ShiftAddOp
@@ -25,12 +23,11 @@ from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import F32, I32, IntegerType
 from nvdla_ir.resources import ResourceStore
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+Reals = NDArray[np.float64]
+"""One for all channels, or one a channel: two of them broadcast."""
 
-A = TypeVar("A")
-B = TypeVar("B")
+Integers = NDArray[np.int64]
+"""Likewise."""
 
 I16 = IntegerType(16)
 IDENTITY = FixedPoint(1, 0)
@@ -46,24 +43,21 @@ class Bias:
     shift: int
 
     @staticmethod
-    def nearest(values: Sequence[float]) -> Bias:
+    def nearest(values: Reals) -> Bias:
         """The 16 bits and common shift nearest to ``values``, which saturate at 32 bits."""
-        import numpy as np
-
-        saturated = np.clip(np.array(values, np.float64), -LARGEST_SUMMAND, LARGEST_SUMMAND)
-        shift = left_shift_for(rounded_half_away(saturated).tolist())
+        saturated = np.clip(values, -LARGEST_SUMMAND, LARGEST_SUMMAND)
+        rounded = rounded_half_away(saturated)
+        shift = left_shift_for([int(rounded.min(initial=0)), int(rounded.max(initial=0))])
         return Bias(rounded_half_away(saturated / (1 << shift)).astype(np.int16), shift)
 
     @property
-    def values(self) -> list[float]:
+    def values(self) -> Reals:
         """What is added."""
-        return [float(value * (1 << self.shift)) for value in self.stored.tolist()]
+        return self.stored.astype(np.float64) * (1 << self.shift)
 
-    def errors(self, values: Sequence[float]) -> NDArray[np.float64]:
+    def errors(self, values: Reals) -> Reals:
         """By how much each channel is off."""
-        import numpy as np
-
-        return np.abs(np.array(self.values) - np.array(values))
+        return np.abs(self.values - values)
 
     @property
     def is_zero(self) -> bool:
@@ -74,9 +68,9 @@ class Bias:
 class Pipeline:
     """The value on its way through the pipeline, with the real value of one unit of it.
 
-    scales: one for the whole tensor, or one a channel
-    gains:  what a layer multiplies by that the multiplier is still to apply, likewise; they may be
-        negative or zero
+    scales: of the stored integers
+    gains:  what a layer multiplies by that the multiplier is still to apply; they may be negative
+        or zero
     """
 
     def __init__(
@@ -84,27 +78,28 @@ class Pipeline:
         builder: Builder,
         resources: ResourceStore,
         value: Value,
-        scales: Sequence[float],
-        zero_points: Sequence[int],
+        scales: ArrayLike,
+        zero_points: ArrayLike,
         name: str,
+        gains: ArrayLike = (1.0,),
     ) -> None:
         self.builder = builder
         self.resources = resources
         self.value = value
-        self.scales = tuple(scales)
-        self.gains: tuple[float, ...] = (1.0,)
-        self.zero_points = tuple(zero_points)
+        self.scales: Reals = np.array(scales, np.float64)
+        self.gains: Reals = np.array(gains, np.float64)
+        self.zero_points: Integers = np.array(zero_points, np.int64)
         self.name = name
 
     @property
-    def units(self) -> tuple[float, ...]:
+    def units(self) -> Reals:
         """What one unit stands for behind the gains."""
-        return tuple(scale * gain for scale, gain in same_length(self.scales, self.gains))
+        return self.scales * self.gains
 
     @property
     def has_gains(self) -> bool:
         """Whether the multiplier is more than a ratio of scales."""
-        return self.gains != (1.0,)
+        return self.gains.tolist() != [1.0]
 
     def _finish(self, op: Operation) -> None:
         self.value = op.results[0]
@@ -112,19 +107,18 @@ class Pipeline:
     def _result_types(self) -> list[object]:
         return [tensor_type(self.value).with_element(pipeline_type(self.scales, self.zero_points))]
 
-    def add_bias(self, bias: Bias, owner: Operation, zero_points: Sequence[int] = (0,)) -> None:
+    def add_bias(self, bias: Bias, owner: Operation, zero_points: Integers) -> None:
         """Add a bias, after which the real 0 is stored as ``zero_points``."""
-        self.zero_points = tuple(zero_points)
-        stored: list[int] = bias.stored.tolist()
+        self.zero_points = zero_points
         fields: dict[str, object] = {}
-        if len(set(stored)) == 1:
-            fields["value"] = stored[0]
+        if _is_one(bias.stored):
+            fields["value"] = int(bias.stored[0])
         else:
-            scales = [scale * (1 << bias.shift) for scale in self.scales]
+            scales = self.scales * float(1 << bias.shift)
             element: QuantizedType = (
-                UniformType(I16, F32, scales[0])
-                if len(set(scales)) == 1
-                else UniformPerAxisType(I16, F32, 0, tuple(scales))
+                UniformType(I16, F32, float(scales[0]))
+                if _is_one(scales)
+                else UniformPerAxisType(I16, F32, 0, tuple(scales.tolist()))
             )
             fields["addend"] = self.constant("bias", bias.stored, element)
         self._finish(
@@ -141,7 +135,7 @@ class Pipeline:
     def add_cube(self, cube: Value, zero_point: int, shift: int, owner: Operation) -> None:
         """Add an int8 tensor from memory, shifted left to the pipeline's scale, in which its zero
         point is ``zero_point``."""
-        self.zero_points = tuple(zero + zero_point for zero in self.zero_points)
+        self.zero_points = self.zero_points + zero_point
         self._finish(
             self.builder.create(
                 ShiftAddOp,
@@ -153,24 +147,21 @@ class Pipeline:
             )
         )
 
-    def rescaled_zero_points(self, factors: FixedPoint | FixedPointVector) -> tuple[int, ...]:
+    def rescaled_zero_points(self, factors: FixedPoint | FixedPointVector) -> Integers:
         """What the zero points become behind ``factors``, rounded."""
-        return tuple(
-            round_half_away(zero_point * factor)
-            for zero_point, factor in same_length(self.zero_points, factor_values(factors))
-        )
+        return rounded_half_away(self.zero_points * factor_values(factors))
 
     def rescale(
         self,
         factors: FixedPoint | FixedPointVector,
         scale: float,
         owner: Operation,
-        zero_points: Sequence[int],
+        zero_points: ArrayLike,
     ) -> None:
         """Multiply, so that one unit stands for ``scale`` (but for the multipliers' rounding), with
         the gains applied, and the real 0 is stored as ``zero_points``."""
-        self.zero_points = tuple(zero_points)
-        self.scales, self.gains = (scale,), (1.0,)
+        self.zero_points = np.array(zero_points, np.int64)
+        self.scales, self.gains = np.array([scale]), np.ones(1)
         self._multiply(RescaleOp, factors, "multiplier", owner)
 
     def prelu(self, slopes: FixedPoint | FixedPointVector, owner: Operation) -> None:
@@ -184,8 +175,6 @@ class Pipeline:
         role: str,
         owner: Operation,
     ) -> None:
-        import numpy as np
-
         fields: dict[str, object] = {"shift": factors.shift}
         if isinstance(factors, FixedPoint):
             fields["value"] = factors.multiplier
@@ -240,37 +229,27 @@ class Pipeline:
         return op.output
 
 
-def pipeline_type(scales: Sequence[float], zero_points: Sequence[int]) -> QuantizedType:
-    """The type of a tensor in the pipeline; each is one for all, or one a channel."""
-    if len(set(scales)) == 1 and len(set(zero_points)) == 1:
-        return UniformType(I32, F32, scales[0], zero_points[0])
-    pairs = same_length(scales, zero_points)
-    return UniformPerAxisType(
-        I32, F32, 1, tuple(scale for scale, _ in pairs), tuple(zero for _, zero in pairs)
-    )
+def pipeline_type(scales: ArrayLike, zero_points: ArrayLike) -> QuantizedType:
+    """The type of a tensor in the pipeline; each is one for all channels, or one a channel."""
+    reals, zeros = np.broadcast_arrays(np.array(scales, np.float64), np.array(zero_points))
+    if _is_one(reals) and _is_one(zeros):
+        return UniformType(I32, F32, float(reals[0]), int(zeros[0]))
+    return UniformPerAxisType(I32, F32, 1, tuple(reals.tolist()), tuple(zeros.tolist()))
 
 
-def same_length(first: Sequence[A], second: Sequence[B]) -> list[tuple[A, B]]:
-    """Pairs a channel, where either may be one for all channels."""
-    count = max(len(first), len(second))
-    return list(
-        zip(
-            [*first] * (count if len(first) == 1 else 1),
-            [*second] * (count if len(second) == 1 else 1),
-            strict=True,
-        )
-    )
+def _is_one(values: NDArray[np.generic]) -> bool:
+    """Whether all channels have the same."""
+    return bool((values == values[0]).all())
 
 
-def multipliers_for(
-    factors: Sequence[float], *, may_vanish: bool = False
-) -> FixedPoint | FixedPointVector:
+def multipliers_for(factors: Reals, *, may_vanish: bool = False) -> FixedPoint | FixedPointVector:
     """One multiplier where there is one factor, else one a channel. Raises: OperandError."""
     if len(factors) == 1:
-        return fixed_point(factors[0])
+        return fixed_point(float(factors[0]))
     return fixed_point_vector(factors, may_vanish=may_vanish)
 
 
-def factor_values(factors: FixedPoint | FixedPointVector) -> tuple[float, ...]:
-    """The factors after rounding: one for all channels, or one a channel."""
-    return (factors.value,) if isinstance(factors, FixedPoint) else factors.values
+def factor_values(factors: FixedPoint | FixedPointVector) -> Reals:
+    """The factors after rounding."""
+    multipliers = factors.multiplier if isinstance(factors, FixedPoint) else factors.multipliers
+    return np.ldexp(np.array(multipliers, np.float64, ndmin=1), -factors.shift)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
+import numpy as np
 from attrs import frozen
 
 from nvdla_ir.arith.fixed_point import round_half_away
@@ -116,8 +117,6 @@ def _by_convolution(
     """The output's unit is finer than the input's, which the pooling unit's 8 bits would lose, or
     zero points differ: a depthwise convolution with ones, whose step is one over the window, keeps
     both."""
-    import numpy as np
-
     channels = nn.shape_of(op.input)[1]
     window = math.prod(windows.kernel)
     chain = grow_chain(op, conversion.in_memory, may_add=False)
