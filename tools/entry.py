@@ -45,7 +45,7 @@ class EntryPoint:
             return self._run(arguments, *streams)
         import gc
 
-        gc.set_threshold(100_000)
+        gc.set_threshold(500_000)
         try:
             return self._run(arguments, *streams)
         finally:

@@ -55,7 +55,7 @@ class ConvolutionPlaces:
     unused: UnusedPlane | None = None
 
 
-@define(frozen=True, slots=False)
+@define(frozen=True, slots=False, cache_hash=True)
 class ConvolutionSetting(ConvolutionGeometry):
     """One run of the pipeline, without addresses."""
 

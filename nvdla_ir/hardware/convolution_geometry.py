@@ -19,7 +19,7 @@ from nvdla_ir.hw.pixels import PixelFormat
 _WINOGRAD_TAPS = 4
 
 
-@frozen
+@frozen(cache_hash=True)
 class Window:
     """One axis of a convolution.
 
@@ -69,7 +69,7 @@ class ImageInput:
     means: tuple[int, ...] | None = None
 
 
-@frozen
+@frozen(cache_hash=True)
 class Banks:
     """How a convolution shares out the banks of the convolution buffer."""
 
@@ -86,7 +86,7 @@ class CompressedWeights:
     mask_bytes: int
 
 
-@frozen
+@frozen(cache_hash=True)
 class Reuse:
     """What is taken over from the layer before and left for the next (section 3.6).
 
@@ -103,7 +103,7 @@ class Reuse:
     released: int | None = None
 
 
-@define(frozen=True, slots=False)
+@define(frozen=True, slots=False, cache_hash=True)
 class ConvolutionGeometry:
     """Sizes and modes of one run, and what follows from them. Without ``banks`` it is not fitted
     into the convolution buffer yet."""

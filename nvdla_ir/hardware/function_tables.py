@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from nvdla_ir.arith.errors import OperandError
 from nvdla_ir.arith.fixed_point import fixed_point, round_half_away
 from nvdla_ir.arith.function_codes import HIGHEST, LOWEST, CodeScale
-from nvdla_ir.arith.reference.normalization import classify
 from nvdla_ir.dialects.nvdla import arithmetic_table
 from nvdla_ir.hardware.cdp import CdpConverter
 from nvdla_ir.hw.look_up_tables import (
@@ -117,6 +116,8 @@ def normalization_fit(
     def linear(steps: int, distance: int) -> LookUpTable:
         places = np.arange(steps + 1, dtype=np.int64) << distance
         return LookUpTable(entries(places), 0, steps << distance, distance)
+
+    from nvdla_ir.arith.reference.normalization import classify
 
     def error(tables: LookUpTables) -> float:
         found = classify(sums, arithmetic_table(tables)).values

@@ -28,7 +28,7 @@ def interrupts_of(settings: Iterable[Setting]) -> tuple[str, ...]:
     return tuple(interrupt for interrupt in found if interrupt is not None)
 
 
-@frozen
+@frozen(cache_hash=True)
 class Layer:
     """The settings of a layer's units: a chain convolution, SDP, PDP, or a part of it, or a unit
     ``alone``."""

@@ -24,7 +24,7 @@ LARGEST_EW_SHIFT = 1023
 _INT16 = (-(1 << 15), (1 << 15) - 1)
 
 
-@frozen
+@frozen(cache_hash=True)
 class XStage:
     """BS or BN: ALU, multiplier with a shift behind it, ReLU (section 4).
 
@@ -65,7 +65,7 @@ class YOperand:
     converter: OperandConverter | None = None
 
 
-@frozen
+@frozen(cache_hash=True)
 class YStage:
     """EW: ALU, multiplier, look-up table (section 5). ``alu`` and ``mul`` None: bypassed."""
 
@@ -88,7 +88,7 @@ class OperandStream:
     enabled: bool = True
 
 
-@frozen
+@frozen(cache_hash=True)
 class OutputConverter:
     """``sat8(round_half_away((x - offset) * scale / 2^shift))`` (section 7)."""
 
@@ -107,7 +107,7 @@ class SdpPlaces:
     batch_stride: int = 0
 
 
-@frozen
+@frozen(cache_hash=True)
 class SdpSetting:
     """One run of the SDP over ``channels`` x ``height`` x ``width`` elements.
 

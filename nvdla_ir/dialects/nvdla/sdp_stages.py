@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
@@ -52,13 +53,14 @@ class _Stage(StructureAttr):
     mul_value: int | None
 
     def __attrs_post_init__(self) -> None:
-        faults = list(self._faults(attrs.asdict(self, recurse=False)))
+        fields = {name: getattr(self, name) for name in _defaults(type(self))}
+        faults = list(self._faults(fields))
         if faults:
             raise ValueError("; ".join(faults))
 
     @classmethod
     def _faults(cls, fields: Mapping[str, Any]) -> Iterable[str]:
-        defaults = {field.name: field.default for field in attrs.fields(cls)}
+        defaults = _defaults(cls)
         for name, value in fields.items():
             if value == defaults[name]:
                 continue
@@ -90,25 +92,25 @@ class _Stage(StructureAttr):
 
     @property
     def is_bypassed(self) -> bool:
-        return self == type(self)()
+        return self == _bypassed(type(self))
 
     @property
     def entries(self) -> Iterable[tuple[str, Attribute]]:
-        for field in attrs.fields(type(self)):
-            value: bool | int | str | Converter | None = getattr(self, field.name)
+        for name, default in _defaults(type(self)).items():
+            value: bool | int | str | Converter | None = getattr(self, name)
             if value is True:
-                yield field.name, UnitAttr()
+                yield name, UnitAttr()
             elif isinstance(value, str):
-                yield field.name, StringAttr(value)
+                yield name, StringAttr(value)
             elif isinstance(value, tuple):
-                yield field.name, ArrayAttr(tuple(map(IntegerAttr, value)))
-            elif value is not None and value != field.default:
-                yield field.name, IntegerAttr(value)
+                yield name, ArrayAttr(tuple(map(IntegerAttr, value)))
+            elif value is not None and value != default:
+                yield name, IntegerAttr(value)
 
     @classmethod
     def _fields_of(cls, entries: Mapping[str, Attribute]) -> dict[str, Any]:
         """Raises: ValueError naming every entry that is unknown, of another kind, or faulty."""
-        known = {field.name: field.default for field in attrs.fields(cls)}
+        known = _defaults(cls)
         faults: list[str] = []
         fields: dict[str, Any] = {}
         for name, value in entries.items():
@@ -137,6 +139,17 @@ class _Stage(StructureAttr):
         if faults:
             raise ValueError("; ".join(faults))
         return fields
+
+
+@cache
+def _defaults(stage: type[_Stage]) -> Mapping[str, Any]:
+    """The value of each entry that is not given."""
+    return {field.name: field.default for field in attrs.fields(stage)}
+
+
+@cache
+def _bypassed(stage: type[_Stage]) -> _Stage:
+    return stage()
 
 
 def _converter_faults(name: str, value: tuple[object, ...]) -> Iterable[str]:

@@ -60,7 +60,8 @@ def convolution_cost(
     first, step = group_cycles(pixels, rows, blocks, hw.atomic_k, pixel, rows_apart=is_image)
     data = fetch.data_arrival + _FIRST_OPERATION
     start = max(data, fetch.weight_arrival(0))
-    summed = fetch.last_group_start(start, step) + first
+    last_start = fetch.last_group_start(start, step)
+    summed = last_start + first
     if pooling is not None:
         unused = _unused_cycles(pooling, step, pixel, hw)
         tail = max(_SDP_TO_PDP_END, memory.latency + _PDP_END - unused)
@@ -80,7 +81,7 @@ def convolution_cost(
     )
     course = Course(
         start,
-        min(cycles - tail, max(start, fetch.last_arrival(start, step))),
+        min(cycles - tail, max(start, fetch.last_arrival(last_start))),
         cycles - tail,
         cycles,
         blocks * 2 * hw.atomic_k,

@@ -93,11 +93,10 @@ class Fetch:
                 latest = max(latest, self.weight_arrival(group) + (last - group) * step)
         return latest
 
-    def last_arrival(self, start: float, step: float) -> float:
-        """When all input and all weights are there, if the first group starts at ``start`` and
-        each computes for ``step`` cycles."""
+    def last_arrival(self, last_start: float) -> float:
+        """When all input and all weights are there, if the last group starts at ``last_start``."""
         if self.weights > self.weight_room:
-            return self._last_refilled_start(start, step)
+            return last_start
         return max(self.data_arrival, self.weight_arrival(self.groups - 1))
 
     def _bends(self) -> tuple[float, ...]:
@@ -106,12 +105,13 @@ class Fetch:
     def _last_refilled_start(self, start: float, step: float) -> float:
         """As above, where groups must be done before there is room for later ones."""
         starts = [start]
+        group_weights, room = self.group_weights, self.weight_room
         for group in range(1, self.groups):
-            beats = min((group + 1) * self.group_weights, self.weights)
+            beats = min((group + 1) * group_weights, self.weights)
             arrival = self.weight_arrival(group)
-            if beats > self.weight_room:
-                done = min(group, ceil((beats - self.weight_room) / self.group_weights))
-                late = beats - (done - 1) * self.group_weights - self.weight_room
+            if beats > room:
+                done = min(group, ceil((beats - room) / group_weights))
+                late = beats - (done - 1) * group_weights - room
                 released = starts[done - 1] + step
                 arrival = max(arrival, released + self.latency + _REFILL + self.beat * late)
             starts.append(max(starts[-1] + step, arrival))
