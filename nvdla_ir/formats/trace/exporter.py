@@ -36,6 +36,7 @@ from nvdla_ir.dialects.csb import (
 from nvdla_ir.dialects.func import FuncOp, entry_functions
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nvdla import configuration_of
+from nvdla_ir.formats.trace.outlining import host_computes_between, outlined
 from nvdla_ir.formats.trace.packets import packets_text
 from nvdla_ir.formats.trace.programs import separate_programs
 from nvdla_ir.formats.trace.recording import Recording, Region, conflict, record
@@ -45,7 +46,7 @@ from nvdla_ir.interp.device.record import NOT_WAITED_FOR, STARTERS
 from nvdla_ir.interp.machine import executed_operations
 from nvdla_ir.ir.attributes import DenseResourceAttr, IntegerAttr
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
-from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.operation import Operation
 from nvdla_ir.resources import ResourceStore
 
 _NAME = re.compile(r"[\w.+-]+", re.ASCII)
@@ -89,6 +90,8 @@ def export_trace(
             f"'{name}' is no name for a trace: it takes letters, digits, '_', '-', '+' and '.'",
         )
     function = _network(module)
+    if host_computes_between(function):
+        function = outlined(function, resources, inputs, lenient)
     programs = separate_programs(function, resources, inputs, lenient)
     if not programs:
         return _trace(function, resources, inputs, name, lenient)
@@ -136,17 +139,8 @@ def _network(module: ModuleOp) -> FuncOp:
 def _check_expressible(function: FuncOp) -> None:
     """Raises: DiagnosticError with everything that a trace has no command for."""
     diagnostics = DiagnosticCollector()
-    downloaded: set[Value] = set()
     for op in function.body.operations:
-        if isinstance(op, UploadOp) and op.input in downloaded:
-            source = op.input.defining_operation
-            diagnostics.error(
-                (source or op).location,
-                f"{describe(source or op)} computes on the host between two parts that run on the "
-                "hardware: a trace has no host, it can only load memory before the first layer; "
-                "of device programs ('func.call'), each has a trace of its own",
-            )
-        elif isinstance(op, WaitAnyOp):
+        if isinstance(op, WaitAnyOp):
             diagnostics.error(
                 op.location,
                 "'csb.wait_any' waits for any interrupt, but 'intr_notify' of a trace names one: "
@@ -157,8 +151,6 @@ def _check_expressible(function: FuncOp) -> None:
                 op.location,
                 f"'{op.name}' looks at the bits {op.mask:#x}, but traces read whole registers",
             )
-        if isinstance(op, DownloadOp) or any(operand in downloaded for operand in op.operands):
-            downloaded.update(op.results)
     diagnostics.raise_if_errors()
 
 

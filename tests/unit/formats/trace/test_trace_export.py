@@ -297,11 +297,6 @@ csb.check_bytes address=0x80001000 value=dense<1> : tensor<512xi8>
             f"{layer_text()}\n{WAIT}\ncsb.fill address=0x800001fe size=2",
             "'csb.fill' stores to",
         ),
-        (
-            f'{layer_text()}\n{WAIT}\n%y = csb.download address=0x80001000 format="bytes" '
-            '-> tensor<512xi8>\ncsb.upload %y address=0x80002000 format="bytes"',
-            "computes on the host between two parts that run on the hardware",
-        ),
         ("csb.wait_any", "waits for any interrupt, but 'intr_notify' of a trace names one"),
         (
             'csb.expect SDP register="S_STATUS" value=0x0 mask=0x3',
