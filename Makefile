@@ -46,7 +46,8 @@ golden: $(STAMP)
 packaging: $(STAMP)
 	$(BIN)/python tests/packaging.py
 
-# ZOO="resnet50 --full --target nv_small --run" asks for some, as published, with bytes compared.
+# ZOO="resnet50 --full --target nv_small --run" asks for some, as published, with bytes compared;
+# --results FILE keeps what is done, and goes on from there.
 zoo: $(STAMP)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python examples/zoo/matrix.py $(ZOO)
 

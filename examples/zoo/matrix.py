@@ -4,11 +4,15 @@ python examples/zoo/matrix.py                                # all, images and c
 python examples/zoo/matrix.py resnet50 --target nv_small     # some
 python examples/zoo/matrix.py resnet50 --full                # as published
 python examples/zoo/matrix.py --run                          # and compare the levels' bytes
+python examples/zoo/matrix.py --run --results zoo.jsonl      # what the file has is not done again
+
+A line for each network and configuration as soon as it is known, then all as a table.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import tempfile
@@ -17,11 +21,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from attrs import frozen
+from attrs import asdict, field, frozen
 from batch_norms import photos, with_statistics
 from network import Network
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from zoo import TOPOLOGIES, write
 
@@ -57,37 +62,94 @@ _DETAIL = re.compile(r"'[^']*'|-?\d[\d.e+-]*")
 _MEBIBYTE = 1 << 20
 
 
+LEVELS = ("hardware layers", "registers")
+"""Whose bytes must be those of the int8 IR."""
+
+
+def _strings(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
 @frozen
 class Cell:
     """What became of one network on one configuration.
 
-    pieces:   hardware layers
-    bytes:    of memory, constants and activations
-    seconds:  that compiling took, import and calibration excepted
-    frames:   a second, by the estimate
-    equal:    whether registers compute the bytes of the int8 IR; None where that was not asked
-    refusals: why there is no program
+    layers:      hardware layers
+    constants:   bytes of memory
+    activations: bytes of memory
+    bound:       bytes of activations that are needed at once, whatever their places
+    seconds:     that compiling took, import and calibration excepted
+    frames:      a second, by the estimate
+    images:      that levels were compared on
+    different:   levels that do not compute the bytes of the int8 IR
+    refusals:    why there is no program
     """
 
-    pieces: int = 0
-    bytes: int = 0
+    layers: int = 0
+    constants: int = 0
+    activations: int = 0
+    bound: int = 0
     seconds: float = 0.0
     frames: float = 0.0
-    equal: bool | None = None
-    refusals: tuple[str, ...] = ()
+    images: int = 0
+    different: tuple[str, ...] = field(default=(), converter=_strings)
+    refusals: tuple[str, ...] = field(default=(), converter=_strings)
+
+    @property
+    def compiles(self) -> bool:
+        return not self.refusals
+
+    @property
+    def comparison(self) -> str:
+        if self.different:
+            return f"[red]DIFFERENT: {' and '.join(self.different)}[/red]"
+        return f"[green]equal on {self.images} images[/green]" if self.images else ""
+
+    def line(self) -> str:
+        if self.refusals:
+            more = f" (and {len(self.refusals) - 1} more)" if len(self.refusals) > 1 else ""
+            return f"[red]refused:[/red] {self.refusals[0]}{more}"
+        return (
+            f"{self.layers:5} layers, {_mebibytes(self.constants):>7} + "
+            f"{_mebibytes(self.activations):>6} MiB (at least {_mebibytes(self.bound)}), "
+            f"{self.seconds:5.1f} s, {self.frames:8.1f} frames/s  {self.comparison}"
+        )
 
     def text(self) -> str:
         if self.refusals:
             return f"[red]refused: {len(self.refusals)}[/red]"
         parts = [
-            f"{self.pieces} layers",
-            f"{self.bytes / _MEBIBYTE:.2f} MiB",
+            f"{self.layers} layers",
+            f"{_mebibytes(self.constants)} MiB",
+            f"+ {_mebibytes(self.activations)} MiB",
             f"{self.seconds:.1f} s",
-            f"{self.frames:.0f}/s",
+            f"{self.frames:.1f}/s",
         ]
-        if self.equal is not None:
-            parts.append("[green]equal[/green]" if self.equal else "[red]DIFFERENT[/red]")
-        return "\n".join(parts)
+        return "\n".join(parts + [self.comparison] * bool(self.comparison))
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / _MEBIBYTE:.2f}"
+
+
+@frozen(eq=False)
+class Results:
+    """Cells that are known already, in a file with a line of JSON each, if there is one."""
+
+    file: Path | None
+    cells: dict[str, Cell]
+
+    @staticmethod
+    def of(file: Path | None) -> Results:
+        lines = file.read_text().splitlines() if file is not None and file.exists() else []
+        records = map(json.loads, lines)
+        return Results(file, {record["of"]: Cell(**record["cell"]) for record in records})
+
+    def add(self, key: str, cell: Cell) -> None:
+        self.cells[key] = cell
+        if self.file is not None:
+            with self.file.open("a") as stream:
+                stream.write(json.dumps({"of": key, "cell": asdict(cell)}) + "\n")
 
 
 @frozen(eq=False)
@@ -141,7 +203,9 @@ def compiled(subject: Subject, target: str, memory: MemoryTiming, *, run: bool) 
     try:
         _run(module, session, [("target", target), ("import-calib", str(subject.table))])
         _run(module, session, [("quantize", "per-channel")])
+        aside = time.perf_counter()
         expected = _outputs(module, session, subject) if run else []
+        start += time.perf_counter() - aside
         registry = PassRegistry()
         steps = [
             registry.create(step)
@@ -149,18 +213,31 @@ def compiled(subject: Subject, target: str, memory: MemoryTiming, *, run: bool) 
             if step.name != LAYERS_TO_REGISTERS[-1]
         ]
         Pipeline(steps).run(module, session)
+        aside = time.perf_counter()
         found = estimate(module, memory)
+        results = [_outputs(module, session, subject)] if run else []
+        start += time.perf_counter() - aside
         _run_pass(module, session, LAYERS_TO_REGISTERS[-1])
         seconds = time.perf_counter() - start
     except DiagnosticError as error:
         return Cell(refusals=tuple(subject.told(one.message) for one in error.diagnostics))
-    counts = session.statistics["allocate-memory"]
-    taken = counts["bytes of constants"] + counts["bytes of activations"]
-    equal = None
     if run:
-        results = _outputs(module, session, subject)
-        equal = all(map(np.array_equal, expected, results))
-    return Cell(found.pieces, taken, seconds, FREQUENCY / found.cycles, equal)
+        results.append(_outputs(module, session, subject))
+    counts = session.statistics["allocate-memory"]
+    return Cell(
+        found.pieces,
+        counts["bytes of constants"],
+        counts["bytes of activations"],
+        counts.get("bytes of activations needed at once", 0),
+        seconds,
+        FREQUENCY / found.cycles,
+        len(subject.images) if run else 0,
+        tuple(
+            level
+            for level, outputs in zip(LEVELS, results, strict=False)
+            if not all(map(np.array_equal, expected, outputs))
+        ),
+    )
 
 
 def _run(module: ModuleOp, session: Session, flags: Sequence[tuple[str, str]]) -> None:
@@ -221,8 +298,13 @@ def show(
     for network in networks:
         table.add_row(network, *(cells[network, target].text() for target in targets))
     console.print(table)
-    done = sum(not cell.refusals for cell in cells.values())
-    console.print(f"{done} of {len(cells)} compile.")
+    done = [cell for cell in cells.values() if cell.compiles]
+    console.print(f"{len(done)} of {len(cells)} compile.")
+    compared = [cell for cell in done if cell.images]
+    if compared:
+        equal = sum(not cell.different for cell in compared)
+        levels = " and ".join(LEVELS)
+        console.print(f"{equal} of {len(compared)} compute the int8 IR's bytes as {levels}.")
     for example, found in sorted(reasons(cells).items(), key=lambda item: -len(item[1])):
         console.print(f"\n[bold]{example}[/bold]", highlight=False)
         for network, its in found.items():
@@ -230,36 +312,82 @@ def show(
             console.print(f"  {network}: {'all' if everywhere else ', '.join(sorted(its))}")
 
 
+def fill(
+    networks: Sequence[str],
+    targets: Sequence[str],
+    options: argparse.Namespace,
+    console: Console,
+) -> dict[tuple[str, str], Cell]:
+    """All cells, each printed when it is there."""
+    memory = MemoryTiming(bytes_per_cycle=options.bandwidth)
+    results = Results.of(options.results)
+    cells: dict[tuple[str, str], Cell] = {}
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        task = progress.add_task("", total=len(networks) * len(targets))
+        for name in networks:
+            keys = {
+                target: f"{name} {target} full={options.full} run={options.run} "
+                f"bandwidth={options.bandwidth:g}"
+                for target in targets
+            }
+            with tempfile.TemporaryDirectory() as folder:
+                subject: Subject | None = None
+                for target, key in keys.items():
+                    progress.update(task, description=f"{name}, {target}")
+                    if key not in results.cells:
+                        subject = subject or Subject.of(_network(name, options), Path(folder))
+                        cell = compiled(subject, target, memory, run=options.run)
+                        results.add(key, cell)
+                    cell = cells[name, target] = results.cells[key]
+                    console.print(
+                        f"{name:18} {target:20} {cell.line()}", highlight=False, soft_wrap=True
+                    )
+                    progress.advance(task)
+    return cells
+
+
+def _network(name: str, options: argparse.Namespace) -> Network:
+    make = TOPOLOGIES[name]
+    return make() if options.full else make(width=WIDTH, size=SIZES.get(name, SMALL))
+
+
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("network", nargs="*", help="all by default")
     parser.add_argument("--target", action="append", help="all shipped ones by default")
     parser.add_argument("--full", action="store_true", help="images and channels as published")
-    parser.add_argument("--run", action="store_true", help="compare registers with the int8 IR")
+    parser.add_argument("--run", action="store_true", help="compare the levels with the int8 IR")
     parser.add_argument("--bandwidth", type=float, default=8.0, help="bytes a cycle")
+    parser.add_argument("--results", type=Path, help="a file to keep cells in, and to go on from")
     arguments = parser.parse_args(argv)
     networks: list[str] = arguments.network or list(TOPOLOGIES)
     targets: list[str] = arguments.target or list(configuration_names())
-    unknown = [name for name in networks if name not in TOPOLOGIES]
-    if unknown:
-        parser.error(f"there is no network '{unknown[0]}'; there are {', '.join(TOPOLOGIES)}")
-    memory = MemoryTiming(bytes_per_cycle=arguments.bandwidth)
-    cells: dict[tuple[str, str], Cell] = {}
-    for name in networks:
-        make = TOPOLOGIES[name]
-        network = make() if arguments.full else make(width=WIDTH, size=SIZES.get(name, SMALL))
-        with tempfile.TemporaryDirectory() as folder:
-            subject = Subject.of(network, Path(folder))
-            for target in targets:
-                cells[name, target] = compiled(subject, target, memory, run=arguments.run)
-        print(f"{name}: {len(network.layers)} layers", file=sys.stderr)
+    for kind, asked, known in (
+        ("network", networks, list(TOPOLOGIES)),
+        ("configuration", targets, list(configuration_names())),
+    ):
+        unknown = [name for name in asked if name not in known]
+        if unknown:
+            parser.error(f"there is no {kind} '{unknown[0]}'; there are {', '.join(known)}")
+    console = Console(width=None if sys.stdout.isatty() else 160)
     sizes = "as published" if arguments.full else f"width {WIDTH}, images of {SMALL}x{SMALL} mostly"
-    print(
-        f"Networks {sizes}; time to compile; frames a second at {FREQUENCY / 1e9:g} GHz and "
-        f"{arguments.bandwidth:g} bytes a cycle, by the estimate."
+    console.print(
+        f"Networks {sizes}. Memory is constants + activations; time is to compile; frames a second "
+        f"at {FREQUENCY / 1e9:g} GHz and {arguments.bandwidth:g} bytes a cycle, by the estimate.",
+        soft_wrap=True,
     )
-    show(cells, networks, targets, Console(width=None if sys.stdout.isatty() else 160))
-    return 0
+    cells = fill(networks, targets, arguments, console)
+    show(cells, networks, targets, console)
+    return int(any(cell.different for cell in cells.values()))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -177,23 +179,49 @@ def test_batch_norms_with_the_statistics_of_images(name: str) -> None:
 
 
 def test_the_matrix_says_what_compiles_and_why_the_rest_does_not(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import matrix
 
     monkeypatch.setattr(matrix, "WIDTH", 0.0625)
     monkeypatch.setattr(matrix, "SMALL", 32)
     monkeypatch.setitem(matrix.TOPOLOGIES, "unknown", _with_a_softmax_inside)
-    assert matrix.main(["resnet18", "unknown", "--target", "nv_small", "--run"]) == 0
+    asked = ["lenet5", "unknown", "--target", "nv_small", "--run"]
+    asked += ["--results", str(tmp_path / "cells.jsonl")]
+    assert matrix.main(asked) == 0
     printed = capsys.readouterr().out
-    assert "1 of 2 compile." in printed
-    assert "equal" in printed
-    assert "DIFFERENT" not in printed
-    assert "refused: 1" in printed
-    assert "unknown: all" in printed
-    with pytest.raises(SystemExit):
-        matrix.main(["resnet19"])
-    assert "there is no network 'resnet19'; there are lenet5" in capsys.readouterr().err
+    for line in (
+        "1 of 2 compile.",
+        "1 of 1 compute the int8 IR's bytes as hardware layers and registers.",
+        "refused: 1",
+        "unknown: all",
+    ):
+        assert line in printed
+    assert re.search(r"^lenet5 +nv_small .* equal on 2 images$", printed, re.MULTILINE)
+    monkeypatch.setattr(matrix, "compiled", None)  # what is in the file is not done again
+    assert matrix.main(asked) == 0
+    assert capsys.readouterr().out == printed
+    for wrong, told in (
+        (["resnet19"], "there is no network 'resnet19'; there are lenet5"),
+        (["--target", "nv_tiny"], "there is no configuration 'nv_tiny'; there are nv_small"),
+    ):
+        with pytest.raises(SystemExit):
+            matrix.main(wrong)
+        assert told in capsys.readouterr().err
+
+
+def test_the_matrix_tells_a_level_whose_bytes_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matrix
+
+    results = iter(([np.zeros(2)], [np.zeros(2)], [np.ones(2)]))
+    monkeypatch.setattr(matrix, "_outputs", lambda *_: next(results))
+    network = Builder("tiny", (3, 8, 8), 1)
+    network = network.finish(network.conv(network.input, "conv", 4, 3))
+    with tempfile.TemporaryDirectory() as folder:
+        subject = matrix.Subject.of(network, Path(folder))
+        cell = matrix.compiled(subject, "nv_small", matrix.MemoryTiming(8.0), run=True)
+    assert cell.different == ("registers",)
+    assert "DIFFERENT: registers" in cell.line()
 
 
 def _with_a_softmax_inside(seed: int = 0, width: float = 1.0, size: int = 32) -> Network:
