@@ -85,10 +85,10 @@ class Shortage:
         return self.data_bytes + self.weight_bytes <= self.buffer_bytes
 
 
-def divide(layer: Layer, model: CostModel) -> Division | Shortage:
+def divide(layer: Layer, model: CostModel, *, whole_kernels: bool = False) -> Division | Shortage:
     """The cheapest division of a layer's convolution, whose banks do not matter, with what the SDP
     reads and writes beside it; a shortage where not even one output of as few kernels as possible
-    fits."""
+    fits. With ``whole_kernels`` each piece computes all kernels."""
     whole, hw = layer.convolution, model.hw
     assert whole is not None, "the layer has a convolution"
     banks = undivided(whole, hw)
@@ -96,7 +96,7 @@ def divide(layer: Layer, model: CostModel) -> Division | Shortage:
         return Division((_piece(whole, banks),), 0)
     priced: list[tuple[_Plan, _Price]] = []
     least = inf
-    for plan in _plans(whole, hw):
+    for plan in _plans(whole, hw, whole_kernels=whole_kernels):
         if least <= plan.stacked * _mac_cycles(whole, hw):
             break  # stacked pieces leave MACs idle, and the next ones more of them
         price = plan.price(layer, model)
@@ -277,9 +277,12 @@ def _part_of(layer: Layer, setting: ConvolutionSetting) -> Layer:
     return Layer(setting, processor, None)
 
 
-def _plans(whole: ConvolutionSetting, hw: HardwareConfiguration) -> Iterator[_Plan]:
+def _plans(
+    whole: ConvolutionSetting, hw: HardwareConfiguration, *, whole_kernels: bool
+) -> Iterator[_Plan]:
     """Divisions worth to compare."""
-    for kernels, stacked in _kernel_counts(whole, hw):
+    counts = [(whole.kernels, 1)] if whole_kernels else _kernel_counts(whole, hw)
+    for kernels, stacked in counts:
         some = evolve(whole, kernels=kernels)
         everything = weight_banks(some, hw)[0]
         for weights in dict.fromkeys(weight_banks(some, hw)):

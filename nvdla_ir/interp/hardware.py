@@ -57,6 +57,9 @@ def convolution(op: nvdla.ConvOp, values: Values) -> Array:
         if op.means is not None:
             offset = along_channels(np.asarray(op.means, np.int64), x.ndim)
         x = fast.convert_input(x, offset, op.cvt_scale, op.cvt_truncate)
+    shape = x.shape
+    if op.each_surface:
+        x = x.reshape(-1, weight.shape[1], *shape[2:])
     accumulators = fast.convolve(
         x.astype(np.int8, copy=False),
         weight,
@@ -67,6 +70,8 @@ def convolution(op: nvdla.ConvOp, values: Values) -> Array:
         output_size=window_shape(x.shape, weight.shape[2:], op.strides, op.pads, op.dilations),
         pad_value=op.pad_value,
     )
+    if op.each_surface:
+        accumulators = accumulators.reshape(*shape[:2], *accumulators.shape[2:])
     return fast.truncate_accumulator(accumulators, op.clip_truncate)
 
 

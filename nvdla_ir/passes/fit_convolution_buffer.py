@@ -68,8 +68,8 @@ class _Fitter:
     model: CostModel
     session: Session
     pass_name: str
-    _divisions: dict[Layer, Division | Shortage] = field(
-        factory=dict["Layer", "Division | Shortage"], init=False
+    _divisions: dict[tuple[Layer, bool], Division | Shortage] = field(
+        factory=dict["tuple[Layer, bool]", "Division | Shortage"], init=False
     )
 
     def fit(self, layer: HardwareLayer) -> None:
@@ -92,7 +92,7 @@ class _Fitter:
                 f"{layer.describe()} does not fit the convolution buffer of {hw.name} at once, "
                 "and pieces read no compressed weights: leave out 'compressed_weights'",
             )
-        division = self._division(setting)
+        division = self._division(setting, whole_kernels=op.each_surface)
         if isinstance(division, Shortage):
             raise _does_not_fit(layer, setting.convolution, division, hw)
         self.session.count(self.pass_name, "pieces", len(division.pieces))
@@ -114,12 +114,14 @@ class _Fitter:
         )
         Pieces(layer, division, hw, self.session.resources).write()
 
-    def _division(self, setting: Layer) -> Division | Shortage:
+    def _division(self, setting: Layer, *, whole_kernels: bool) -> Division | Shortage:
         assert setting.processor is not None, "the SDP takes what a convolution makes"
         layer = Layer(setting.convolution, setting.processor.shape(), None)
-        division = self._divisions.get(layer)
+        key = layer, whole_kernels
+        division = self._divisions.get(key)
         if division is None:
-            division = self._divisions[layer] = divide(layer, self.model)
+            division = divide(layer, self.model, whole_kernels=whole_kernels)
+            self._divisions[key] = division
         return division
 
 

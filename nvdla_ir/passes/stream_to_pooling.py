@@ -51,6 +51,7 @@ def _can_stream(pdp: nvdla.PdpOp, hw: HardwareConfiguration) -> bool:
     source = pdp.input.defining_operation
     return (
         isinstance(source, nvdla.SdpOp)
+        and not source.each_surface
         and not isinstance(pdp.input.type, nvdla.StreamType)
         and pdp.input.has_one_use
         and fits_line_buffer(pdp_setting(pdp))

@@ -128,6 +128,8 @@ class DownloadOp(LayerOp):
 class ConvOp(LayerOp):
     """CDMA, CSC, CMAC and CACC: a convolution whose 32-bit results stream into the SDP.
 
+    each_surface:    the weights, of as many channels and kernels as a memory atom has channels, are
+                     those of every surface of the input; a window covers all rows
     pad_value:       what taps outside the input read, after the input converter
     pixel_format:    of an image input; absent for feature input
     cvt_offset, cvt_scale, cvt_truncate: the input converter, absent where bypassed
@@ -146,6 +148,7 @@ class ConvOp(LayerOp):
 
     input = operand(CUBE)
     weight = operand(CUBE)
+    each_surface = attribute(BOOL, default=False)
     strides = attribute(INTS, default=(1, 1))
     pads = attribute(INTS, default=(0, 0, 0, 0))
     dilations = attribute(INTS, default=(1, 1))
@@ -168,7 +171,7 @@ class ConvOp(LayerOp):
     def _output_shape(self) -> tuple[int, ...]:
         shape, weight = shape_of(self.input), shape_of(self.weight)
         height, width = window_shape(shape, weight[2:], self.strides, self.pads, self.dilations)
-        return shape[0], weight[0], height, width
+        return shape[0], shape[1] if self.each_surface else weight[0], height, width
 
     def infer_result_types(self) -> Sequence[Type] | None:
         return [StreamType(self._output_shape(), I32)]
@@ -178,7 +181,9 @@ class ConvOp(LayerOp):
         if faults:
             yield from faults
             return
-        if shape_of(self.input)[1] != shape_of(self.weight)[1]:
+        if self.each_surface:
+            yield from self._surface_faults()
+        elif shape_of(self.input)[1] != shape_of(self.weight)[1]:
             yield (
                 f"has weights for {shape_of(self.weight)[1]} channels, but the input has "
                 f"{shape_of(self.input)[1]}"
@@ -196,6 +201,20 @@ class ConvOp(LayerOp):
             yield (
                 f"has a result of shape {text_of(cube_shape(self.output.type))}, but its "
                 f"operands make {text_of(self._output_shape())}"
+            )
+
+    def _surface_faults(self) -> Iterable[str]:
+        channels, height = shape_of(self.input)[1:3]
+        kernels, atom, rows = shape_of(self.weight)[:3]
+        if kernels != atom or channels % atom:
+            yield (
+                f"has {kernels} kernels of {atom} channels for 'each_surface' of {channels} "
+                "channels, which takes as many kernels as channels, and surfaces that are full"
+            )
+        if rows != height or self.pads[0] or self.pads[2]:
+            yield (
+                f"has windows of {rows} rows and an input of {height}: for 'each_surface' one "
+                "covers all, without padding"
             )
 
 
@@ -247,6 +266,12 @@ class SdpOp(MemoryOp):
             ("BN", self.bn, self.bn_operand),
             ("EW", self.ew, self.ew_operand),
         )
+
+    @property
+    def each_surface(self) -> bool:
+        """Whether its input is of a convolution ``each_surface``."""
+        source = self.input.defining_operation
+        return isinstance(source, ConvOp) and source.each_surface
 
 
 def _table_faults(

@@ -63,7 +63,7 @@ class Pieces:
         rows, columns = piece.rows.window, piece.columns.window
         banks, reuse = piece.setting.banks, piece.setting.reuse
         assert banks is not None
-        source = self._slice(conv.input, ROWS, piece.rows.inputs)
+        source = self._rows(conv, piece)
         source = self._slice(source, COLUMNS, piece.columns.inputs)
         weight = self._slice(conv.weight, _KERNELS, piece.kernels)
         operands = [self._operand(value, piece) for value in sdp.operands[1:]]
@@ -85,6 +85,8 @@ class Pieces:
             if holds:
                 setattr(convolution, name, True)
         shape = (1, piece.kernels.size, rows.outputs, columns.outputs)
+        if conv.each_surface:
+            shape = (1, rows.outputs * piece.kernels.size, 1, columns.outputs)
         convolution.output.type = nvdla.StreamType(shape, I32)
         processor.set_operand(0, convolution.output)
         for index, value in enumerate(operands, 1):
@@ -94,6 +96,16 @@ class Pieces:
         return self._builder.insert(processor).output
 
     # -------------------------------------------------------------- what a piece reads
+
+    def _rows(self, conv: nvdla.ConvOp, piece: Piece) -> Value:
+        """The rows of the input that a piece reads, or whole surfaces that it sees as rows."""
+        rows = piece.rows
+        if not conv.each_surface:
+            return self._slice(conv.input, ROWS, rows.inputs)
+        atom = piece.kernels.size
+        return self._slice(
+            conv.input, nvdla.CHANNELS, Span(rows.outputs.begin * atom, rows.outputs.size * atom)
+        )
 
     def _slice(self, value: Value, axis: int, span: Span) -> Value:
         """Some of an axis of ``value``; all of it is the value itself."""
@@ -155,9 +167,12 @@ class Pieces:
             rows = chunks.setdefault(piece.kernels, {})
             columns = rows.setdefault(piece.rows.outputs.begin, {})
             columns[piece.columns.outputs.begin] = value
+        convolution = self.layer.convolution
+        assert convolution is not None
+        axis = nvdla.CHANNELS if convolution.each_surface else ROWS
         planes = [
             self._concat(
-                [self._concat(_in_order(columns), COLUMNS) for columns in _in_order(rows)], ROWS
+                [self._concat(_in_order(columns), COLUMNS) for columns in _in_order(rows)], axis
             )
             for _, rows in sorted(chunks.items(), key=lambda item: item[0].begin)
         ]

@@ -7,9 +7,17 @@ weights are block-diagonal.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from attrs import frozen
+
+from nvdla_ir.dialects import nn, nvdla
+from nvdla_ir.hardware.convolution_limits import LARGEST_STRIDE
+from nvdla_ir.hardware.faults import LARGEST_EXTENT
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.ir.operation import Value
+from nvdla_ir.passes.legalization.chains import Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,3 +67,49 @@ def block_diagonal(weights: NDArray[np.int8], part: ChannelSlice) -> NDArray[np.
         start = part.output_begin + group * outputs
         dense[rows, columns] = weights[start : start + outputs]
     return dense
+
+
+_SHARE_OF_BUFFER = 4
+"""Weights that are to stay in the convolution buffer take up to one in so many of its bytes."""
+
+
+def is_alike_by_surface(
+    op: nn.ConvOp,
+    weights: NDArray[np.int8],
+    units: Sequence[Unit],
+    cube: Value,
+    hw: HardwareConfiguration,
+) -> bool:
+    """Whether a depthwise convolution is the same for all channels, as that of a mean, with windows
+    over all rows: then the surfaces of the input, which follow each other in memory, can be read as
+    rows of one."""
+    _, channels, height, _ = nvdla.cube_shape(cube.type)
+    surface_bytes = hw.memory_atom**2 * math.prod(weights.shape[2:])
+    return (
+        channels == op.groups == weights.shape[0]
+        and channels % hw.memory_atom == 0
+        and weights.shape[2] == height <= LARGEST_STRIDE
+        and channels // hw.memory_atom * height <= LARGEST_EXTENT
+        and not (op.pads[0] or op.pads[2])
+        and surface_bytes * _SHARE_OF_BUFFER <= hw.cbuf.total_bytes
+        and all(unit.alu_operand is None is unit.mul_operand for unit in units)
+        and bool((weights == weights[:1]).all())
+        and _follow_each_other(cube)
+    )
+
+
+def _follow_each_other(cube: Value) -> bool:
+    """Whether the surfaces of a cube lie one behind the other: not of some rows of another, nor of
+    what becomes rows or columns of another."""
+    source = cube.defining_operation
+    while isinstance(source, nvdla.SliceOp) and source.axis == nvdla.CHANNELS:
+        cube = source.input
+        source = cube.defining_operation
+    if isinstance(source, nvdla.SliceOp):
+        return False
+    joins = (nvdla.ConcatOp, nvdla.InterleaveOp)
+    return all(
+        not isinstance(user, joins)
+        or (user.axis == nvdla.CHANNELS and _follow_each_other(user.output))
+        for user in cube.users
+    )

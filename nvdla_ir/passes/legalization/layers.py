@@ -24,7 +24,12 @@ from nvdla_ir.passes.legalization.chains import (
 )
 from nvdla_ir.passes.legalization.constants import resource_key
 from nvdla_ir.passes.legalization.function import FunctionLegalization
-from nvdla_ir.passes.legalization.groups import ChannelSlice, block_diagonal, channel_slices
+from nvdla_ir.passes.legalization.groups import (
+    ChannelSlice,
+    block_diagonal,
+    channel_slices,
+    is_alike_by_surface,
+)
 from nvdla_ir.passes.legalization.images import (
     converter_fields,
     only_read_by_convolutions,
@@ -141,6 +146,8 @@ def _stream(
 ) -> Value:
     _require_no_bias(op)
     zero_point = _zero_point(op.input, op) if "pads" in fields else 0
+    if "pixel_format" not in fields:
+        cube, fields = _without_skipped_rows(cube, weight, fields, builder)
     convolution = builder.create(
         nvdla.ConvOp,
         input=cube,
@@ -152,6 +159,26 @@ def _stream(
     )
     check_convolution(convolution, context.hw)
     return convolution.output
+
+
+def _without_skipped_rows(
+    cube: Value, weight: Value, fields: dict[str, Any], builder: Builder
+) -> tuple[Value, dict[str, Any]]:
+    """Rows that kernels of one row step over need not be fetched: a view leaves them out."""
+    step, *columns = fields.get("strides", _NO_WINDOW["strides"])
+    top, _, bottom, _ = fields.get("pads", _NO_WINDOW["pads"])
+    height = nvdla.cube_shape(cube.type)[nvdla.ROWS]
+    if step == 1 or nvdla.cube_shape(weight.type)[nvdla.ROWS] > 1 or top or bottom or height == 1:
+        return cube, fields
+    rows = builder.create(
+        nvdla.SliceOp,
+        input=cube,
+        axis=nvdla.ROWS,
+        begin=0,
+        size=(height - 1) // step + 1,
+        step=step,
+    )
+    return rows.output, {**fields, "strides": (1, *columns)}
 
 
 def _image_or_cube(
@@ -214,7 +241,8 @@ def _processor(
 
 
 def _grouped(chain: Chain, op: nn.ConvOp, context: FunctionLegalization, builder: Builder) -> Value:
-    """A convolution with groups: slice by slice, the results side by side."""
+    """A convolution with groups: slice by slice, the results side by side; all surfaces at once
+    where what is computed is the same for all."""
     groups, atom = op.groups, context.hw.memory_atom
     weights = context.constants.tensor(op.weight, op).array()
     inputs, outputs = weights.shape[1], weights.shape[0] // groups
@@ -225,15 +253,18 @@ def _grouped(chain: Chain, op: nn.ConvOp, context: FunctionLegalization, builder
             f"{describe(op)}: {groups} groups of {inputs} to {outputs} channels do not align with "
             f"memory atoms of {atom}; computed as one dense convolution",
         )
-    cube = context.cube_of(op.input, op, builder)
+    cube, key = context.cube_of(op.input, op, builder), f"{resource_key(op.weight, 'weight')}.dense"
+    if len(slices) > 1 and is_alike_by_surface(op, weights, chain.units, cube, context.hw):
+        weight = context.constants.make(block_diagonal(weights, slices[0]), key, builder)
+        fields = {**_window_fields(op), "each_surface": True}
+        stream = _stream(op, cube, weight, fields, context, builder)
+        return _processor(chain, stream, context, builder, None)
     parts: list[Value] = []
     for part in slices:
         source = cube
         if len(slices) > 1:
             source = slice_channels(cube, part.input_begin, part.input_size, builder)
-        weight = context.constants.make(
-            block_diagonal(weights, part), f"{resource_key(op.weight, 'weight')}.dense", builder
-        )
+        weight = context.constants.make(block_diagonal(weights, part), key, builder)
         stream = _stream(op, source, weight, _window_fields(op), context, builder)
         parts.append(_processor(chain, stream, context, builder, part))
     if len(parts) == 1:

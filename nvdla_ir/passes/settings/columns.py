@@ -26,7 +26,7 @@ from nvdla_ir.passes.settings.memory import (
     located_cube,
 )
 
-Way = Literal["as it is", "pixels as rows", "rows as surfaces"]
+Way = Literal["as it is", "pixels as rows", "rows as surfaces", "surfaces as rows"]
 
 
 @frozen
@@ -36,6 +36,7 @@ class Arrangement:
     as it is:         just that
     pixels as rows:   one column of all pixels; rows follow each other as columns do
     rows as surfaces: one column of a row's pixels; each row is a surface, of one atom of channels
+    surfaces as rows: one surface; each row is the one row of a surface
     """
 
     way: Way
@@ -51,12 +52,16 @@ class Arrangement:
             return self.channels, self.height, self.width
         if self.way == "pixels as rows":
             return self.channels, self.height * self.width, 1
+        if self.way == "surfaces as rows":
+            return self.atom, self.channels // self.atom, self.width
         return self.height * self.atom, self.width, 1
 
     def strides(self, column: int, line: int, surface: int) -> tuple[int, int]:
         """The line and surface strides, of a cube with these."""
         if self.way == "as it is":
             return line, surface
+        if self.way == "surfaces as rows":
+            return surface, surface * (self.channels // self.atom)
         return column, surface if self.way == "pixels as rows" else line
 
     def place(self, value: Value, op: Operation, hw: HardwareConfiguration) -> CubePlace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import shape_of
 from nvdla_ir.dialects.nvdla import ConvOp
@@ -48,6 +50,10 @@ def convolution_setting(op: ConvOp, hw: HardwareConfiguration) -> ConvolutionSet
             ((kernel_rows, height, output_height), (kernel_columns, width, output_width))
         )
     )
+    if op.each_surface:
+        _require_atoms(op, kernels, hw)
+        surfaces, channels = channels // kernels, kernels
+        rows = evolve(rows, size=surfaces * height, stride=height, outputs=surfaces)
     return ConvolutionSetting(
         channels=channels,
         kernels=kernels,
@@ -68,6 +74,15 @@ def convolution_setting(op: ConvOp, hw: HardwareConfiguration) -> ConvolutionSet
     )
 
 
+def _require_atoms(op: ConvOp, kernels: int, hw: HardwareConfiguration) -> None:
+    if kernels != hw.memory_atom:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} has {kernels} kernels for 'each_surface', but a surface has "
+            f"{hw.memory_atom} channels on {hw.name}",
+        )
+
+
 def convolution_places(
     op: ConvOp, destination: CubePlace | None, hw: HardwareConfiguration
 ) -> ConvolutionPlaces:
@@ -86,6 +101,20 @@ def convolution_places(
         mask=BytesPlace(mask),
         group_sizes=BytesPlace(mask + compressed.mask_bytes),
     )
+
+
+def _surfaces_as_rows(op: ConvOp, place: CubePlace, hw: HardwareConfiguration) -> CubePlace:
+    """One surface, in which those of ``place`` follow each other."""
+    layout = place.layout
+    if layout.surfaces > 1 and layout.surface_stride != layout.height * layout.line_stride:
+        raise DiagnosticError.at(
+            op.location,
+            f"{describe(op)} has 'each_surface', but its input's surfaces are "
+            f"{layout.surface_stride} bytes apart, and {layout.height} rows of "
+            f"{layout.line_stride} bytes follow each other: a copy must come between",
+        )
+    rows = evolve(layout, channels=hw.memory_atom, height=layout.surfaces * layout.height)
+    return evolve(place, layout=rows)
 
 
 def _banks(op: ConvOp) -> Banks | None:
@@ -125,7 +154,8 @@ def _converter(op: ConvOp) -> InputConverter | None:
 
 def _source(op: ConvOp, hw: HardwareConfiguration) -> CubePlace | ImagePlace:
     if op.pixel_format is None:
-        return placed_cube(op.input, op, hw)
+        place = placed_cube(op.input, op, hw)
+        return _surfaces_as_rows(op, place, hw) if op.each_surface else place
     format = image_format(op.input)
     if format != op.pixel_format:
         found = "a feature cube" if format is None else f"'{format}'"

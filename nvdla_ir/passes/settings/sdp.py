@@ -31,10 +31,14 @@ def _operands(op: SdpOp) -> list[tuple[StageName, StageAttr, Value]]:
 
 
 def _arrangement(op: SdpOp, hw: HardwareConfiguration) -> Arrangement | None:
-    """How the SDP takes its cubes; None where it has a stream on one side.
+    """How the SDP takes its cubes; None where it has a stream on one side, and pixels follow each
+    other there.
 
     Raises: DiagnosticError where it cannot take them.
     """
+    if op.each_surface:
+        channels, height, width = channels_height_width(op.output)
+        return Arrangement("surfaces as rows", channels, height, width, hw.memory_atom)
     if isinstance(op.input.type, StreamType) or isinstance(op.output.type, StreamType):
         return None
     operands = [value for _, _, value in _operands(op)]

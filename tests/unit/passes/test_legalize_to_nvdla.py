@@ -62,6 +62,36 @@ NETWORKS = {
         %y = fixed.output_converter %0 scale=77 shift=18 layers=["a"] -> tensor<1x8x3x4x{A}>
         func.return %y
       }}""",
+    "rows that kernels step over": f"""
+      func.func @main(%x: tensor<1x9x8x11x{C}>) -> (tensor<1x8x3x5x{A}>, tensor<1x9x4x11x{A}>) {{
+        %w = nn.constant value=dense_resource<w> : tensor<8x9x1x2xi8> -> tensor<8x9x1x2x{B}>
+        %v = nn.constant value=dense_resource<v> : tensor<9x1x1x1xi8> -> tensor<9x1x1x1x{B}>
+        %0 = nn.conv %x, %w strides=[3, 3] pads=[0, 1, 0, 2] layers=["a"] -> tensor<1x8x3x5x{P}>
+        %y = fixed.output_converter %0 scale=77 shift=18 layers=["a"] -> tensor<1x8x3x5x{A}>
+        %1 = nn.conv %x, %v strides=[2, 1] groups=9 layers=["b"] -> tensor<1x9x4x11x{P}>
+        %z = fixed.output_converter %1 scale=77 shift=12 layers=["b"] -> tensor<1x9x4x11x{A}>
+        func.return %y, %z
+      }}""",
+    "sums alike for all channels, in pieces on nv_small": f"""
+      func.func @main(%x: tensor<1x768x8x24x{C}>) -> tensor<1x768x1x8x{A}> {{
+        %w = nn.constant value=dense_resource<alike> : tensor<768x1x8x3xi8> -> tensor<768x1x8x3x{B}>
+        %0 = nn.conv %x, %w strides=[5, 3] groups=768 layers=["a"] -> tensor<1x768x1x8x{P}>
+        %y = fixed.output_converter %0 offset=3 scale=-999 shift=15 layers=["a"] -> tensor<1x768x1x8x{A}>
+        func.return %y
+      }}""",
+    "sums alike for all channels, of rows of another and of what is joined": f"""
+      func.func @main(%x: tensor<1x64x5x4x{A}>) -> (tensor<1x64x1x1x{A}>, tensor<1x64x1x1x{A}>, tensor<1x64x10x4x{A}>) {{
+        %w = nn.constant value=dense_resource<alike> : tensor<64x1x4x4xi8> -> tensor<64x1x4x4x{B}>
+        %r = nn.relu %x layers=["r"] -> tensor<1x64x5x4x{A}>
+        %s = nn.slice %r axis=2 start=1 size=4 layers=["s"] -> tensor<1x64x4x4x{A}>
+        %0 = nn.conv %s, %w groups=64 layers=["a"] -> tensor<1x64x1x1x{P}>
+        %y = fixed.output_converter %0 scale=999 shift=14 layers=["a"] -> tensor<1x64x1x1x{A}>
+        %v = nn.constant value=dense_resource<alike_too> : tensor<64x1x5x4xi8> -> tensor<64x1x5x4x{B}>
+        %1 = nn.conv %r, %v groups=64 layers=["b"] -> tensor<1x64x1x1x{P}>
+        %z = fixed.output_converter %1 scale=999 shift=14 layers=["b"] -> tensor<1x64x1x1x{A}>
+        %j = nn.concat %r, %x axis=2 layers=["j"] -> tensor<1x64x10x4x{A}>
+        func.return %y, %z, %j
+      }}""",
     "padding that is a zero point": f"""
       func.func @main(%x: tensor<1x4x5x5x{C}>) -> tensor<1x9x5x5x{A}> {{
         %w = nn.constant value=dense_resource<w> : tensor<9x4x3x3xi8> -> tensor<9x4x3x3x{B}>
@@ -319,12 +349,17 @@ RESOURCE = re.compile(r"dense_resource<(\w+)> : tensor<((?:\d+x)+)(i8|i16)>")
 
 
 def loaded(text: str, kind: str, rng: np.random.Generator) -> tuple[ModuleOp, FuncOp, Session]:
-    """The module, its function, and a session with weights and tables of one kind."""
+    """The module, its function, and a session with weights and tables of one kind; all kernels of
+    ``alike`` are the same."""
     session = new_session()
     module = module_of(text)
     for key, extents, element in RESOURCE.findall(text):
         shape = tuple(map(int, extents[:-1].split("x")))
         dtype = np.int8 if element == "i8" else np.int16
+        if key.startswith("alike"):
+            kernel = integers(rng, kind, dtype, (1, *shape[1:]))
+            session.resources.add(key, np.repeat(kernel, shape[0], axis=0))
+            continue
         session.resources.add(key, integers(rng, kind, dtype, shape))
     func = next(op for op in module.walk() if isinstance(op, FuncOp))
     return module, func, session
@@ -375,6 +410,27 @@ def legalized(name: str, target: str) -> tuple[FuncOp, Session]:
     module, func, session = loaded(NETWORKS[name], "random", np.random.default_rng(5))
     Pipeline([SetTarget(target), LegalizeToNvdla()]).run(module, session)
     return func, session
+
+
+def test_rows_that_kernels_step_over_are_not_fetched() -> None:
+    func, _ = legalized("rows that kernels step over", "nv_small")
+    convolutions = [op for op in func.walk() if isinstance(op, nvdla.ConvOp)]
+    assert [op.strides for op in convolutions] == [(1, 3), (1, 1), (1, 1)]
+    rows = [
+        op.step for op in func.walk() if isinstance(op, nvdla.SliceOp) and op.axis == nvdla.ROWS
+    ]
+    assert rows == [3, 2, 2]
+
+
+def test_what_is_alike_for_all_channels_is_one_layer() -> None:
+    """Where the surfaces follow each other."""
+    func, _ = legalized("sums alike for all channels, in pieces on nv_small", "nv_large")
+    (convolution,) = [op for op in func.walk() if isinstance(op, nvdla.ConvOp)]
+    assert convolution.each_surface
+    name = "sums alike for all channels, of rows of another and of what is joined"
+    func, _ = legalized(name, "nv_small")
+    convolutions = [op for op in func.walk() if isinstance(op, nvdla.ConvOp)]
+    assert [op.each_surface for op in convolutions] == [False] * 8 + [True]
 
 
 def test_the_host_keeps_what_it_has() -> None:
