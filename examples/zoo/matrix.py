@@ -49,7 +49,8 @@ from nvdla_ir.passes.registry import ALIASES, LAYERS_TO_REGISTERS, PassRegistry
 from nvdla_ir.resources import ResourceStore
 
 WIDTH = 0.125
-SIZES = {"alexnet": 99, "inception_v3": 107, "lenet5": 32, "espcn": 24, "unet": 64}
+SIZES = {"alexnet": 99, "inception_v3": 107, "inception_resnet_v2": 107, "lenet5": 32, "espcn": 24}
+SIZES |= {"unet": 64, "fsrcnn": 24, "autoencoder": 32, "ds_cnn": 49, "wave": 256, "mlp": 28}
 SMALL = 96
 """Rows and columns of reduced images, where ``SIZES`` has no others."""
 
@@ -110,8 +111,8 @@ class Cell:
             more = f" (and {len(self.refusals) - 1} more)" if len(self.refusals) > 1 else ""
             return f"[red]refused:[/red] {self.refusals[0]}{more}"
         return (
-            f"{self.layers:5} layers, {_mebibytes(self.constants):>7} + "
-            f"{_mebibytes(self.activations):>6} MiB (at least {_mebibytes(self.bound)}), "
+            f"{self.layers:5} layers, {_size(self.constants):>9} + {_size(self.activations):>9} "
+            f"(at least {_size(self.bound):>9}), "
             f"{self.seconds:5.1f} s, {self.frames:8.1f} frames/s  {self.comparison}"
         )
 
@@ -120,16 +121,16 @@ class Cell:
             return f"[red]refused: {len(self.refusals)}[/red]"
         parts = [
             f"{self.layers} layers",
-            f"{_mebibytes(self.constants)} MiB",
-            f"+ {_mebibytes(self.activations)} MiB",
+            _size(self.constants),
+            f"+ {_size(self.activations)}",
             f"{self.seconds:.1f} s",
             f"{self.frames:.1f}/s",
         ]
         return "\n".join(parts + [self.comparison] * bool(self.comparison))
 
 
-def _mebibytes(count: int) -> str:
-    return f"{count / _MEBIBYTE:.2f}"
+def _size(count: int) -> str:
+    return f"{count / _MEBIBYTE:.2f} MiB" if count >= _MEBIBYTE else f"{count / 1024:.1f} KiB"
 
 
 @frozen(eq=False)
@@ -228,7 +229,7 @@ def compiled(subject: Subject, target: str, memory: MemoryTiming, *, run: bool) 
         found.pieces,
         counts["bytes of constants"],
         counts["bytes of activations"],
-        counts.get("bytes of activations needed at once", 0),
+        counts["bytes of activations needed at once"],
         seconds,
         FREQUENCY / found.cycles,
         len(subject.images) if run else 0,

@@ -165,6 +165,11 @@ class Builder:
     def leaky_relu(self, x: str, name: str, slope: float) -> str:
         return self._add("leaky_relu", name, [x], self._shapes[x], {"slope": slope})
 
+    def prelu(self, x: str, name: str) -> str:
+        """A slope a channel."""
+        slopes = self._uniform(name, (self.channels(x),), 0.05, 0.4)
+        return self._add("prelu", name, [x], self._shapes[x], weights={"slope": slopes})
+
     def sigmoid(self, x: str, name: str) -> str:
         return self._add("sigmoid", name, [x], self._shapes[x])
 
@@ -193,6 +198,10 @@ class Builder:
     def mul(self, a: str, b: str, name: str) -> str:
         """``b`` may have one number a channel."""
         return self._add("mul", name, [a, b], self._shapes[a])
+
+    def scale(self, x: str, name: str, factor: float) -> str:
+        """One factor for all."""
+        return self._add("scale", name, [x], self._shapes[x], {"factor": factor})
 
     # -------------------------------------------------------------- structure
 
@@ -236,6 +245,12 @@ class Builder:
         channels, height, width = self._shapes[x]
         shape = (channels, height * scale, width * scale)
         return self._add("upsample", name, [x], shape, {"scale": scale})
+
+    def bilinear(self, x: str, name: str, scale: int) -> str:
+        """Between the centres of pixels."""
+        channels, height, width = self._shapes[x]
+        shape = (channels, height * scale, width * scale)
+        return self._add("bilinear", name, [x], shape, {"scale": scale})
 
     def max_pool(
         self, x: str, name: str, kernel: int, stride: int, *, pad: int = 0, ceil: bool = False

@@ -16,7 +16,7 @@ def onnx_model(network: Network, batch: int = 1) -> onnx.ModelProto:
     nodes: list[NodeProto] = []
     initializers: list[TensorProto] = []
     for layer in network.layers:
-        for name, weights in layer.weights.items():
+        for name, weights in layer.weights.items() if layer.kind != "prelu" else ():
             initializers.append(numpy_helper.from_array(weights, f"{layer.name}.{name}"))
         made, constants = _WRITERS[layer.kind](layer)
         nodes += made
@@ -103,6 +103,10 @@ def _relu6(layer: Layer) -> _Made:
 
 def _upsample(layer: Layer) -> _Made:
     factor = float(layer.parameters["scale"])
+    how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    if layer.kind == "upsample":
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"}
+        how |= {"nearest_mode": "floor"}
     scales = helper.make_tensor(
         f"{layer.name}.scales", TensorProto.FLOAT, [4], [1.0, 1.0, factor, factor]
     )
@@ -111,11 +115,26 @@ def _upsample(layer: Layer) -> _Made:
         [*layer.inputs, "", scales.name],
         [layer.name],
         layer.name,
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
+        **how,
     )
     return [node], [scales]
+
+
+def _prelu(layer: Layer) -> _Made:
+    """Slopes lie along the last axes that there are, so that channels need two more."""
+    slopes = numpy_helper.from_array(
+        layer.weights["slope"].reshape(-1, 1, 1), f"{layer.name}.slopes"
+    )
+    node = helper.make_node("PRelu", [*layer.inputs, slopes.name], [layer.name], layer.name)
+    return [node], [slopes]
+
+
+def _scale(layer: Layer) -> _Made:
+    factor = helper.make_tensor(
+        f"{layer.name}.factor", TensorProto.FLOAT, [], [layer.parameters["factor"]]
+    )
+    node = helper.make_node("Mul", [*layer.inputs, factor.name], [layer.name], layer.name)
+    return [node], [factor]
 
 
 def _swish(layer: Layer) -> _Made:
@@ -186,6 +205,8 @@ _WRITERS: dict[str, Callable[[Layer], _Made]] = {
     "relu": _plain("Relu"),
     "relu6": _relu6,
     "leaky_relu": lambda layer: _node(layer, "LeakyRelu", alpha=layer.parameters["slope"]),
+    "prelu": _prelu,
+    "scale": _scale,
     "sigmoid": _plain("Sigmoid"),
     "tanh": _plain("Tanh"),
     "dropout": _plain("Dropout"),
@@ -203,6 +224,7 @@ _WRITERS: dict[str, Callable[[Layer], _Made]] = {
     "reshape": _reshape,
     "lrn": _lrn,
     "upsample": _upsample,
+    "bilinear": _upsample,
     "max_pool": _pool,
     "average_pool": _pool,
     "inner_average_pool": _pool,

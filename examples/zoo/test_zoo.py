@@ -39,13 +39,33 @@ OUTPUTS = {
     "ssd_mobilenet_v1": [(1917, 4), (1917, 21)],
     "unet": [(2, 128, 128)],
     "espcn": [(1, 216, 216)],
+    "resnext50": [(1000,)],
+    "se_resnet50": [(1000,)],
+    "efficientnet_b0": [(1000,)],
+    "xception": [(1000,)],
+    "nasnet": [(1000,)],
+    "inception_resnet_v2": [(1000,)],
+    "fcn8s": [(21, 256, 256)],
+    "deeplab_v3": [(21, 256, 256)],
+    "pose": [(17, 64, 64)],
+    "fsrcnn": [(1, 128, 128)],
+    "autoencoder": [(1, 64, 64)],
+    "ds_cnn": [(12,)],
+    "wave": [(8,)],
+    "mlp": [(10,)],
 }
 # Large images that would take the tests' time.
 SMALLER = {"inception_v3": 107, "yolo_v5": 128, "ssd_mobilenet_v1": 160, "densenet121": 96}
+SMALLER |= {"xception": 96, "inception_resnet_v2": 107, "nasnet": 64, "efficientnet_b0": 64}
+SMALLER |= {"resnext50": 64, "se_resnet50": 64, "fcn8s": 64, "deeplab_v3": 64, "pose": 64}
 PARAMETERS = {
     # As published, plus the batch norms' running statistics, which ours are counted with.
     "alexnet": 60_965_224,
     "resnet50": 25_557_032 + 53_120 + 64,  # the Caffe model's first convolution has a bias
+    "resnext50": 25_028_904 + 68_224 + 64,
+    "se_resnet50": 28_088_024 + 53_120 + 64,
+    "xception": 22_855_952 + 54_528,
+    "efficientnet_b0": 5_288_548 + 42_016,
     "squeezenet": 1_235_496,
     "mobilenet_v1": 4_231_976 + 21_888,
     "mobilenet_v2": 3_504_872 + 34_112,
@@ -112,11 +132,15 @@ def test_the_script_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "resnet50" in capsys.readouterr().out
 
 
-NOT_IN_CAFFE = ("yolo", "mobilenet_v3", "inception", "shufflenet", "espcn")
+NOT_IN_CAFFE = ("yolo", "mobilenet_v3", "inception", "shufflenet", "espcn", "nasnet", "deeplab")
+NOT_IN_CAFFE += ("se_resnet50", "efficientnet_b0", "fsrcnn", "autoencoder", "wave")
+LIKE_OTHERS = ("resnext50", "xception", "fcn8s", "pose")
+"""Which have no layers that others have not."""
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in TOPOLOGIES if not any(part in name for part in NOT_IN_CAFFE)]
+    "name",
+    [name for name in TOPOLOGIES if not any(part in name for part in NOT_IN_CAFFE + LIKE_OTHERS)],
 )
 def test_caffe_and_onnx_files_are_the_same_network(name: str, tmp_path: Path) -> None:
     pytest.importorskip("google.protobuf", reason="the package protobuf is not installed")

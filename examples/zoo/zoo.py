@@ -16,8 +16,11 @@ from typing import Protocol
 import classification
 import dense
 import joining
+import maps
 import mobile
 import residual
+import separable
+import sound
 from network import Network
 
 
@@ -32,6 +35,8 @@ TOPOLOGIES: dict[str, Topology] = {
     "googlenet": classification.googlenet,
     "resnet18": residual.resnet18,
     "resnet50": residual.resnet50,
+    "resnext50": residual.resnext50,
+    "se_resnet50": residual.se_resnet50,
     "squeezenet": classification.squeezenet,
     "mobilenet_v1": classification.mobilenet_v1,
     "mobilenet_v2": classification.mobilenet_v2,
@@ -39,6 +44,10 @@ TOPOLOGIES: dict[str, Topology] = {
     "mobilenet_v3_large": mobile.mobilenet_v3_large,
     "shufflenet_v2": mobile.shufflenet_v2,
     "efficientnet_lite0": mobile.efficientnet_lite0,
+    "efficientnet_b0": separable.efficientnet_b0,
+    "xception": separable.xception,
+    "nasnet": separable.nasnet,
+    "inception_resnet_v2": separable.inception_resnet_v2,
     "densenet121": joining.densenet121,
     "inception_v3": joining.inception_v3,
     "tiny_yolo_v2": dense.tiny_yolo_v2,
@@ -46,7 +55,15 @@ TOPOLOGIES: dict[str, Topology] = {
     "yolo_v5": dense.yolo_v5,
     "ssd_mobilenet_v1": dense.ssd_mobilenet_v1,
     "unet": dense.unet,
+    "fcn8s": maps.fcn8s,
+    "deeplab_v3": maps.deeplab_v3,
+    "pose": maps.pose,
     "espcn": dense.espcn,
+    "fsrcnn": maps.fsrcnn,
+    "autoencoder": maps.autoencoder,
+    "ds_cnn": sound.ds_cnn,
+    "wave": sound.wave,
+    "mlp": sound.mlp,
 }
 
 
