@@ -108,6 +108,11 @@ def divide(layer: Layer, model: CostModel, *, whole_kernels: bool = False) -> Di
     return Division(plan.pieces(), price.cycles, plan.stacked)
 
 
+def fits(whole: ConvolutionSetting, hw: HardwareConfiguration) -> bool:
+    """Whether a convolution can be divided in any way, if it must be."""
+    return any(True for _ in _plans(whole, hw, whole_kernels=False))
+
+
 def _mac_cycles(setting: ConvolutionSetting, hw: HardwareConfiguration) -> int:
     """Cycles in which the MACs could do it, if nothing else took any."""
     rows, columns, channels = setting.taps

@@ -54,9 +54,23 @@ class Cubes:
                 source = builder.create(
                     nn.ReshapeOp, input=value, result_types=[as_cube(type)]
                 ).output
-            cube = builder.create(nvdla.UploadOp, input=source).output
-            cube.name_hint = f"{value.name_hint}_cube" if value.name_hint else None
-            self._settle(value, cube)
+            cube = self.upload(value, builder, source=source)
+        return cube
+
+    def upload(
+        self,
+        value: Value,
+        builder: Builder,
+        *,
+        source: Value | None = None,
+        format: str = nvdla.FEATURE,
+    ) -> Value:
+        """What stands for ``value`` of the host: ``source``, the same under another shape, in a
+        format in memory."""
+        cube = builder.create(nvdla.UploadOp, input=source or value, format=format).output
+        what = "cube" if format == nvdla.FEATURE else "image"
+        cube.name_hint = f"{value.name_hint}_{what}" if value.name_hint else None
+        self._settle(value, cube)
         return cube
 
     def hand_to_host(self, op: Operation) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from nvdla_ir.dialects import nn
+from nvdla_ir.dialects import nn, nvdla
 from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nvdla import is_on_host
 from nvdla_ir.dialects.nvdla.types import CUBE
@@ -18,6 +18,7 @@ from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.legalization.boundary import Cubes
 from nvdla_ir.passes.legalization.constants import Constants
+from nvdla_ir.passes.legalization.images import read_as_image
 from nvdla_ir.passes.legalization.rules import legalizes
 
 PIPELINE_WIDTH = 32
@@ -74,6 +75,24 @@ class FunctionLegalization(Conversion):
         Raises: DiagnosticError for what is no single image of 8-bit integers.
         """
         return self.cubes.cube_of(value, user, builder)
+
+    def image_or_cube_of(
+        self, value: Value, user: nn.ConvOp, builder: Builder
+    ) -> tuple[Value, dict[str, Any]]:
+        """What stands for ``value``, and the fields that a convolution of it must have: an image
+        where the host has it and all readers can take it so, else the cube.
+
+        Raises: DiagnosticError as ``cube_of``.
+        """
+        found = self.cubes.find(value)
+        format = read_as_image(value, self.hw) if found is None else None
+        if format is not None:
+            found = self.cubes.upload(value, builder, format=format)
+        cube = self.cube_of(value, user, builder) if found is None else found
+        upload = cube.defining_operation
+        if isinstance(upload, nvdla.UploadOp) and upload.format != nvdla.FEATURE:
+            return cube, {"pixel_format": upload.format}
+        return cube, {}
 
     # -------------------------------------------------------------- the stage
 

@@ -1,4 +1,5 @@
-"""Image input: pixels that a convolution reads through the input converter."""
+"""Image input: what a convolution reads as pixels, integers as they are or through the input
+converter."""
 
 from __future__ import annotations
 
@@ -6,12 +7,18 @@ from typing import Any
 
 from nvdla_ir.dialects import fixed, nn
 from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.quant import UniformType
+from nvdla_ir.hardware.convolution import ConvolutionSetting
+from nvdla_ir.hardware.convolution_geometry import ImageInput, Window
+from nvdla_ir.hardware.fitting import fits
 from nvdla_ir.hw import pixels
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.ir.operation import Operation
-from nvdla_ir.ir.types import IntegerType
+from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.types import I8, IntegerType
 from nvdla_ir.passes.refusals import refused
+
+_RANK = 4
 
 # By the number of channels: one pixel of the image is what the model's channels are, in order.
 # Three channels lie in two planes, the first channel in one.
@@ -59,6 +66,47 @@ def converter_fields(op: fixed.InputConverterOp, hw: HardwareConfiguration) -> d
     else:
         fields["means"] = op.means
     return fields
+
+
+def read_as_image(value: Value, hw: HardwareConfiguration) -> str | None:
+    """The pixel format in which convolutions read ``value``, int8 of few channels that the host
+    has; None where something else reads it, or where it does not fit so.
+
+    A kernel's row is then as many channels as it has columns times channels, where those of a cube
+    leave most multipliers idle, and a pixel takes a byte a channel, not a memory atom.
+    """
+    type = nn.tensor_type(value)
+    element, shape = type.element, type.static_shape
+    name = PIXEL_FORMATS.get(shape[1]) if len(shape) == _RANK and shape[0] == 1 else None
+    if name is None or not isinstance(element, UniformType) or element.storage != I8:
+        return None
+    format = pixels.PIXEL_FORMATS[name]
+    if not hw.supports_pixel_format(format):
+        return None
+    image = ImageInput(format, signed=True)
+    for user, index in value.uses:
+        if not isinstance(user, nn.ConvOp) or index != 0 or user.groups != 1:
+            return None
+        setting = _setting(user, image)
+        if setting.faults(hw) or not fits(setting, hw):
+            return None
+    return name
+
+
+def _setting(op: nn.ConvOp, image: ImageInput) -> ConvolutionSetting:
+    (_, channels, *sizes), weights = nn.shape_of(op.input), nn.shape_of(op.weight)
+    rows, columns = (
+        Window.exact(
+            taps=weights[2 + axis],
+            stride=op.strides[axis],
+            dilation=op.dilations[axis],
+            before=op.pads[axis],
+            size=size,
+            outputs=nn.shape_of(op.output)[2 + axis],
+        )
+        for axis, size in enumerate(sizes)
+    )
+    return ConvolutionSetting(channels, weights[0], rows, columns, image=image)
 
 
 def only_read_by_convolutions(op: fixed.InputConverterOp) -> None:

@@ -185,10 +185,10 @@ def _image_or_cube(
     op: nn.ConvOp, context: FunctionLegalization, builder: Builder
 ) -> tuple[Value, dict[str, Any]]:
     """What ``op`` reads, and what it must know about an image."""
-    cube = context.cube_of(op.input, op, builder)
     converter = op.input.defining_operation
     if not isinstance(converter, fixed.InputConverterOp):
-        return cube, {}
+        return context.image_or_cube_of(op.input, op, builder)
+    cube = context.cube_of(op.input, op, builder)
     fields = converter_fields(converter, context.hw)
     if any(extent != 1 for extent in op.dilations):
         raise refused(
