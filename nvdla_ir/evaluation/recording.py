@@ -35,6 +35,8 @@ Array = NDArray[Any]
 IN_MEMORY = "memory"
 """In place of an operation's name: the layer's output was found in the device's memory."""
 
+_RANK = 4
+
 
 @frozen(eq=False)
 class Executable:
@@ -78,8 +80,19 @@ class LayerOutput:
         element = other.element
         if self.element is not None or not self.stored or element is None:
             return self
-        fits = element.storage.width == self.array.dtype.itemsize * 8
-        return evolve(self, element=element) if fits else self
+        if element.storage.width != self.array.dtype.itemsize * 8:
+            return self
+        return evolve(self, element=element, array=_surfaces(self.array, other.array.shape))
+
+
+def _surfaces(array: Array, shape: tuple[int, ...]) -> Array:
+    """Cubes as the device saw them: where it took the surfaces of a cube of ``shape``, of a row
+    each, for rows, the cube."""
+    if array.ndim == len(shape) == _RANK and array.shape[2] > 1 == shape[2]:
+        count, atom, surfaces, width = array.shape
+        if shape[1:] == (atom * surfaces, 1, width):
+            return array.swapaxes(1, 2).reshape(count, *shape[1:])
+    return array
 
 
 @frozen(eq=False)

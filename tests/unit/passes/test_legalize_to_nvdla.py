@@ -72,6 +72,33 @@ NETWORKS = {
         %z = fixed.output_converter %1 scale=77 shift=12 layers=["b"] -> tensor<1x9x4x11x{A}>
         func.return %y, %z
       }}""",
+    "integers as images, for two convolutions and for one": f"""
+      func.func @main(%x: tensor<1x3x9x11x{C}>, %z: tensor<1x1x8x9x{A}>) -> (tensor<1x8x5x6x{A}>, tensor<1x9x9x9x{A}>, tensor<1x8x6x6x{A}>) {{
+        %w = nn.constant value=dense_resource<w> : tensor<8x3x7x7xi8> -> tensor<8x3x7x7x{B}>
+        %v = nn.constant value=dense_resource<v> : tensor<9x3x1x3xi8> -> tensor<9x3x1x3x{B}>
+        %u = nn.constant value=dense_resource<u> : tensor<8x1x3x4xi8> -> tensor<8x1x3x4x{B}>
+        %0 = nn.conv %x, %w strides=[2, 2] pads=[3, 3, 3, 3] layers=["a"] -> tensor<1x8x5x6x{P}>
+        %a = fixed.output_converter %0 scale=77 shift=20 layers=["a"] -> tensor<1x8x5x6x{A}>
+        %1 = nn.conv %x, %v layers=["b"] -> tensor<1x9x9x9x{P}>
+        %b = fixed.output_converter %1 scale=77 shift=15 layers=["b"] -> tensor<1x9x9x9x{A}>
+        %2 = nn.conv %z, %u layers=["c"] -> tensor<1x8x6x6x{P}>
+        %c = fixed.output_converter %2 scale=77 shift=15 layers=["c"] -> tensor<1x8x6x6x{A}>
+        func.return %a, %b, %c
+      }}""",
+    "integers that are no images, dilated, of groups, pooled, too": f"""
+      func.func @main(%x: tensor<1x3x9x9x{A}>, %y: tensor<1x4x9x9x{A}>, %z: tensor<1x1x9x9x{A}>) -> (tensor<1x8x5x5x{A}>, tensor<1x4x7x7x{A}>, tensor<1x8x7x7x{A}>, tensor<1x1x3x3x{A}>) {{
+        %w = nn.constant value=dense_resource<w> : tensor<8x3x3x3xi8> -> tensor<8x3x3x3x{B}>
+        %v = nn.constant value=dense_resource<v> : tensor<4x2x3x3xi8> -> tensor<4x2x3x3x{B}>
+        %u = nn.constant value=dense_resource<u> : tensor<8x1x3x3xi8> -> tensor<8x1x3x3x{B}>
+        %0 = nn.conv %x, %w dilations=[2, 2] layers=["a"] -> tensor<1x8x5x5x{P}>
+        %a = fixed.output_converter %0 scale=77 shift=17 layers=["a"] -> tensor<1x8x5x5x{A}>
+        %1 = nn.conv %y, %v groups=2 layers=["b"] -> tensor<1x4x7x7x{P}>
+        %b = fixed.output_converter %1 scale=77 shift=16 layers=["b"] -> tensor<1x4x7x7x{A}>
+        %2 = nn.conv %z, %u layers=["c"] -> tensor<1x8x7x7x{P}>
+        %c = fixed.output_converter %2 scale=77 shift=15 layers=["c"] -> tensor<1x8x7x7x{A}>
+        %d = nn.max_pool %z kernel=[3, 3] strides=[3, 3] layers=["d"] -> tensor<1x1x3x3x{A}>
+        func.return %a, %b, %c, %d
+      }}""",
     "sums alike for all channels, in pieces on nv_small": f"""
       func.func @main(%x: tensor<1x768x8x24x{C}>) -> tensor<1x768x1x8x{A}> {{
         %w = nn.constant value=dense_resource<alike> : tensor<768x1x8x3xi8> -> tensor<768x1x8x3x{B}>
@@ -420,6 +447,17 @@ def test_rows_that_kernels_step_over_are_not_fetched() -> None:
         op.step for op in func.walk() if isinstance(op, nvdla.SliceOp) and op.axis == nvdla.ROWS
     ]
     assert rows == [3, 2, 2]
+
+
+def test_integers_of_few_channels_are_images_where_only_convolutions_read_them() -> None:
+    found: list[list[str]] = []
+    for name in (
+        "integers as images, for two convolutions and for one",
+        "integers that are no images, dilated, of groups, pooled, too",
+    ):
+        func, _ = legalized(name, "nv_small")
+        found.append([op.format for op in func.walk() if isinstance(op, nvdla.UploadOp)])
+    assert found == [["T_Y8___V8U8_N444", "T_R8"], ["feature"] * 3]
 
 
 def test_what_is_alike_for_all_channels_is_one_layer() -> None:

@@ -22,11 +22,11 @@ def test_a_network_in_a_table() -> None:
     assert result.status == 0
     lines = result.errors.splitlines()
     rows = {line.split()[0]: line.split() for line in lines if "CONV" in line}
-    assert rows["conv1+relu1+pool1"][1:4] == ["CONV+SDP+PDP", "1", "40,664"]
+    assert rows["conv1+relu1+pool1"][1:4] == ["CONV+SDP+PDP", "1", "16,801"]
     assert rows["fc"][1:3] == ["CONV+SDP", "1"]
-    assert any(line.startswith("all layers") and "75,5" in line for line in lines)
+    assert any(line.startswith("all layers") and "51,6" in line for line in lines)
     assert any("138 between layers (3 x 46" in line for line in lines)
-    assert any(line.startswith("0.076 ms at 1000 MHz") for line in lines)
+    assert any(line.startswith("0.052 ms at 1000 MHz") for line in lines)
     assert "checked on nv_small's RTL" in result.errors
 
 
