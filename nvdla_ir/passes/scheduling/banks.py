@@ -25,12 +25,13 @@ from nvdla_ir.passes.scheduling.footprints import Footprint
 
 @frozen(eq=False)
 class _Share:
-    """A convolution, or several of which each takes over what the one before kept there, and the
-    least banks that it works as well with."""
+    """A convolution, or several of which each takes over what the one before kept there, the least
+    banks that it works as well with, and the banks that there are for it."""
 
     members: tuple[Footprint, ...]
     data: int
     weights: int
+    usable: int
 
 
 def share_banks(
@@ -56,19 +57,20 @@ def share_banks(
                 layers[1:], convolutions[1:], convolutions[:-1], strict=True
             )
         ]
-        banks = max(_possible(shares, hw), key=partial(_fetched_ahead, wanted, hw))
+        banks = max(_possible(shares), key=partial(_fetched_ahead, wanted, hw))
         for layer, convolution in zip(layers, convolutions, strict=True):
             if convolution.banks != banks:
                 found[layer] = evolve(settings[layer], convolution=evolve(convolution, banks=banks))
     return found
 
 
-def _possible(shares: Sequence[_Share], hw: HardwareConfiguration) -> Iterator[Banks]:
+def _possible(shares: Sequence[_Share]) -> Iterator[Banks]:
     """The ways to share out all banks that are enough for each."""
+    usable = min(share.usable for share in shares)
     least = max(share.weights for share in shares)
-    most = hw.usable_banks() - max(share.data for share in shares)
+    most = usable - max(share.data for share in shares)
     for weights in range(least, most + 1):
-        yield Banks(hw.usable_banks() - weights, weights)
+        yield Banks(usable - weights, weights)
 
 
 def _fetched_ahead(
@@ -99,7 +101,8 @@ def _stretches(
         data = max(one.data for one in (*stretch, share))
         weights = max(one.weights for one in (*stretch, share))
         waits = stretch and share.members[0].needs(stretch[-1].members[-1])
-        if stretch and (waits or data + weights > hw.usable_banks()):
+        usable = min(one.usable for one in (*stretch, share))
+        if stretch and (waits or data + weights > usable):
             yield stretch
             stretch = []
         stretch.append(share)
@@ -127,10 +130,12 @@ def _share(
     members: Sequence[Footprint], settings: Mapping[Footprint, Layer], hw: HardwareConfiguration
 ) -> _Share:
     data = weights = 1
+    compressed = False
     for member in members:
         convolution = _convolution(settings[member])
         assert convolution.banks is not None
         data = max(data, ceil_div(data_entries(convolution, hw), hw.cbuf.entries_per_bank))
         everything, *_ = weight_banks(convolution, hw)
         weights = max(weights, min(convolution.banks.weights, everything))
-    return _Share(tuple(members), data, weights)
+        compressed |= convolution.compressed is not None
+    return _Share(tuple(members), data, weights, hw.usable_banks(compressed=compressed))

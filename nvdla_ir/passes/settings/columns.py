@@ -87,6 +87,12 @@ def arrangement(
     def by(way: Way) -> Arrangement:
         return Arrangement(way, channels, height, width, hw.memory_atom)
 
+    surfaces, rest = divmod(channels, hw.memory_atom)
+    if height == width == 1 < surfaces and not (rest or per_channel):
+        # of one pixel the surfaces must lie one behind the other (sdp.md section 2.1)
+        strides = (in_memory(cube, op).buffer.surface_stride for cube in cubes)
+        if any(stride not in (None, hw.memory_atom) for stride in strides):
+            return by("surfaces as rows")
     if not any(map(has_columns_apart, cubes)):
         return by("as it is")
     linear = height * width <= LARGEST_EXTENT and all(_is_linear(cube, op, hw) for cube in cubes)

@@ -23,6 +23,7 @@ ELEMENT = "!quant.calibrated<f32<-0.9:2.05>>"
 MOVEMENTS = {
     "upsampling": ((5, 4, 3), "%y = nn.upsample %a scales=[2, 2]", (5, 8, 6)),
     "upsampling rows": ((9, 4, 3), "%y = nn.upsample %a scales=[3, 1]", (9, 12, 3)),
+    "upsampling one pixel": ((64, 1, 1), "%y = nn.upsample %a scales=[3, 2]", (64, 3, 2)),
     "upsampling columns": ((40, 3, 5), "%y = nn.upsample %a scales=[1, 4]", (40, 3, 20)),
     "aligned channels": ((128, 2, 3), "%y = nn.slice %a axis=1 start=32 size=64", (64, 2, 3)),
     "channels inside atoms": ((40, 2, 3), "%y = nn.slice %a axis=1 start=3 size=30", (30, 2, 3)),
