@@ -27,7 +27,12 @@ from nvdla_ir.dialects.csb import (
     WriteTableOp,
 )
 from nvdla_ir.dialects.func import CallOp, FuncOp, ReturnOp
-from nvdla_ir.dialects.nvdla import PROGRAM, PROGRAM_ATTRIBUTE, configuration_of
+from nvdla_ir.dialects.nvdla import (
+    PROGRAM,
+    PROGRAM_ATTRIBUTE,
+    called_program,
+    configuration_of,
+)
 from nvdla_ir.formats.trace.recording import Region, regions_of
 from nvdla_ir.interp.csb.run import executed_layers
 from nvdla_ir.interp.machine import Machine, Mode
@@ -42,7 +47,10 @@ _INTERRUPTS = "GLB"
 
 
 def host_computes_between(function: FuncOp) -> bool:
-    """Whether something is stored to memory that was computed of what came from there."""
+    """Whether something is stored to memory that was computed of what came from there, though there
+    are no device programs."""
+    if any(called_program(op) is not None for op in function.body.operations):
+        return False
     computed: set[Value] = set()
     for op in function.body.operations:
         follows = any(operand in computed for operand in op.operands)
