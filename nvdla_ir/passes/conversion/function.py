@@ -43,9 +43,9 @@ _MADE_SIMPLER: dict[type[Operation], tuple[str, str]] = {
 """Which pass makes what of a layer, ahead of this stage."""
 
 
-def computed_weights(op: Operation) -> str:
-    """What to say of weights that are no constants."""
-    return f"the weights of {describe(op)} are computed, but the hardware takes constants"
+def computed(op: Operation, what: str) -> str:
+    """What to say of an operand, ``what``, that is no constant."""
+    return f"{describe(op)} takes computed numbers as its {what}, but the hardware takes constants"
 
 
 class FunctionConversion(Conversion):
@@ -113,7 +113,7 @@ class FunctionConversion(Conversion):
         if isinstance(op, nn.ConvTransposeOp) and not isinstance(
             op.weight.defining_operation, nn.ConstantOp
         ):
-            raise refused(op.location, computed_weights(op))
+            raise refused(op.location, computed(op, "weights"))
         if type(op) in _MADE_SIMPLER:
             maker, what = _MADE_SIMPLER[type(op)]
             raise DiagnosticError.at(
@@ -251,7 +251,7 @@ class FunctionConversion(Conversion):
         """
         constant = value.defining_operation
         if not isinstance(constant, nn.ConstantOp):
-            raise DiagnosticError.at(op.location, f"the {what} of {describe(op)} is not constant")
+            raise refused(op.location, computed(op, what))
         array = self.session.resources.elements(constant.value, constant.location)
         if not np.isfinite(array).all():
             raise DiagnosticError.at(

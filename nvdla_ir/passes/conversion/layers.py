@@ -27,7 +27,7 @@ from nvdla_ir.passes.blocks import sums
 from nvdla_ir.passes.conversion.alignment import align, rectifies_late, suits
 from nvdla_ir.passes.conversion.chain import Chain, grow_chain
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
-from nvdla_ir.passes.conversion.function import FunctionConversion, computed_weights
+from nvdla_ir.passes.conversion.function import FunctionConversion, computed
 from nvdla_ir.passes.conversion.grids import calibration_of, name_of, output_type
 from nvdla_ir.passes.conversion.pipeline import (
     Bias,
@@ -63,7 +63,7 @@ def convert_weighted(
     constant = op.weight.defining_operation
     weight_type = nn.tensor_type(op.weight).element
     if not isinstance(constant, nn.ConstantOp):
-        raise refused(op.location, computed_weights(op))
+        raise refused(op.location, computed(op, "weights"))
     if not isinstance(weight_type, QuantizedType):
         raise DiagnosticError.at(
             op.location,
