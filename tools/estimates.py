@@ -8,25 +8,21 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TextIO, get_args
 
 from attrs import define, field, frozen
 
-from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.evaluation.estimate import Estimate, LayerEstimate, estimate
 from nvdla_ir.hardware.cost.base import Client, Cost, MemoryTiming, Span
 from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
-from nvdla_ir.passes.base import Pass
-from nvdla_ir.passes.pipeline import Instrumentation
 from nvdla_ir.text.pipeline_syntax import PassOption, parse_options
 
 from .command_line import STANDARD_STREAM, Arguments, UsageError
+from .reports import AheadOfRegisters, ReportWatcher
 from .tables import format_table
-
-_LAST_LEVEL = "emit-registers"
-"""The pass that makes registers of hardware layers."""
 
 _FILES = ("estimate-csv", "estimate-json")
 _HERTZ = {"": 1.0, "hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9}
@@ -99,41 +95,38 @@ def _number(option: PassOption) -> float:
 
 
 @define(eq=False)
-class EstimateWatcher(Instrumentation):
-    """Prices the hardware layers of a module, before they become registers."""
+class EstimateReport:
+    """The table and the files that are asked for."""
 
-    memory: MemoryTiming
-    _found: Estimate | DiagnosticError | None = field(default=None, init=False)
+    options: EstimateOptions
+    _found: list[Estimate] = field(factory=list[Estimate], init=False)
 
-    def before_pass(self, pass_: Pass, module: ModuleOp) -> None:
-        if pass_.name == _LAST_LEVEL:
-            try:
-                self._found = estimate(module, self.memory)
-            except DiagnosticError as error:
-                # the pass has its own say first
-                self._found = error
+    @staticmethod
+    def of(arguments: Arguments) -> EstimateReport | None:
+        """None where nothing is asked for. Raises: UsageError, DiagnosticError"""
+        options = EstimateOptions.of(arguments)
+        return None if options is None else EstimateReport(options)
 
-    def result(self, module: ModuleOp) -> Estimate:
-        """The estimate, now that ``module`` is what all passes left.
+    def watch(self) -> ReportWatcher:
+        return AheadOfRegisters(partial(estimate, memory=self.options.memory), self._found.append)
 
-        Raises: DiagnosticError where there are no hardware layers, or some have no cost.
-        """
-        found = estimate(module, self.memory) if self._found is None else self._found
-        if isinstance(found, DiagnosticError):
-            raise found
-        return found
+    def files(self) -> dict[str, str]:
+        writers = {"estimate-csv": _csv, "estimate-json": _json}
+        return {
+            file: writers[name](self._found, self.options)
+            for name, file in self.options.files.items()
+        }
 
-
-def estimate_files(options: EstimateOptions, found: list[Estimate]) -> dict[str, str]:
-    """The contents of the files that are asked for, by their names."""
-    writers = {"estimate-csv": _csv, "estimate-json": _json}
-    return {file: writers[name](found, options) for name, file in options.files.items()}
+    def text(self, stream: TextIO) -> str:
+        if not self.options.table:
+            return ""
+        return "".join(_estimate_table(found, self.options, stream) for found in self._found)
 
 
 # -------------------------------------------------------------- the table
 
 
-def estimate_table(found: Estimate, options: EstimateOptions, stream: TextIO) -> str:
+def _estimate_table(found: Estimate, options: EstimateOptions, stream: TextIO) -> str:
     """Layers, their sum, and what the estimate rests on."""
     everything = LayerEstimate("all layers", "", found.pieces, found.total)
     layers = (*found.layers, everything)

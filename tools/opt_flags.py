@@ -27,7 +27,7 @@ _PASSES = "passes, run in the order given"
 _ALIASES = "several passes at once"
 SEMANTICS = "semantics"
 _WATCH = "watching passes"
-_ESTIMATES = "estimates"
+_ESTIMATES = "reports"
 
 FLAGS = {
     flag.name: flag
@@ -96,6 +96,13 @@ FLAGS = {
         ),
         Flag("estimate-csv", "write them to FILE as CSV, a line a layer", _ESTIMATES, "FILE"),
         Flag("estimate-json", "write them to FILE as JSON", _ESTIMATES, "FILE"),
+        Flag(
+            "memory-map",
+            "write what lies where in memory while which layers run: FILE.html, a picture, or "
+            "FILE.csv, a line a buffer. Before 'emit-registers', or at the end of all passes",
+            _ESTIMATES,
+            "FILE",
+        ),
         Flag("dump-pass-pipeline", "show the pipeline on standard error", _WATCH),
         Flag(
             "verify-each",

@@ -48,22 +48,20 @@ from .module_files import (
     write_module,
 )
 from .opt_flags import SEMANTICS, Command, dialect_list, help_text, pass_list, read_command
+from .reports import Report
 
 # What only some runs need is imported where it is used: starting must be quick.
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nvdla_ir.evaluation.estimate import Estimate
     from nvdla_ir.passes.instrumentation import Timing
-
-    from .estimates import EstimateOptions
 
 _SEPARATOR = re.compile(r"// -----[ \t]*\r?$", re.MULTILINE)
 # What looks like one: other dashes, or more on its line.
 _NEAR_MISS = re.compile(r"^[ \t]*(//[ \t]*---+.*)$", re.MULTILINE)
 _PRINTED_SEPARATOR = "\n// -----\n"
 _PRINT_FLAGS = "mlir-print-ir-"
-_ESTIMATE_FLAGS = "estimate"
+_REPORT_FLAGS = ("estimate", "memory-map")
 _REPRODUCER_NAME = "<reproducer>"
 
 
@@ -94,7 +92,7 @@ def _run(
             map(command.registry.create, command.pass_specifications()), options.verify_each
         )
         command.check_pass_names("mlir-print-ir-before", "mlir-print-ir-after")
-        estimates = _estimate_options(command.arguments)
+        reports = _reports(command.arguments)
     except DiagnosticError as error:
         printer.show(error.diagnostics)
         return WRONG_USAGE
@@ -107,17 +105,19 @@ def _run(
     if not command.arguments.positionals and stdin.isatty():
         raise UsageError("there is no input: name a file, or '-' for what you type")
     timing = _new_timing() if command.arguments.has("mlir-timing") else None
-    job = _Job(command, options, pipeline, context, printer, stdout, stderr, timing, estimates)
+    job = _Job(command, options, pipeline, context, printer, stdout, stderr, timing, reports)
     return job.run(stdin)
 
 
-def _estimate_options(arguments: Arguments) -> EstimateOptions | None:
-    """What estimates are asked for. Raises: UsageError, DiagnosticError"""
-    if not any(name.startswith(_ESTIMATE_FLAGS) for name in arguments.names):
-        return None
-    from .estimates import EstimateOptions
+def _reports(arguments: Arguments) -> list[Report]:
+    """Those that are asked for. Raises: UsageError, DiagnosticError"""
+    if not any(name.startswith(_REPORT_FLAGS) for name in arguments.names):
+        return []
+    from .estimates import EstimateReport
+    from .memory_maps import MemoryMapReport
 
-    return EstimateOptions.of(arguments)
+    found: list[Report | None] = [EstimateReport.of(arguments), MemoryMapReport.of(arguments)]
+    return [report for report in found if report is not None]
 
 
 def _information(command: Command) -> str | None:
@@ -200,8 +200,7 @@ class _Job:
     stdout: TextIO
     stderr: TextIO
     timing: Timing | None
-    estimates: EstimateOptions | None
-    found: list[Estimate] = field(factory=list["Estimate"])
+    reports: list[Report]
     statistics: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]])
 
     def run(self, stdin: TextIO) -> int:
@@ -229,7 +228,7 @@ class _Job:
             failed |= self._tell(part, file, diagnostics)
         if not failed:
             with self._phase("output"):
-                self._write_estimates(modules)
+                self._write_reports(modules)
                 self._write(modules)
         self._report()
         return INPUT_AT_FAULT if failed else SUCCESS
@@ -265,12 +264,8 @@ class _Job:
             from nvdla_ir.evaluation.semantics import SemanticsCheck
 
             watchers.append(SemanticsCheck(loaded.resources))
-        estimating = None
-        if self.estimates is not None:
-            from .estimates import EstimateWatcher
-
-            estimating = EstimateWatcher(self.estimates.memory)
-            watchers.append(estimating)
+        reporting = [report.watch() for report in self.reports]
+        watchers += reporting
         try:
             pipeline.run(loaded.module, session, watchers)
         except DiagnosticError as error:
@@ -283,8 +278,8 @@ class _Job:
                     )
                 )
             raise
-        if estimating is not None:
-            self.found.append(estimating.result(loaded.module))
+        for report in reporting:
+            report.finish(loaded.module)
         return loaded
 
     def _pipeline_for(self, loaded: LoadedModule) -> Pipeline:
@@ -397,23 +392,18 @@ class _Job:
 
     # -------------------------------------------------------------- reports
 
-    def _write_estimates(self, modules: Sequence[LoadedModule]) -> None:
-        """Write the files with estimates. Raises: DiagnosticError"""
-        if self.estimates is None:
-            return
-        from .estimates import estimate_files
-
-        sources = [file for loaded in modules for file in loaded.resources.sources]
-        named = [name for name in (self.options.input, self.options.output) if name != "-"]
-        write_together({**estimate_files(self.estimates, self.found)}, [*sources, *named])
+    def _write_reports(self, modules: Sequence[LoadedModule]) -> None:
+        """Write the files of reports. Raises: DiagnosticError"""
+        files = {file: text for report in self.reports for file, text in report.files().items()}
+        if files:
+            sources = [file for loaded in modules for file in loaded.resources.sources]
+            named = [name for name in (self.options.input, self.options.output) if name != "-"]
+            write_together({**files}, [*sources, *named])
 
     def _report(self) -> None:
         arguments = self.command.arguments
-        if self.estimates is not None and self.estimates.table:
-            from .estimates import estimate_table
-
-            for found in self.found:
-                self.stderr.write(estimate_table(found, self.estimates, self.stderr))
+        for report in self.reports:
+            self.stderr.write(report.text(self.stderr))
         if self.timing is not None:
             _print_timing(self.timing, self.stderr)
         if arguments.has("mlir-pass-statistics"):

@@ -327,7 +327,8 @@ def _saved(alone: Sequence[Buffer], shared: Sequence[Buffer]) -> str:
     count, saved = len(alone) - len(shared), live_bytes(alone) - live_bytes(shared)
     if not count:
         return ""
-    return f"; {count} in place of what they are computed from, which saves {saved} of them"
+    which = f", which saves {saved} of them" if saved else ""
+    return f"; {count} in place of what they are computed from{which}"
 
 
 def _elsewhere(bound: Collection[Bound]) -> str:
