@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nvdla_ir.dialects import default_context, nn
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.func import FuncOp
-from nvdla_ir.interp.machine import Machine, Mode
+from nvdla_ir.interp.machine import Machine, Mode, executed_operations
 from nvdla_ir.ir.location import FileLineCol
 from nvdla_ir.ir.operation import Operation
 from nvdla_ir.passes.base import Session
@@ -45,9 +45,9 @@ class Stage:
         return next(op for op in self.module.body.operations if isinstance(op, FuncOp))
 
     def operation_counts(self) -> dict[str, int]:
-        """How many operations of each dialect the function has."""
+        """How many operations of each dialect run, device programs' included."""
         counts: dict[str, int] = {}
-        for op in self.func.body.operations:
+        for op in executed_operations(self.func):
             dialect = op.name.partition(".")[0]
             counts[dialect] = counts.get(dialect, 0) + 1
         return counts

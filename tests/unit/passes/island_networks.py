@@ -105,6 +105,23 @@ func.func @main(%x: {cube(32)}) -> {cube(64)} {{
 }}"""
 """The parts of a concatenation are written in place by different programs."""
 
+BY_TURNS = f"""
+func.func @main(%x: {cube(16)}) -> {cube(16, 6, 10)} {{
+  %a = nvdla.upload %x -> {cube(16)}
+  %early = nvdla.sdp %a bs=#nvdla.x_stage<alu = "sum", alu_value = 9, relu> layers=["early"]
+    -> {cube(16)}
+{_turned("there", "%a", 16, 6, 5)}
+  %pool = nvdla.pdp max %there kernel=[2, 2] pads=[1, 1, 0, 0] layers=["pool"] -> {cube(16, 5, 6)}
+{_turned("back", "%pool", 16, 5, 6)}
+  %late = nvdla.sdp %back bs=#nvdla.x_stage<alu = "sum", alu_value = -9> layers=["late"]
+    -> {cube(16)}
+  %both = nvdla.interleave %early, %late axis=3 layers=["both"] -> {cube(16, 6, 10)}
+  %t = nvdla.sdp %both layers=["t"] -> {cube(16, 6, 10)}
+  %y = nvdla.download %t -> {cube(16, 6, 10)}
+  func.return %y
+}}"""
+"""Columns by turns, written in place by different programs."""
+
 NETWORKS = {
     "two islands, a residual that crosses both": TWO_ISLANDS,
     "the host first and last": EDGES,

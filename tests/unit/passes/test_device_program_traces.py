@@ -10,8 +10,9 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from island_networks import NETWORKS, inputs_of, network
+from island_networks import BY_TURNS, NETWORKS, inputs_of, network, outputs_of
 from running import module_of
 
 from nvdla_ir.dialects import csb
@@ -24,6 +25,7 @@ from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.registry import layers_to_registers
 from nvdla_ir.resources import ResourceStore
+from nvdla_ir.text.printer import print_operation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "formats" / "trace"))
 
@@ -35,9 +37,32 @@ TARGETS = ("nv_small", "nv_medium_1024_full", "nv_large", "nv_full")
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_device_program_is_a_trace_of_its_own(name: str, target: str, tmp_path: Path) -> None:
+    check_traces(NETWORKS[name], target, tmp_path)
+
+
+def test_what_programs_share_may_have_columns_apart(tmp_path: Path) -> None:
+    """One program's output and a later one's input are every second column of a cube."""
+    module, func, session = network(BY_TURNS, "nv_small")
+    inputs = inputs_of(func)
+    expected = [outputs_of(func, session, each) for each in inputs]
+    Pipeline(layers_to_registers()).run(module, session)
+    apart = [
+        (type(op), op.label)
+        for op in module.walk()
+        if isinstance(op, csb.InputOp | csb.OutputOp) and op.column_stride == 16
+    ]
+    assert apart == [(csb.OutputOp, "early"), (csb.InputOp, "early")]
+    for each, wanted in zip(inputs, expected, strict=True):
+        found = outputs_of(func, session, each)
+        np.testing.assert_array_equal(found["y"], wanted["y"])
+    assert print_operation(module_of(print_operation(module))) == print_operation(module)
+    check_traces(BY_TURNS, "nv_small", tmp_path)
+
+
+def check_traces(text: str, target: str, tmp_path: Path) -> None:
     """Each plays from a reset, on what the host and earlier programs hand to it, and checks all
     that later ones read; together they run the layers of the network."""
-    module, func, session = network(NETWORKS[name], target)
+    module, func, session = network(text, target)
     Pipeline(layers_to_registers()).run(module, session)
     inputs = inputs_of(func)[0]
     files = export_trace(module, session.resources, inputs, "net")
