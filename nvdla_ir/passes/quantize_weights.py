@@ -187,7 +187,8 @@ def quantize(
     import numpy as np
 
     rows = weights.reshape(len(weights) if per_channel else 1, -1)
-    scales = largest_magnitudes(rows) / LARGEST_WEIGHT
+    peaks = largest_magnitudes(rows)
+    scales = peaks / LARGEST_WEIGHT
     if not np.isfinite(scales).all():
         raise ValueError("contain NaN or infinite numbers")
     if least_squares:
@@ -197,9 +198,16 @@ def quantize(
         scales = np.maximum(scales, largest * SMALLEST_RELATIVE_SCALE)
     else:
         scales[scales == 0] = 1.0
+    saturates = (peaks > (LARGEST_WEIGHT + 0.25) * scales).any()
     stored = np.empty(rows.shape, np.int8)
     for block in blocks(*rows.shape):
-        stored[block] = _round(np.divide(rows[block], scales[block[0], None]))
+        some = rows[block]
+        codes: NDArray[np.float64] = np.divide(some, scales[block[0], None])
+        # Casts to integers cut fractions off; of a tie this is the integer away from zero.
+        codes += np.copysign(some.dtype.type(0.5), some)
+        if saturates:
+            np.clip(codes, -LARGEST_WEIGHT, LARGEST_WEIGHT, out=codes)
+        stored[block] = codes
     stored = stored.reshape(weights.shape)
     if not per_channel:
         return stored, uniform_i8(float(scales[0]))
