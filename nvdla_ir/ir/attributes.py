@@ -192,13 +192,16 @@ class DenseResourceAttr(Attribute):
 def resources_in(attributes: Iterable[Attribute]) -> tuple[DenseResourceAttr, ...]:
     """What ``attributes`` refer to outside the text."""
     found: list[DenseResourceAttr] = []
-    # Each attribute of a module passes here after each pass: those of operations are looked into
-    # once.
+    # Each attribute of a module passes here after each pass: types are compared at the least cost,
+    # and what consists of others is looked into once.
     for attribute in attributes:
-        if isinstance(attribute, DenseResourceAttr):
-            found.append(attribute)
-        elif isinstance(attribute, ArrayAttr | DictAttr):
+        kind = attribute.__class__
+        if kind is IntegerAttr or kind is StringAttr:
+            continue
+        if isinstance(attribute, ArrayAttr) or isinstance(attribute, DictAttr):  # noqa: SIM101
             found += attribute.resources
+        elif isinstance(attribute, DenseResourceAttr):
+            found.append(attribute)
     return tuple(found)
 
 

@@ -24,7 +24,7 @@ from nvdla_ir.ir.attribute_kinds import AttributeKind
 from nvdla_ir.ir.attributes import Attribute, DenseArrayAttr
 from nvdla_ir.ir.constraints import TypeConstraint
 from nvdla_ir.ir.location import UNKNOWN, Location
-from nvdla_ir.ir.operation import Operation, Region, Result, Value
+from nvdla_ir.ir.operation import Operation, Region, Result, Trait, Value
 from nvdla_ir.ir.types import I32, IntegerType, Type
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ class AttributeField(_Field, Generic[T]):
         if attribute is None:
             if self.required:
                 raise ValueError(f"'{op.name}' has no attribute '{self.name}'")
-            return cast(T, self.default)
+            return self.default  # pyright: ignore[reportReturnType]
         if attribute.__class__ is self._plain:
             return attribute.value  # pyright: ignore
         return self.kind.to_python(attribute)
@@ -274,6 +274,7 @@ class Op(Operation):
     """
 
     definition: ClassVar[OperationDefinition]
+    verified_traits: ClassVar[tuple[Trait, ...]] = ()
     positional: ClassVar[tuple[str, ...]] = ()
     trailing: ClassVar[str | None] = None
     elide_result_types: ClassVar[bool] = False
@@ -282,6 +283,9 @@ class Op(Operation):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.definition = OperationDefinition.of(cls)
+        cls.verified_traits = tuple(
+            trait for trait in cls.traits if type(trait).verify is not Trait.verify
+        )
 
     # The next two hooks are overridden where an operation needs them.
 
@@ -330,7 +334,7 @@ class Op(Operation):
                 and isinstance(sizes.element, IntegerType)
                 and len(sizes.values) == len(definition.operands)
             ):
-                return cast("tuple[int, ...]", sizes.values)
+                return sizes.values  # pyright: ignore[reportReturnType]
             raise ValueError(
                 f"'{self.name}' needs '{OPERAND_SEGMENT_SIZES} = array<i32: …>' with "
                 f"{len(definition.operands)} numbers"

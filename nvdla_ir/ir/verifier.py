@@ -84,13 +84,23 @@ class _Verifier:
                 if not problems:
                     self._correct.add(signature, op, surroundings)
             if definition.descriptive_attributes:
-                _check_attributes(op, definition.descriptive_attributes, problems)
-            if not problems and op.traits:
+                self._described(op, definition, problems)
+            if not problems and op.verified_traits:
                 _check_traits(op, problems)
         else:
             problems = operation_faults(op)
         for problem in problems:
             self._diagnostics.error(op.location, f"'{op.name}' {problem}")
+
+    def _described(self, op: Op, definition: OperationDefinition, problems: list[str]) -> None:
+        get = op.attributes.get
+        names = definition.descriptive_attributes
+        signature = (id(op.__class__), *[id(get(name)) for name in names])
+        if signature not in self._correct:
+            faults = len(problems)
+            _check_attributes(op, names, problems)
+            if len(problems) == faults:
+                self._correct.add(signature, op, None)
 
 
 def _signature(op: Op, definition: OperationDefinition, surroundings: object) -> tuple[int, ...]:
@@ -139,7 +149,7 @@ def _check_attributes(op: Op, names: Sequence[str], problems: list[str]) -> None
 
 
 def _check_traits(op: Op, problems: list[str]) -> None:
-    for trait in op.traits:
+    for trait in op.verified_traits:
         problems.extend(trait.verify(op))
 
 
