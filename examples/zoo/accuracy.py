@@ -20,6 +20,7 @@ import numpy as np
 from attrs import frozen
 from batch_norms import photos
 from matrix import CALIBRATION_IMAGES, SIZES, SMALL, WIDTH, Images, Subject
+from numpy.typing import NDArray
 from zoo import TOPOLOGIES
 
 from nvdla_ir.dialects import nn
@@ -38,6 +39,7 @@ from nvdla_ir.passes.insert_converters import InsertConverters
 from nvdla_ir.passes.pipeline import Pipeline
 from nvdla_ir.passes.registry import ALIASES, PassRegistry
 
+Reals = NDArray[np.float64]
 IMAGES = 24
 
 
@@ -109,11 +111,11 @@ def _name(value: Value) -> str:
 
 def _outputs(
     module: ModuleOp, session: Session, mode: Mode, images: Images, watched: Sequence[str]
-) -> list[Images]:
+) -> list[Reals]:
     function = _main(module)
     recorder = Recorder(Executable(function, session.resources, mode), watched)
     name = function.argument_name(function.body.arguments[0])
-    found: list[list[Images]] = [[] for _ in watched]
+    found: list[list[Reals]] = [[] for _ in watched]
     for image in images:
         recording = recorder.run(machine_inputs(function, mode, {name: image[None]}))
         for index, output in enumerate(watched):
@@ -124,7 +126,7 @@ def _outputs(
     return [np.concatenate(parts) for parts in found]
 
 
-def _sqnr(reference: Images, compared: Images) -> float:
+def _sqnr(reference: Reals, compared: Reals) -> float:
     noise = float(((reference - compared) ** 2).sum())
     return 10 * float(np.log10((reference**2).sum() / noise)) if noise else float("inf")
 
