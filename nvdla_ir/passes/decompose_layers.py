@@ -19,7 +19,7 @@ from nvdla_ir.passes.decomposition.kernels import (
     LargeStride,
 )
 from nvdla_ir.passes.decomposition.normalization import OtherWindows
-from nvdla_ir.passes.decomposition.operands import RepeatedOperand
+from nvdla_ir.passes.decomposition.operands import ConstantChannels, LinesAsImages, RepeatedOperand
 from nvdla_ir.passes.decomposition.phases import (
     AlignedInterpolation,
     LinearInterpolation,
@@ -76,7 +76,9 @@ class DecomposeLayers(Pass):
             AlignedInterpolation(),
             OtherWindows(session.diagnostics),
             Reciprocals(session.diagnostics),
+            LinesAsImages(),
             RepeatedOperand(),
+            ConstantChannels(),
             RowsOfMatrix(),
             LargePlane(),
             LargeGroupedKernel(),

@@ -26,6 +26,16 @@ _OF_ALL: dict[type[nn.UnaryOp], Interval] = {
 }
 """What functions give, whatever comes in."""
 
+_OF_THE_SAME = (
+    nn.MaxPoolOp,
+    nn.GlobalMaxPoolOp,
+    nn.GlobalAveragePoolOp,
+    nn.RearrangementOp,
+    nn.SliceOp,
+    nn.UpsampleOp,
+)
+"""What gives elements of its input, or what is between them."""
+
 
 @frozen
 class Intervals:
@@ -63,13 +73,24 @@ class Intervals:
             low, high = self.of(op.input)
             low = low if op.minimum is None else max(low, op.minimum)
             return low, high if op.maximum is None else min(high, op.maximum)
+        if isinstance(op, nn.MulOp) and op.lhs is op.rhs:
+            return 0.0, math.inf
         if isinstance(op, nn.PowerOp):
-            return (0.0, math.inf) if op.power % 2 == 0 else _EVERYTHING
+            return self._power(op)
         if isinstance(op, nn.UnaryOp):
             return _OF_ALL.get(type(op), _EVERYTHING)
-        if isinstance(op, nn.MaxPoolOp | nn.RearrangementOp | nn.SliceOp | nn.UpsampleOp):
+        if isinstance(op, _OF_THE_SAME):
             return self.of(op.input)
+        if isinstance(op, nn.AveragePoolOp):
+            low, high = self.of(op.input)  # and zeros
+            return min(low, 0.0), max(high, 0.0)
         return _EVERYTHING
+
+    def _power(self, op: nn.PowerOp) -> Interval:
+        low, high = sorted(op.shift + op.scale * end for end in self.of(op.input))
+        if op.power > 0 and low >= 0:
+            return low**op.power, high**op.power
+        return (0.0, math.inf) if op.power % 2 == 0 else _EVERYTHING
 
     def _affine(self, op: nn.BiasAddOp | nn.ScaleOp) -> Interval:
         low, high = self.of(op.input)

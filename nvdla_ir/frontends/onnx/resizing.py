@@ -178,6 +178,14 @@ def pad(layer: Layer) -> Value:
     before, behind = [0] * rank, [0] * rank
     for axis, first, last in zip(found, pads[: len(found)], pads[len(found) :], strict=True):
         before[axis], behind[axis] = first, last
+    if rank == 3 and not any((*before[:2], *behind[:2])):
+        image = layer.image_or_line()
+        sides = [0, max(0, before[2]), 0, max(0, behind[2])]
+        filler = filler if mode == "constant" else 0.0
+        line = layer.emit_windows(nn.PadOp, input=image, pads=sides, mode=mode, value=filler)
+        shape = nn.shape_of(line)
+        kept = range(shape[2])[max(0, -before[2]) : shape[2] - max(0, -behind[2])]
+        return sliced(layer, line, [(0, range(shape[0])), (1, range(shape[1])), (2, kept)])
     crops = any(pad < 0 for pad in pads)
     value = _padded(layer, value, before, behind, mode, filler, "padded" if crops else "")
     kept = [

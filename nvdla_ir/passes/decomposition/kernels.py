@@ -9,7 +9,12 @@ from nvdla_ir.dialects import nn
 from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.dialects.nn.shapes import is_same_cube
 from nvdla_ir.dialects.quant import UniformPerAxisType
-from nvdla_ir.hardware.convolution_limits import LARGEST_KERNEL, LARGEST_PADS, LARGEST_STRIDE
+from nvdla_ir.hardware.convolution_limits import (
+    LARGEST_DILATION,
+    LARGEST_KERNEL,
+    LARGEST_PADS,
+    LARGEST_STRIDE,
+)
 from nvdla_ir.hardware.pdp import LARGEST_STRIDE as LARGEST_POOLING_STRIDE
 from nvdla_ir.hw.formats.pooling import LARGEST_POOLING_KERNEL
 from nvdla_ir.ir.operation import Value
@@ -26,9 +31,19 @@ _KERNEL_BYTES = 1 << 13
 _LARGEST_PADS = tuple(min(LARGEST_PADS) for _ in LARGEST_PADS)
 
 
+def _is_large(op: nn.ConvOp) -> bool:
+    """Whether the kernel is larger, or its taps are farther apart, than the hardware takes."""
+    taps = nn.shape_of(op.weight)[2:]
+    return any(
+        count > LARGEST_KERNEL or (count > 1 and dilation > LARGEST_DILATION)
+        for count, dilation in zip(taps, op.dilations, strict=True)
+    )
+
+
 class LargeKernel(RewritePattern[nn.ConvOp]):
     """The parts of a large kernel become kernels of more channels, which are the input as each
-    part sees it, one behind the other. All is summed in one go, as before."""
+    part sees it, one behind the other. All is summed in one go, as before. Taps that are far apart
+    are parts of their own."""
 
     root = nn.ConvOp
 
@@ -38,14 +53,17 @@ class LargeKernel(RewritePattern[nn.ConvOp]):
         constant = op.weight.defining_operation
         taps = nn.shape_of(op.weight)[2:]
         if (
-            max(taps) <= LARGEST_KERNEL
+            not _is_large(op)
             or op.groups != 1
             or rewriter.tensors is None
             or not isinstance(constant, nn.ConstantOp)
         ):
             return False
         weights = np.asarray(rewriter.tensors.elements(constant.value, constant.location))
-        counts = [-(-size // LARGEST_KERNEL) for size in taps]
+        counts = [
+            -(-size // LARGEST_KERNEL) if dilation <= LARGEST_DILATION else size
+            for size, dilation in zip(taps, op.dilations, strict=True)
+        ]
         sizes = [-(-size // count) for size, count in zip(taps, counts, strict=True)]
         spare = [count * size - tap for count, size, tap in zip(counts, sizes, taps, strict=True)]
         weights = np.pad(weights, ((0, 0), (0, 0), (0, spare[0]), (0, spare[1])))
@@ -83,7 +101,10 @@ class LargeKernel(RewritePattern[nn.ConvOp]):
                 weight=parts.stored(np.concatenate(kernels, axis=1), "weight", element),
                 bias=op.bias,
                 strides=op.strides,
-                dilations=op.dilations,
+                dilations=[
+                    dilation if size > 1 else 1
+                    for dilation, size in zip(op.dilations, sizes, strict=True)
+                ],
             )
         )
         return True
@@ -101,7 +122,7 @@ class LargeGroupedKernel(RewritePattern[nn.ConvOp]):
         constant = op.weight.defining_operation
         kernels, inputs, *taps = nn.shape_of(op.weight)
         if (
-            max(taps) <= LARGEST_KERNEL
+            not _is_large(op)
             or op.groups == 1
             or rewriter.tensors is None
             or not isinstance(constant, nn.ConstantOp)

@@ -7,10 +7,10 @@ from nvdla_ir.dialects.quant import UniformType
 from nvdla_ir.hardware.convolution_limits import LARGEST_KERNEL
 from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
-from nvdla_ir.ir.types import Type
-from nvdla_ir.passes.decomposition.parts import COLUMNS, ROWS, Parts
+from nvdla_ir.ir.types import TensorType, Type
+from nvdla_ir.passes.decomposition.parts import CHANNELS, COLUMNS, ROWS, Parts
 
-_VECTOR_RANK, _IMAGE_RANK = 2, 4
+_VECTOR_RANK, _LINE_RANK, _IMAGE_RANK = 2, 3, 4
 
 
 class RepeatedOperand(RewritePattern[nn.BinaryOp]):
@@ -39,6 +39,40 @@ class RepeatedOperand(RewritePattern[nn.BinaryOp]):
             return False
         op.set_operand(1, repeated)
         return True
+
+
+class LinesAsImages(RewritePattern[nn.BinaryOp]):
+    """Lines (NxCxW) with a second operand that is repeated along one, as images of one row."""
+
+    root = nn.BinaryOp
+
+    def match_and_rewrite(self, op: nn.BinaryOp, rewriter: PatternRewriter) -> bool:
+        shape, own = nn.shape_of(op.lhs), nn.shape_of(op.rhs)
+        if len(shape) != _LINE_RANK or len(own) != _LINE_RANK or own == shape:
+            return False
+        parts = Parts(op, rewriter, op.layers)
+        left = _as_image(parts, op.lhs)
+        constant = isinstance(op.rhs.defining_operation, nn.ConstantOp)
+        if constant and rewriter.tensors is None:
+            return False
+        right = (
+            parts.constant(parts.numbers(op.rhs).reshape(_image_shape(own)), "operand")
+            if constant
+            else _as_image(parts, op.rhs)
+        )
+        element = nn.tensor_type(op.output).element
+        image = parts.create(type(op), element, lhs=left, rhs=right)
+        parts.replace(parts.create(nn.ReshapeOp, input=image, result_types=[op.output.type]))
+        return True
+
+
+def _as_image(parts: Parts, value: Value) -> Value:
+    type = TensorType(_image_shape(nn.shape_of(value)), nn.tensor_type(value).element)
+    return parts.create(nn.ReshapeOp, input=value, result_types=[type])
+
+
+def _image_shape(line: tuple[int, ...]) -> tuple[int, ...]:
+    return (*line[:2], 1, line[2])
 
 
 def _vector(parts: Parts, value: Value, size: int) -> Value:
@@ -83,3 +117,53 @@ def _image(parts: Parts, value: Value, shape: tuple[int, ...]) -> Value:
         found = nn.shape_of(repeated)[axis]
         repeated = parts.sliced(parts.joined([repeated] * -(-size // found), axis), axis, 0, size)
     return repeated
+
+
+class ConstantChannels(RewritePattern[nn.ConcatOp]):
+    """Channels of one number each beside computed ones: a convolution that moves these, and whose
+    bias are those."""
+
+    root = nn.ConcatOp
+
+    def match_and_rewrite(self, op: nn.ConcatOp, rewriter: PatternRewriter) -> bool:
+        import numpy as np
+
+        constant = [isinstance(value.defining_operation, nn.ConstantOp) for value in op.inputs]
+        if (
+            op.axis != CHANNELS
+            or len(nn.shape_of(op.output)) != _IMAGE_RANK
+            or not any(constant)
+            or all(constant)
+            or rewriter.tensors is None
+        ):
+            return False
+        parts = Parts(op, rewriter, op.layers)
+        computed = [value for value, known in zip(op.inputs, constant, strict=True) if not known]
+        channels, inputs = nn.shape_of(op.output)[1], sum(nn.shape_of(v)[1] for v in computed)
+        kernels, bias = np.zeros((channels, inputs, 1, 1)), np.zeros(channels)
+        begin = taken = 0
+        for value, known in zip(op.inputs, constant, strict=True):
+            size = nn.shape_of(value)[1]
+            if known:
+                numbers = parts.numbers(value)
+                if (numbers != numbers[:1, :, :1, :1]).any():
+                    return False
+                bias[begin : begin + size] = numbers[0, :, 0, 0]
+            else:
+                kernels[range(begin, begin + size), range(taken, taken + size)] = 1
+                taken += size
+            begin += size
+        element = nn.tensor_type(op.output).element
+        source = computed[0]
+        if len(computed) > 1:
+            source = parts.create(nn.ConcatOp, element, inputs=computed, axis=CHANNELS)
+        parts.replace(
+            parts.create(
+                nn.ConvOp,
+                element,
+                input=source,
+                weight=parts.constant(kernels, "ones", 1.0),
+                bias=parts.constant(bias, "bias"),
+            )
+        )
+        return True
