@@ -55,8 +55,8 @@ class AsItWas:
     func: FuncOp
     resources: ResourceStore
     _machine: Machine = field(init=False)
-    _last: dict[tuple[str, int], Operation] = field(
-        factory=dict[tuple[str, int], Operation], init=False
+    _operations: dict[tuple[str, int], list[Operation]] = field(
+        factory=dict[tuple[str, int], "list[Operation]"], init=False
     )
     _now: dict[Operation, tuple[str, LayerOutput]] = field(
         factory=dict[Operation, "tuple[str, LayerOutput]"], init=False
@@ -75,7 +75,8 @@ class AsItWas:
             if name is not None and len(op.results) == 1:
                 type = op.results[0].type
                 if isinstance(type, TensorType) and type.has_static_shape:
-                    self._last[name, _image_size(type.static_shape)] = op
+                    key = name, _image_size(type.static_shape)
+                    self._operations.setdefault(key, []).append(op)
 
     def compared(
         self, inputs: Mapping[str, Array], now: Recording, *, as_integers: bool
@@ -83,11 +84,14 @@ class AsItWas:
         """Each layer that there is in both, in order; ``as_integers``: whether ``now`` is of
         integers. Raises: DiagnosticError"""
         self._pairs, self._as_integers = [], as_integers
-        self._now = {
-            op: (name, output)
-            for (name, size), op in self._last.items()
-            if (output := now.layers.get(name, {}).get(size)) is not None and _is_in_memory(output)
-        }
+        self._now = {}
+        for (name, size), operations in self._operations.items():
+            outputs = list(filter(_is_in_memory, now.every.get((name, size), ())))
+            # Of several with a name, as many as there were: else only the last are the layer's.
+            if len(outputs) != len(operations):
+                operations, outputs = operations[-1:], outputs[-1:]
+            for op, output in zip(operations, outputs, strict=False):
+                self._now[op] = name, output
         given = dict(inputs)
         for name, array in inputs.items():
             output = now.layers.get(name, {}).get(_image_size(array.shape))

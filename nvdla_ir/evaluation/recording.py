@@ -100,11 +100,15 @@ class Recording:
     """What one run computed.
 
     layers:  by name, then by number of elements of an image, in the order of the program
+    every:   all outputs of a name and a number of elements, in that order, of one run
     outputs: by name, as the machine gives them
     watched: the value that the recorder was to watch
     """
 
     layers: dict[str, dict[int, LayerOutput]] = field(factory=dict[str, "dict[int, LayerOutput]"])
+    every: dict[tuple[str, int], list[LayerOutput]] = field(
+        factory=dict[tuple[str, int], "list[LayerOutput]"]
+    )
     outputs: dict[str, Array] = field(factory=dict[str, Array])
     watched: list[LayerOutput] = field(factory=list[LayerOutput])
 
@@ -112,6 +116,10 @@ class Recording:
         by_size = self.layers.setdefault(name, {})
         by_size.pop(output.size, None)
         by_size[output.size] = output
+
+    def add_every(self, name: str, output: LayerOutput) -> None:
+        self.add(name, output)
+        self.every.setdefault((name, output.size), []).append(output)
 
     @staticmethod
     def joined(recordings: Sequence[Recording]) -> Recording:
@@ -136,6 +144,7 @@ class Recorder:
 
     wanted:  the names of layers that are recorded; None for all
     watched: a result that is recorded whether or not it has a name
+    every:   whether all outputs of a name are kept, where there are several
     """
 
     def __init__(
@@ -143,10 +152,13 @@ class Recorder:
         executable: Executable,
         wanted: Collection[str] | None = None,
         watched: Value | None = None,
+        *,
+        every: bool = False,
     ) -> None:
         self.executable = executable
         self.wanted = wanted
         self.watched = watched
+        self.every = every
         self._machine = Machine(
             executable.resources, executable.mode, self._observe, lenient=executable.lenient
         )
@@ -201,7 +213,9 @@ class Recorder:
         value = op.results[0]
         if name is not None and (self.wanted is None or name in self.wanted):
             output = self._output(results[0], element_of(value.type), op.name)
-            if output is not None:
+            if output is not None and self.every:
+                self._recording.add_every(name, output)
+            elif output is not None:
                 self._recording.add(name, output)
         if value is self.watched:
             output = self._output(results[0], element_of(value.type), op.name)

@@ -142,7 +142,7 @@ class SemanticsCheck(Instrumentation):
             for kind, inputs in self._inputs.get(name, ()):
                 for mode in _modes(func):
                     try:
-                        recorder = Recorder(Executable(func, self.resources, mode))
+                        recorder = Recorder(Executable(func, self.resources, mode), every=True)
                         recording = recorder.run(machine_inputs(func, mode, inputs))
                     except DiagnosticError:
                         # Divisions by 0 and the like: this input says nothing.

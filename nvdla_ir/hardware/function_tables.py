@@ -94,8 +94,8 @@ def normalization_fit(
 ) -> NormalizationFit:
     """The tables and converters for ``layer`` from codes of ``source`` to codes of ``result``.
 
-    LO reaches over all sums of squares. LE is finer and reaches as far as is best: small sums
-    belong to small elements, but there the factor changes most.
+    One table reaches over all sums of squares. The other is finer and reaches as far as is best:
+    small sums belong to small elements, but there the factor changes most.
 
     Raises: OperandError where the factor is not finite, or too large for the output converter.
     """
@@ -126,13 +126,20 @@ def normalization_fit(
     lo = linear(_LO_STEPS, select)
     octaves = 1 << np.minimum(np.arange(LE_ENTRIES, dtype=np.int64), _LARGEST_OCTAVE)
 
-    def tables(le: LookUpTable, hybrid: TableName, function: Function = "LINEAR") -> LookUpTables:
+    def tables(
+        le: LookUpTable, lo: LookUpTable, hybrid: TableName, function: Function = "LINEAR"
+    ) -> LookUpTables:
         return LookUpTables(le, lo, function, "LO", "LO", hybrid)
 
+    by_octaves = LookUpTable(entries(octaves), 0, 1 << _LARGEST_OCTAVE, 0)
     choices = [
-        tables(linear(_LE_STEPS, 0), "LO"),
-        *(tables(linear(_LE_STEPS, distance), "LE") for distance in range(select)),
-        tables(LookUpTable(entries(octaves), 0, 1 << _LARGEST_OCTAVE, 0), "LE", "EXPONENT"),
+        tables(linear(_LE_STEPS, 0), lo, "LO"),
+        *(tables(linear(_LE_STEPS, distance), lo, "LE") for distance in range(select)),
+        tables(by_octaves, lo, "LE", "EXPONENT"),
+        *(
+            tables(by_octaves, linear(_LO_STEPS, distance), "LO", "EXPONENT")
+            for distance in range(select)
+        ),
     ]
     errors = [error(choice) for choice in choices]
     best = errors.index(min(errors))

@@ -55,7 +55,7 @@ class InsertConverters(Pass):
 
     name = "insert-converters"
     # Steps of weights and of activations add up from layer to layer.
-    tolerance = Tolerance(0.02, steps=1.5, by_layer=True)
+    tolerance = Tolerance(0.05, steps=1.5, by_layer=True)
     requires = (calibrated(),)
 
     fallback: str = option(

@@ -41,6 +41,19 @@ class PoolOp(NNOp):
         (top, left, bottom, right), (rows, columns) = self.pads, self.ceil_extension
         return top, left, bottom + rows, right + columns
 
+    @property
+    def reached_pads(self) -> tuple[int, int, int, int]:
+        """``extended_pads`` as far as windows reach behind the input: always less than they are."""
+        top, left, *behind = self.extended_pads
+        sizes, outputs = shape_of(self.input)[2:], self._output_shape()[2:]
+        rows, columns = (
+            min(pad, max(0, (count - 1) * stride + kernel - before - size))
+            for pad, count, stride, kernel, before, size in zip(
+                behind, outputs, self.strides, self.kernel, (top, left), sizes, strict=True
+            )
+        )
+        return top, left, rows, columns
+
     def _output_shape(self) -> tuple[int, ...]:
         shape = shape_of(self.input)
         return (*shape[:2], *window_shape(shape, self.kernel, self.strides, self.extended_pads))

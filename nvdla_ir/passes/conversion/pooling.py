@@ -47,7 +47,7 @@ def convert_max_pool(op: nn.MaxPoolOp, conversion: FunctionConversion) -> Replac
         input=stored,
         kernel=op.kernel,
         strides=op.strides,
-        pads=op.extended_pads,
+        pads=op.reached_pads,
         layers=op.layers,
         result_types=[nn.tensor_type(op.output).with_element(element)],
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from nvdla_ir.dialects import nn
+from nvdla_ir.dialects.calibrated import takes_calibrated_result
 from nvdla_ir.dialects.func import FuncOp
 from nvdla_ir.dialects.layer import layers_of
+from nvdla_ir.dialects.nvdla import mark_for_host
 from nvdla_ir.ir.builder import Builder, InsertionPoint
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.rewriter import PatternRewriter, RewritePattern
@@ -47,6 +49,8 @@ def one_image_at_a_time(func: FuncOp) -> None:
             result_types=[value.type],
         )
         batch_op.output.name_hint = value.name_hint
+        if producer is not None and not takes_calibrated_result(producer):
+            mark_for_host(batch_op)  # as what it joins
         joined.append(batch_op.output)
     func.return_op.set_operands(joined)
     for op in reversed(layers):

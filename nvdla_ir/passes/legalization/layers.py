@@ -322,7 +322,7 @@ def _window_fields(op: nn.ConvOp | nn.MaxPoolOp | fixed.AveragePoolOp) -> dict[s
     """How the window moves, where that is not the default."""
     fields = {name: getattr(op, name) for name in _NO_WINDOW if hasattr(op, name)}
     if isinstance(op, nn.PoolOp):
-        fields["pads"] = op.extended_pads
+        fields["pads"] = op.reached_pads
     return {name: value for name, value in fields.items() if value != _NO_WINDOW[name]}
 
 

@@ -180,5 +180,8 @@ def test_normalization_is_within_one_code(
 def test_a_normalization_that_tables_cannot_hold_says_its_error() -> None:
     steep = Normalization(5, 1.0, 1.0, 1.0)
     assert normalization_fit(steep, CodeScale(1.0), CodeScale(0.01)).error > 1
+    # Where the factor falls at once, the table of more entries is the finer one.
+    wide = Normalization(5, 0.1, 0.75, 1.0)
+    assert normalization_fit(wide, CodeScale(1.9), CodeScale(0.024)).error < 7
     with pytest.raises(OperandError, match="give no finite factor"):
         normalization_fit(Normalization(5, 1.0, 0.75, -1.0), CodeScale(1.0), CodeScale(1.0))

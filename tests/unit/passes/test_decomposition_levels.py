@@ -62,6 +62,12 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
     "means with padding, windows behind": (
         (9, 7, 6), "average_pool kernel=[3, 2] strides=[2, 2] pads=[1, 1, 1, 0] "
         "ceil_extension=[0, 1]", (9, 4, 4)),
+    "maximum, nothing in the rows behind": (
+        (9, 5, 6), "max_pool kernel=[3, 2] strides=[2, 2] pads=[0, 0, 2, 0] ceil_extension=[1, 1]",
+        (9, 3, 3)),
+    "kernels far apart": (
+        (3, 40, 9), "conv pads=[33, 0, 0, 2] dilations=[33, 2]", (4, 40, 7), (4, 3, 2, 3)),
+    "groups far apart": ((4, 36, 5), "conv dilations=[33, 1] groups=2", (2, 3, 4), (2, 2, 2, 2)),
     "large maximum": ((9, 15, 14), "max_pool kernel=[13, 5] pads=[6, 2, 6, 2]", (9, 15, 14)),
     "large maximum, strides": (
         (9, 30, 22), "max_pool kernel=[17, 9] strides=[3, 2] pads=[8, 4, 7, 4]", (9, 10, 11)),
