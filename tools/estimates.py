@@ -24,7 +24,7 @@ from .command_line import STANDARD_STREAM, Arguments, UsageError
 from .reports import AheadOfRegisters, ReportWatcher
 from .tables import format_table
 
-_FILES = ("estimate-csv", "estimate-json")
+_FILES = ("estimate-csv", "estimate-json", "report")
 _HERTZ = {"": 1.0, "hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([a-zA-Z]*)")
 
@@ -111,7 +111,7 @@ class EstimateReport:
         return AheadOfRegisters(partial(estimate, memory=self.options.memory), self._found.append)
 
     def files(self) -> dict[str, str]:
-        writers = {"estimate-csv": _csv, "estimate-json": _json}
+        writers = {"estimate-csv": _csv, "estimate-json": _json, "report": _report}
         return {
             file: writers[name](self._found, self.options)
             for name, file in self.options.files.items()
@@ -121,6 +121,12 @@ class EstimateReport:
         if not self.options.table:
             return ""
         return "".join(_estimate_table(found, self.options, stream) for found in self._found)
+
+
+def _report(found: list[Estimate], options: EstimateOptions) -> str:
+    from .compile_report import compile_report
+
+    return compile_report(found, options.frequency)
 
 
 # -------------------------------------------------------------- the table

@@ -7,14 +7,13 @@ import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from nvdla_ir.evaluation.evaluation import MULTIPLIERS
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import UNKNOWN
 
 from .evaluate_tables import advice, errors_db
 from .figures import number, percent
+from .html_parts import Cell, kind, section, sortable_table, tiles_of
 from .html_template import page
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def html_report(result: EvaluationResult) -> str:
     body = [
         _header(result),
         _tiles(result),
-        _section(
+        section(
             "SQNR along the network",
             "Each layer's output against the float network. Below 20 dB a layer is likely at "
             "fault; a sudden fall shows where.",
@@ -50,13 +49,13 @@ def html_report(result: EvaluationResult) -> str:
     ]
     if result["attribution"]:
         images = _images(result["part_images"])
-        parts = _section(
+        parts = section(
             "What costs accuracy",
             f"Noise of the logits when only this is quantized ({images}). Multipliers: what "
             "integer arithmetic adds to the rest.",
             html_plots.attribution(result["attribution"]) + _parts_table(result),
         )
-        units = _section(
+        units = section(
             "Which layers cost most",
             f"Noise of the logits with one pipeline alone in int8 ({images}).",
             html_plots.sensitivity(result["sensitivity"]),
@@ -65,7 +64,7 @@ def html_report(result: EvaluationResult) -> str:
     if result["other_ranges"]:
         lines = [line for other in result["other_ranges"] for line in advice(other, result)]
         body.append(
-            _section(
+            section(
                 "Other ranges for the costliest",
                 "SQNR of the logits in dB, fake-quantized, where the range of this tensor is "
                 "another, with the ranges above it mended.",
@@ -73,14 +72,21 @@ def html_report(result: EvaluationResult) -> str:
             )
         )
     body += [
-        _section(
+        section(
             "Codes used and saturation",
             "How many of the 256 codes each tensor uses, and how much of it lies beyond them. Few "
             "codes: the range is too wide. Much saturation: it is too narrow.",
             html_plots.saturation(result),
         ),
         _histograms(result["layers"]),
-        _section("All layers", "Click a heading to sort.", _table(result["layers"])),
+        section(
+            "All layers",
+            "Click a heading to sort.",
+            sortable_table(
+                _HEADINGS,
+                [_cells(index, layer) for index, layer in enumerate(result["layers"])],
+            ),
+        ),
     ]
     return page(html.escape(f"INT8 evaluation of {result['network']}"), "".join(body))
 
@@ -97,13 +103,6 @@ def _header(result: EvaluationResult) -> str:
     return (
         f"<h1>What INT8 costs: {html.escape(result['network'])}</h1>\n"
         f'<p class="sub">{html.escape(" · ".join(words))}</p>\n'
-    )
-
-
-def _section(title: str, note: str, content: str) -> str:
-    return (
-        f"<section>\n<h2>{html.escape(title)}</h2>\n"
-        f'<p class="note">{html.escape(note)}</p>\n{content}\n</section>\n'
     )
 
 
@@ -134,16 +133,7 @@ def _tiles(result: EvaluationResult) -> str:
         if costliest["share"]:
             detail = f"{percent(costliest['share'], 0)} of the noise"
             tiles.append(("Costs most", costliest["part"], detail))
-    return (
-        '<div class="tiles">\n'
-        + "".join(
-            f'<div class="tile"><div class="label">{html.escape(label)}</div>'
-            f'<div class="value">{html.escape(value)}</div>'
-            f'<div class="detail">{html.escape(detail)}</div></div>\n'
-            for label, value, detail in tiles
-        )
-        + "</div>\n"
-    )
+    return tiles_of(tiles)
 
 
 def _parts_table(result: EvaluationResult) -> str:
@@ -159,10 +149,10 @@ def _parts_table(result: EvaluationResult) -> str:
     ]
     rows.append(("all", _decibels(result["part_sqnr_db"]), "", ""))
     headings = ("part", "alone", "all but it", "same class, alone")
-    head = "".join(f"<th{_kind(index > 0)}>{text}</th>" for index, text in enumerate(headings))
+    head = "".join(f"<th{kind(index > 0)}>{text}</th>" for index, text in enumerate(headings))
     body = "".join(
         "<tr>"
-        + "".join(f"<td{_kind(index > 0)}>{cell}</td>" for index, cell in enumerate(row))
+        + "".join(f"<td{kind(index > 0)}>{cell}</td>" for index, cell in enumerate(row))
         + "</tr>\n"
         for row in rows
     )
@@ -173,12 +163,6 @@ def _parts_table(result: EvaluationResult) -> str:
 
 def _decibels(value: float | None) -> str:
     return "no noise" if value is None else f"{value:.1f} dB"
-
-
-def _kind(numeric: bool, poor: bool = False) -> str:
-    """The class attribute of a cell."""
-    names = " ".join(name for name, on in (("number", numeric), ("poor", poor)) if on)
-    return f' class="{names}"' if names else ""
 
 
 # -------------------------------------------------------------- histograms
@@ -211,7 +195,7 @@ def _histograms(layers: Sequence[Layer]) -> str:
             f"<details><summary>{len(rest)} more</summary>\n"
             f'<div class="histograms">\n{"".join(rest)}</div>\n</details>\n'
         )
-    return _section(
+    return section(
         "Activations and the chosen ranges",
         "Float values (logarithmic counts), the noisiest layers first; between the lines is what "
         "the codes can hold, beyond them values saturate.",
@@ -220,15 +204,6 @@ def _histograms(layers: Sequence[Layer]) -> str:
 
 
 # -------------------------------------------------------------- table
-
-
-@frozen
-class _Cell:
-    """``value`` is what the table is sorted by."""
-
-    text: str
-    value: float | str | None
-    poor: bool = False
 
 
 _HEADINGS = (
@@ -247,46 +222,24 @@ _HEADINGS = (
 """Headings, and whether the column has numbers."""
 
 
-def _cells(index: int, layer: Layer) -> list[_Cell]:
+def _cells(index: int, layer: Layer) -> list[Cell]:
     integer, codes = layer["integer"], layer["codes"]
     sqnr, cosine = integer["sqnr_db"], integer["cosine"]
     cells = [
-        _Cell(str(index), index),
-        _Cell(layer["name"], layer["name"]),
-        _Cell(layer["operation"], layer["operation"]),
-        _Cell(errors_db(layer["fake_quantized"]), layer["fake_quantized"]["sqnr_db"]),
-        _Cell(errors_db(integer), sqnr, poor=sqnr is not None and sqnr < _POOR_DB),
-        _Cell("" if cosine is None else f"{cosine:.6f}", cosine),
-        _Cell(number(integer["max_error"]), integer["max_error"]),
+        Cell(str(index), index),
+        Cell(layer["name"], layer["name"]),
+        Cell(layer["operation"], layer["operation"]),
+        Cell(errors_db(layer["fake_quantized"]), layer["fake_quantized"]["sqnr_db"]),
+        Cell(errors_db(integer), sqnr, poor=sqnr is not None and sqnr < _POOR_DB),
+        Cell("" if cosine is None else f"{cosine:.6f}", cosine),
+        Cell(number(integer["max_error"]), integer["max_error"]),
     ]
     if codes is None:
-        return cells + [_Cell("", None)] * 4
+        return cells + [Cell("", None)] * 4
     return [
         *cells,
-        _Cell(percent(codes["clipped"], 4), codes["clipped"]),
-        _Cell(str(codes["used"]), codes["used"]),
-        _Cell(f"{codes['scale']:.6g}", codes["scale"]),
-        _Cell(str(codes["zero_point"]), codes["zero_point"]),
+        Cell(percent(codes["clipped"], 4), codes["clipped"]),
+        Cell(str(codes["used"]), codes["used"]),
+        Cell(f"{codes['scale']:.6g}", codes["scale"]),
+        Cell(str(codes["zero_point"]), codes["zero_point"]),
     ]
-
-
-def _table(layers: Sequence[Layer]) -> str:
-    head = "".join(
-        f'<th scope="col"{_kind(numeric)}><button type="button">{html.escape(text)}</button></th>'
-        for text, numeric in _HEADINGS
-    )
-    rows = "".join(
-        "<tr>"
-        + "".join(
-            f'<td{_kind(numeric, cell.poor)} data-value="'
-            f'{html.escape("" if cell.value is None else str(cell.value))}">'
-            f"{html.escape(cell.text)}</td>"
-            for cell, (_, numeric) in zip(_cells(index, layer), _HEADINGS, strict=True)
-        )
-        + "</tr>\n"
-        for index, layer in enumerate(layers)
-    )
-    return (
-        f'<div class="scroll"><table class="sortable">\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{rows}</tbody>\n</table></div>"
-    )

@@ -1,4 +1,4 @@
-"""The page around an evaluation's plots: style, script, frame. Nothing is loaded from elsewhere."""
+"""The page around a report: style, script, frame. Nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ main { max-width: 1160px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 26px; margin: 0; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 h2 { font-size: 18px; margin: 0 0 2px; }
 .sub, .note { color: var(--muted); margin: 2px 0 12px; max-width: 78ch; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px;
-  margin: 20px 0 12px; }
+.tiles { display: grid; gap: 12px;
+  grid-template-columns: repeat(auto-fit, minmax(min(200px, 44%), 1fr)); margin: 20px 0 12px; }
 .tile, section { background: var(--surface); border: 1px solid var(--grid); border-radius: 10px; }
 .tile { padding: 14px 16px; }
 .tile .label { color: var(--muted); font-size: 13px; }
@@ -57,6 +57,15 @@ th button:hover, th button:focus-visible { color: var(--accent); text-decoration
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
 tbody tr:hover { background: color-mix(in srgb, var(--accent) 9%, transparent); }
+td[style] { background: linear-gradient(to left,
+  color-mix(in srgb, var(--accent) 24%, transparent) var(--share), transparent var(--share)); }
+td.name { white-space: normal; overflow-wrap: anywhere; min-width: min(270px, 48vw);
+  max-width: 44ch; }
+.search { position: sticky; top: 0; z-index: 1; margin: 14px 0 0; padding: 6px 0;
+  background: var(--page); }
+.search input { font: inherit; color: inherit; background: var(--surface);
+  border: 1px solid var(--grid); border-radius: 8px; padding: 7px 12px; width: min(100%, 420px); }
+.search span { color: var(--muted); font-size: 13px; }
 .poor { color: var(--warn); font-weight: 600; }
 @media (max-width: 560px) { .pair { grid-template-columns: 1fr; } main { padding: 16px 10px; } }
 """
@@ -81,6 +90,18 @@ for (const table of document.querySelectorAll("table.sortable")) {
     head.setAttribute("aria-sort", rising ? "ascending" : "descending");
   });
 }
+const search = document.querySelector(".search input");
+search?.addEventListener("input", () => {
+  const words = search.value.toLowerCase().split(/\\s+/).filter(Boolean);
+  const rows = [...document.querySelectorAll("table.searchable tbody tr")];
+  for (const row of rows) {
+    const text = row.textContent.toLowerCase();
+    row.hidden = !words.every((word) => text.includes(word));
+  }
+  const left = rows.filter((row) => !row.hidden).length;
+  document.querySelector(".search span").textContent =
+    words.length ? `${left} of ${rows.length} rows` : "";
+});
 """
 
 

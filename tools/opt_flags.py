@@ -97,6 +97,13 @@ FLAGS = {
         Flag("estimate-csv", "write them to FILE as CSV, a line a layer", _ESTIMATES, "FILE"),
         Flag("estimate-json", "write them to FILE as JSON", _ESTIMATES, "FILE"),
         Flag(
+            "report",
+            "write a page to FILE: of each layer its hardware layers, pieces, scales, shifts, "
+            "memory and cycles, to sort and to search",
+            _ESTIMATES,
+            "FILE.html",
+        ),
+        Flag(
             "memory-map",
             "write what lies where in memory while which layers run: FILE.html, a picture, or "
             "FILE.csv, a line a buffer. Before 'emit-registers', or at the end of all passes",

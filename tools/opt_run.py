@@ -61,7 +61,7 @@ _SEPARATOR = re.compile(r"// -----[ \t]*\r?$", re.MULTILINE)
 _NEAR_MISS = re.compile(r"^[ \t]*(//[ \t]*---+.*)$", re.MULTILINE)
 _PRINTED_SEPARATOR = "\n// -----\n"
 _PRINT_FLAGS = "mlir-print-ir-"
-_REPORT_FLAGS = ("estimate", "memory-map")
+_REPORT_FLAGS = ("estimate", "memory-map", "report")
 _REPRODUCER_NAME = "<reproducer>"
 
 

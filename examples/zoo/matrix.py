@@ -104,7 +104,7 @@ class Cell:
     def comparison(self) -> str:
         if self.different:
             return f"[red]DIFFERENT: {' and '.join(self.different)}[/red]"
-        return f"[green]equal on {self.images} images[/green]" if self.images else ""
+        return "[green]equal[/green]" if self.images else ""
 
     def line(self) -> str:
         if self.refusals:
@@ -114,6 +114,7 @@ class Cell:
             f"{self.layers:5} layers, {_size(self.constants):>9} + {_size(self.activations):>9} "
             f"(at least {_size(self.bound):>9}), "
             f"{self.seconds:5.1f} s, {self.frames:8.1f} frames/s  {self.comparison}"
+            + (f" on {self.images} images" if self.images and not self.different else "")
         )
 
     def text(self) -> str:
@@ -294,8 +295,9 @@ def show(
     console: Console,
 ) -> None:
     table = Table(show_lines=True)
-    for column in ("", *targets):
-        table.add_column(column, justify="right")
+    table.add_column("", justify="right", no_wrap=True)
+    for target in targets:
+        table.add_column(target, justify="right")
     for network in networks:
         table.add_row(network, *(cells[network, target].text() for target in targets))
     console.print(table)

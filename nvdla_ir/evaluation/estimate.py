@@ -19,6 +19,7 @@ from nvdla_ir.dialects.nvdla import (
     WaitOp,
     configuration_of,
 )
+from nvdla_ir.evaluation.runs import HardwareRun, run_of
 from nvdla_ir.hardware.cost.base import Cost, MemoryTiming, total
 from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES, CostModel, is_measured
 from nvdla_ir.hardware.cost.timeline import Run, Timeline
@@ -37,6 +38,7 @@ class LayerEstimate:
     units:   those that its hardware layers use, as ``CONV+SDP``
     pieces:  hardware layers that it runs in
     program: the function that they are in
+    runs:    each of them
     """
 
     name: str
@@ -44,6 +46,7 @@ class LayerEstimate:
     pieces: int
     cost: Cost
     program: str = ""
+    runs: tuple[HardwareRun, ...] = ()
 
 
 @frozen
@@ -128,7 +131,7 @@ def estimate(module: ModuleOp, memory: MemoryTiming) -> Estimate:
     return Estimate(
         model.hw,
         memory,
-        tuple(_layer_estimate(pieces, program) for (program, _), pieces in found.items()),
+        tuple(_layer_estimate(pieces, program, model.hw) for (program, _), pieces in found.items()),
         _duration(blocks, settings, model) if any(waits) else None,
     )
 
@@ -150,7 +153,9 @@ def _duration(
     return timeline.finish()
 
 
-def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]], program: str) -> LayerEstimate:
+def _layer_estimate(
+    pieces: list[tuple[HardwareLayer, Cost]], program: str, hw: HardwareConfiguration
+) -> LayerEstimate:
     first = pieces[0][0]
     name = "+".join(first.names) if first.names else first.last.name
     used = {name for layer, _ in pieces for name in _units(layer)}
@@ -161,6 +166,7 @@ def _layer_estimate(pieces: list[tuple[HardwareLayer, Cost]], program: str) -> L
         len(pieces),
         total(cost for _, cost in pieces),
         program,
+        tuple(run_of(layer, "+".join(_units(layer)), cost, hw) for layer, cost in pieces),
     )
 
 
