@@ -30,6 +30,7 @@ from .command_line import (
     run_handled,
     write_output,
 )
+from .plugin_files import plugin_flag
 from .program_sources import OpenedProgram, TextSource
 
 _NAME = "nvdla-translate"
@@ -122,6 +123,7 @@ _FLAGS = {
             "leave out what a loadable's runtime does on the CPU",
             _OPTIONS,
         ),
+        plugin_flag(_OPTIONS),
         Flag("mlir-print-debuginfo", "print locations", _OPTIONS),
         Flag("help", "show this text", _GENERAL),
         Flag("version", "show the version", _GENERAL),
@@ -307,12 +309,16 @@ def _write_ir(opened: OpenedProgram, arguments: Arguments, streams: _Streams) ->
 def _calibration(path: str, arguments: Arguments, streams: _Streams) -> None:
     from .calib_txt_to_json import convert
 
-    model = arguments.value("model")
-    read = [path] if model is None else [path, model]
+    model, plugins = arguments.value("model"), arguments.values("load-pass-plugin")
+    if plugins and model is None:
+        raise UsageError(
+            "'--load-pass-plugin' is for the operations of '--model', which is missing"
+        )
+    read = [path, *plugins] if model is None else [path, model, *plugins]
     _check_output(arguments, *read)
     file, text = read_input(path, streams.stdin)
     streams.printer.texts[file] = text
-    module = None if model is None else _text_source(model, streams).open().module
+    module = None if model is None else _text_source(model, arguments, streams).open().module
     json, remarks = convert(text, file, module)
     streams.printer.show(remarks)
     output = arguments.value("o") or STANDARD_STREAM
@@ -335,7 +341,7 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     directory = arguments.value("o")
     if directory is None or directory == STANDARD_STREAM:
         raise UsageError("a trace is several files: '-o DIRECTORY' must say where they go")
-    program = Program.load(_text_source(path, streams))
+    program = Program.load(_text_source(path, arguments, streams))
     inputs, remarks = trace_inputs(program, arguments.values("input"), streams.stdin)
     streams.printer.show(remarks)
     module = program.func.parent_op
@@ -348,16 +354,18 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     given = [text.partition("=")[2] for text in arguments.values("input")]
     kept = [
         path,
+        *arguments.values("load-pass-plugin"),
         *(split_key(file)[0] for file in given),
         *program.machine.resources.sources,
     ]
     write_together({Path(directory, file): data for file, data in files.items()}, kept)
 
 
-def _text_source(path: str, streams: _Streams) -> TextSource:
+def _text_source(path: str, arguments: Arguments, streams: _Streams) -> TextSource:
     file, text = read_input(path, streams.stdin)
     streams.printer.texts[file] = text
-    return TextSource(text, file, Path() if path == STANDARD_STREAM else Path(file).parent)
+    directory = Path() if path == STANDARD_STREAM else Path(file).parent
+    return TextSource(text, file, directory, tuple(arguments.values("load-pass-plugin")))
 
 
 def _make_directory(directory: Path) -> None:
@@ -378,6 +386,6 @@ _TRANSLATIONS = {
     "import-loadable": _Translation(
         _import_loadable, ("target", "hardware-only", "mlir-print-debuginfo")
     ),
-    "calib-txt-to-json": _Translation(_calibration, ("model",)),
-    "export-trace": _Translation(_export_trace, ("input",)),
+    "calib-txt-to-json": _Translation(_calibration, ("model", "load-pass-plugin")),
+    "export-trace": _Translation(_export_trace, ("input", "load-pass-plugin")),
 }

@@ -99,6 +99,29 @@ def test_other_processes_know_it_too(folder: Path) -> None:
     np.testing.assert_array_equal(run(folder / "model.ir", folder, "--jobs=2"), alone)
 
 
+def test_traces_and_tables_of_networks_with_it(folder: Path) -> None:
+    """nvdla-translate reads and executes it, too; here the host's, in floats."""
+    load = f"--load-pass-plugin={folder}/mine.py"
+    model, registers, trace = folder / "host.ir", folder / "registers.ir", folder / "trace"
+    model.write_text(MODEL.replace('layers=["y"]', 'layers=["y"] attributes {nvdla.host}'))
+    (folder / "cache.txt").write_text("TRT-8000-MinMaxCalibration\na: 3c010a14\n")
+    table = folder / "t.json"
+    succeed("nvdla-calibrate", model, load, "--data", folder / "x.npy", "-o", table, "--jobs=1")
+    passes = (f"--import-calib={table}", "--quantize", "--compile=nv_small")
+    succeed("nvdla-opt", load, *passes, model, "-o", registers)
+    np.save(folder / "one.npy", np.load(folder / "x.npy")[:1])
+    given = ("--export-trace", registers, "--input", f"x={folder}/one.npy", "-o", trace)
+    succeed("nvdla-translate", *given, load)
+    assert (trace / "trace.cfg").exists()
+    converted = ("--calib-txt-to-json", folder / "cache.txt", "--model", model)
+    succeed("nvdla-translate", *converted, load, "-o", folder / "converted.json")
+    for command in (given, converted):
+        errors = io.StringIO()
+        arguments = [str(argument) for argument in command]
+        assert COMMANDS["nvdla-translate"](arguments, io.StringIO(), io.StringIO(), errors) == 1
+        assert "unknown operation 'my.abs'" in errors.getvalue()
+
+
 def test_its_golden_test_runs_beside_it(folder: Path) -> None:
     (folder / "abs.ir").write_text(
         "// RUN: nvdla-opt %s --load-pass-plugin=%S/mine.py --quantize | filecheck %s\n"
