@@ -50,7 +50,7 @@ from nvdla_ir.passes.settings.memory import (
     plane_stride,
 )
 from nvdla_ir.passes.settings.networks import Network, networks
-from nvdla_ir.passes.settings.views import Views
+from nvdla_ir.passes.settings.views import Views, transferred
 from nvdla_ir.resources import EqualTensors
 
 if TYPE_CHECKING:
@@ -92,6 +92,12 @@ class AllocateMemory(Pass):
     subject = has_hardware_layers()
 
     base: int = option(0x8000_0000, help="address of the first byte")
+    transfers: str = option(
+        "shared",
+        choices=("shared", "apart"),
+        help="whether what the host writes and reads shares memory with other activations, or lies "
+        "apart behind them, for runtimes that bind buffers",
+    )
 
     def run(self, module: ModuleOp, session: Session) -> None:
         hw = configuration_of(module)
@@ -105,7 +111,8 @@ class AllocateMemory(Pass):
         end = self.base
         bound: list[Bound] = []
         for network in networks(module):
-            end = _Allocation(network, hw, alignment, end, session, bound).run(self.name)
+            apart = self.transfers == "apart"
+            end = _Allocation(network, hw, alignment, end, session, bound, apart).run(self.name)
         check_apart(bound, self.base, end)
         module.attributes[MEMORY_BASE_ATTRIBUTE] = IntegerAttr(self.base)
         module.attributes[MEMORY_BYTES_ATTRIBUTE] = IntegerAttr(end - self.base)
@@ -122,6 +129,8 @@ class _Allocation:
     session: Session
     bound: list[Bound]
     """What lies elsewhere, of all networks."""
+    apart: bool
+    """Whether what the host writes and reads lies behind all else."""
 
     def run(self, pass_name: str) -> int:
         """Place everything; returns the address behind the last byte."""
@@ -135,14 +144,21 @@ class _Allocation:
         }
         self.bound.extend(bound.values())
         spans = {root: span for root, span in lifetimes.spans.items() if root not in bound}
+        own = transferred(views) - bound.keys() if self.apart else set[Value]()
         replaced = {
             root: source
             for root, source in in_place.found().items()
-            if not {root, source} & bound.keys()
+            if not {root, source} & (bound.keys() | own)
         }
         places = sharing_places(spans, replaced)
+        places.sort(key=lambda place: place.roots[0] in own)
         buffers = [self._buffer(place.roots[0], place.span) for place in places]
-        offsets = plan_offsets(buffers, self.alignment)
+        shared = len(buffers) - sum(place.roots[0] in own for place in places)
+        offsets = plan_offsets(buffers[:shared], self.alignment)
+        peak = align_up(peak_bytes(buffers[:shared], offsets), self.alignment)
+        for buffer in buffers[shared:]:
+            offsets.append(peak)
+            peak = align_up(peak + buffer.size, self.alignment)
         for place, offset in zip(places, offsets, strict=True):
             for root in place.roots:
                 self._set_place(root, constants_end + offset)
@@ -150,7 +166,6 @@ class _Allocation:
             self._set_place(one.root, one.begin)
         self._place_views(views)
         self._bind_programs()
-        peak = align_up(peak_bytes(buffers, offsets), self.alignment)
         end = constants_end + peak
         alone = [self._buffer(root, span) for root, span in spans.items()]
         if end > 1 << self.hw.address_bits:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 from attrs import define, field, frozen
-from numpy.typing import NDArray
 
 from nvdla_ir.dialects import nvdla
 from nvdla_ir.dialects.builtin import ModuleOp
@@ -15,8 +13,6 @@ from nvdla_ir.dialects.func import CallOp, FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe, layers_of
 from nvdla_ir.hardware.program import LayerProgram, ProgramBuilder
 from nvdla_ir.hw.configuration import HardwareConfiguration
-from nvdla_ir.hw.formats.compressed_weights import compressed_sizes
-from nvdla_ir.hw.formats.sizes import LayoutError
 from nvdla_ir.hw.registers import RegisterError
 from nvdla_ir.ir.attributes import DenseResourceAttr
 from nvdla_ir.ir.builder import Builder, InsertionPoint
@@ -26,18 +22,13 @@ from nvdla_ir.ir.types import I8, TensorType
 from nvdla_ir.passes.base import Pass, Session
 from nvdla_ir.passes.conditions import has_hardware_layers
 from nvdla_ir.passes.scheduling.checking import check_waits
-from nvdla_ir.passes.settings.constants import (
-    CompressedLayout,
-    ConstantLayout,
-    TableLayout,
-    constant_layout,
-)
+from nvdla_ir.passes.settings.constants import TableLayout
 from nvdla_ir.passes.settings.layers import HardwareLayer, hardware_layers
+from nvdla_ir.passes.settings.loads import Load, loads
 from nvdla_ir.passes.settings.memory import image_format, in_memory, placed_cube, placed_upload
 from nvdla_ir.passes.settings.networks import Network, networks
 from nvdla_ir.passes.settings.programs import layer_program
 from nvdla_ir.passes.settings.views import Views
-from nvdla_ir.resources import EqualTensors
 
 
 @frozen
@@ -92,12 +83,6 @@ class _Emission:
     _programs: dict[Operation, LayerProgram] = field(
         factory=dict[Operation, LayerProgram], init=False
     )
-    # What is loaded, by address and by contents.
-    _loaded: dict[int, nvdla.ConstantOp] = field(factory=dict[int, nvdla.ConstantOp], init=False)
-    _known: EqualTensors[nvdla.ConstantOp] = field(
-        factory=EqualTensors[nvdla.ConstantOp], init=False
-    )
-
     _views: Views = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -108,9 +93,8 @@ class _Emission:
         _check_host(self.network)
         host = self.network.host.body
         start = Builder(InsertionPoint.at_start(host), self.network.host.location)
-        for operation in self.network.operations():
-            if isinstance(operation, nvdla.ConstantOp) and operation.output.is_used:
-                self._load(operation, start)
+        for load in list(loads(self.network, self.hw, self.session.resources)):
+            self._load(load, start)
         original = list(host.operations)
         for operation in original:
             builder = Builder(InsertionPoint.before(operation), operation.location)
@@ -133,65 +117,28 @@ class _Emission:
 
     # -------------------------------------------------------------- memory
 
-    def _load(self, constant: nvdla.ConstantOp, builder: Builder) -> None:
-        layouts = {constant_layout(use, self.hw) for use in constant.output.uses}
-        if len(layouts) > 1:
-            raise DiagnosticError.at(
-                constant.location,
-                f"{describe(constant)} is read in {len(layouts)} different layouts, but has one "
-                "'address': 'allocate-memory' makes a copy for each",
-            )
-        (layout,) = layouts
-        address = in_memory(constant.output, constant).address
-        tensor = self.session.resources.tensor(constant.value, constant.location)
-        there = self._loaded.get(address)
-        if there is not None:
-            if there is not self._known.find(tensor, layout):
-                raise DiagnosticError.at(
-                    constant.location,
-                    f"{describe(constant)} and {describe(there)} have one 'address', {address:#x}, "
-                    "but different bytes: 'allocate-memory' sets it",
-                )
-            return
-        self._loaded[address] = constant
-        self._known.add(tensor, constant, layout)
+    def _load(self, load: Load, builder: Builder) -> None:
         builder.create(
             LoadOp,
-            location=constant.location,
-            address=address,
-            value=self._packed(constant, layout),
-            layers=constant.layers,
+            location=load.constant.location,
+            address=load.address,
+            value=self._packed(load),
+            layers=load.constant.layers,
         )
-        self.session.count(self.pass_name, "bytes loaded", layout.size_bytes(self.hw))
+        self.session.count(self.pass_name, "bytes loaded", load.layout.size_bytes(self.hw))
 
-    def _packed(self, constant: nvdla.ConstantOp, layout: ConstantLayout) -> DenseResourceAttr:
+    def _packed(self, load: Load) -> DenseResourceAttr:
         """The bytes in memory. Those of weights are put in order when somebody reads them: then
         weights are there once."""
-        resources, value = self.session.resources, constant.value
-        tensor = resources.tensor(value, constant.location)
+        resources, constant = self.session.resources, load.constant
+        value = constant.value
         key = f"{value.key if isinstance(value, DenseResourceAttr) else _key(constant)}.packed"
-        if isinstance(layout, CompressedLayout):
-            self._check_compression(constant, layout, tensor.array())
-        if not isinstance(layout, TableLayout):
-            type = TensorType((layout.size_bytes(self.hw),), I8)
-            recipe = partial(layout.parts, hw=self.hw)
-            return resources.derive(key, type, recipe, [tensor], constant.location)
-        try:
-            return resources.attribute_for(key, layout.pack(tensor.array()), I8)
-        except LayoutError as error:
-            raise DiagnosticError.at(constant.location, f"{describe(constant)}: {error}") from error
-
-    def _check_compression(
-        self, constant: nvdla.ConstantOp, layout: CompressedLayout, weights: NDArray[np.int8]
-    ) -> None:
-        found = compressed_sizes(weights, self.hw.weight_alignment)
-        stated = (layout.sizes.data_bytes, layout.sizes.mask_bytes)
-        if found != stated:
-            raise DiagnosticError.at(
-                constant.location,
-                f"{describe(constant)} is read with 'compressed_weights = {list(stated)}', but "
-                f"takes {list(found)} bytes without its zeros",
-            )
+        if isinstance(load.layout, TableLayout):
+            (table,) = load.parts(self.hw)
+            return resources.attribute_for(key, table, I8)
+        type = TensorType((load.layout.size_bytes(self.hw),), I8)
+        recipe = partial(load.layout.parts, hw=self.hw)
+        return resources.derive(key, type, recipe, [load.tensor], constant.location)
 
     def _upload(self, upload: nvdla.UploadOp, builder: Builder) -> None:
         placed_upload(upload, self.hw)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from attrs import frozen
+
 from nvdla_ir.dialects.nvdla import BdmaOp, CdpOp, RubikOp
-from nvdla_ir.hardware.bdma import BdmaSetting
-from nvdla_ir.hardware.cdp import CdpSetting
+from nvdla_ir.hardware.bdma import BdmaSetting, TransferPlaces
+from nvdla_ir.hardware.cdp import CdpPlaces, CdpSetting
+from nvdla_ir.hardware.convolution import ConvolutionPlaces
 from nvdla_ir.hardware.faults import Fault
 from nvdla_ir.hardware.fields import Fields, UnitFields
 from nvdla_ir.hardware.layer import AloneSetting, Layer
 from nvdla_ir.hardware.look_up_tables import table_faults
+from nvdla_ir.hardware.pdp import PdpPlaces
 from nvdla_ir.hardware.program import LayerProgram, Tables
-from nvdla_ir.hardware.rubik import RubikSetting
+from nvdla_ir.hardware.rubik import RubikPlaces, RubikSetting
+from nvdla_ir.hardware.sdp import SdpPlaces
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 from nvdla_ir.passes.settings.cdp import cdp_places, cdp_setting
@@ -78,32 +83,67 @@ def fitted_setting(layer: HardwareLayer, hw: HardwareConfiguration) -> Layer:
     return setting
 
 
-def layer_program(layer: HardwareLayer, hw: HardwareConfiguration) -> LayerProgram:
-    """The registers of a layer whose tensors have their places.
+@frozen
+class PlacedLayer:
+    """The settings of a layer's units, and where their tensors lie: of units that it does not have,
+    None."""
+
+    setting: Layer
+    convolution: ConvolutionPlaces | None = None
+    processor: SdpPlaces | None = None
+    pooling: PdpPlaces | None = None
+    cdp: CdpPlaces | None = None
+    rubik: RubikPlaces | None = None
+    bdma: tuple[TransferPlaces, ...] | None = None
+
+
+def placed_layer(layer: HardwareLayer, hw: HardwareConfiguration) -> PlacedLayer:
+    """What a layer whose tensors have their places tells the hardware.
 
     Raises: DiagnosticError as ``fitted_setting``, and for tensors that have no place in memory.
     """
     setting = fitted_setting(layer, hw)
+    processor = None if layer.processor is None else sdp_places(layer.processor, hw)
+    if setting.processor is not None and processor is not None:
+        _raise(layer, hw, setting.processor.place_faults(processor))
+    destination = None if processor is None else processor.destination
+    bdma = bdma_places(layer.alone, hw) if isinstance(layer.alone, BdmaOp) else None
+    if bdma is not None and isinstance(setting.alone, BdmaSetting):
+        _raise(layer, hw, setting.alone.place_faults(bdma))
+    return PlacedLayer(
+        setting,
+        None
+        if layer.convolution is None
+        else convolution_places(layer.convolution, destination, hw),
+        processor,
+        None if layer.pooling is None else pdp_places(layer.pooling, hw),
+        cdp_places(layer.alone, hw) if isinstance(layer.alone, CdpOp) else None,
+        rubik_places(layer.alone, hw) if isinstance(layer.alone, RubikOp) else None,
+        bdma,
+    )
+
+
+def layer_program(layer: HardwareLayer, hw: HardwareConfiguration) -> LayerProgram:
+    """The registers of a layer whose tensors have their places.
+
+    Raises: DiagnosticError as ``placed_layer``.
+    """
+    placed = placed_layer(layer, hw)
+    setting = placed.setting
     units: UnitFields = {}
-    places = None if layer.processor is None else sdp_places(layer.processor, hw)
-    if setting.convolution is not None and layer.convolution is not None:
-        destination = None if places is None else places.destination
-        inputs = convolution_places(layer.convolution, destination, hw)
-        units |= setting.convolution.fields(hw, inputs)
-    if setting.processor is not None and places is not None:
-        _raise(layer, hw, setting.processor.place_faults(places))
-        units |= setting.processor.fields(hw, places)
-    if setting.pooling is not None and layer.pooling is not None:
-        units |= setting.pooling.fields(hw, pdp_places(layer.pooling, hw))
+    if setting.convolution is not None and placed.convolution is not None:
+        units |= setting.convolution.fields(hw, placed.convolution)
+    if setting.processor is not None and placed.processor is not None:
+        units |= setting.processor.fields(hw, placed.processor)
+    if setting.pooling is not None and placed.pooling is not None:
+        units |= setting.pooling.fields(hw, placed.pooling)
     transfers: tuple[Fields, ...] = ()
-    if isinstance(layer.alone, CdpOp) and isinstance(setting.alone, CdpSetting):
-        units |= setting.alone.fields(hw, cdp_places(layer.alone, hw))
-    elif isinstance(layer.alone, RubikOp) and isinstance(setting.alone, RubikSetting):
-        units |= setting.alone.fields(hw, rubik_places(layer.alone, hw))
-    elif isinstance(layer.alone, BdmaOp) and isinstance(setting.alone, BdmaSetting):
-        blocks = bdma_places(layer.alone, hw)
-        _raise(layer, hw, setting.alone.place_faults(blocks))
-        transfers = setting.alone.fields(hw, blocks)
+    if isinstance(setting.alone, CdpSetting) and placed.cdp is not None:
+        units |= setting.alone.fields(hw, placed.cdp)
+    elif isinstance(setting.alone, RubikSetting) and placed.rubik is not None:
+        units |= setting.alone.fields(hw, placed.rubik)
+    elif isinstance(setting.alone, BdmaSetting) and placed.bdma is not None:
+        transfers = setting.alone.fields(hw, placed.bdma)
     tables = layer_tables(layer)
     return LayerProgram(units, setting.interrupts, layer.names, layer.location, transfers, tables)
 

@@ -10,8 +10,10 @@ from nvdla_ir.dialects.nvdla import (
     ROWS,
     ConcatOp,
     ConstantOp,
+    DownloadOp,
     InterleaveOp,
     SliceOp,
+    UploadOp,
     cube_shape,
 )
 from nvdla_ir.hw.configuration import HardwareConfiguration
@@ -117,6 +119,18 @@ class Views:
                 "already: a copy by 'nvdla.sdp' must come between",
             )
         self._parents[part] = operation.output, window
+
+
+def transferred(views: Views) -> set[Value]:
+    """The cubes and images, such as lie in no other, that the host writes or reads, or that hold
+    one that it does."""
+    found: set[Value] = set()
+    for operation in views.network.host.body.operations:
+        if isinstance(operation, UploadOp) and operation.output.is_used:
+            found.add(views.place(operation.output).buffer)
+        elif isinstance(operation, DownloadOp):
+            found.add(views.place(operation.input).buffer)
+    return found
 
 
 def _require_sliceable(operation: SliceOp) -> None:
