@@ -57,6 +57,8 @@ NEIGHBOURS = {
     # Networks are quantized to be evaluated.
     ("evaluation", "passes"),
     ("evaluation", "calibration"),
+    # Loadables are written of hardware layers, whose settings and places the passes know.
+    ("formats", "passes"),
 }
 """Packages on the same floor of which the first may import the second."""
 

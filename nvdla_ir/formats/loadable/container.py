@@ -36,7 +36,10 @@ _SCALARS: dict[str, Any] = {
 }
 
 VERSION = (0, 7)
-"""Major and minor version of the container that this reader knows."""
+"""Major and minor version of the container that this package knows."""
+
+IDENTIFIER = b"NVDA"
+"""Of the file, behind its first offset."""
 
 T = TypeVar("T")
 
@@ -47,6 +50,22 @@ class Interface(IntEnum):
     NONE = 0
     HARDWARE = 1
     HOST = 2
+
+
+class SubInterface(IntEnum):
+    """What a blob is to the firmware."""
+
+    NETWORK = 1
+    DEPENDENCIES = 2
+    OPERATIONS = 3
+    SURFACES = 4
+    TABLES = 5
+
+    @property
+    def blob_name(self) -> str:
+        """What the name of its blob ends with. That of dependencies counts: the runtime writes
+        them anew before each run."""
+        return ("addr0", "dep_graph", "op_list", "surf_list", "lut_list")[self - 1]
 
 
 class MemoryDomain(IntEnum):

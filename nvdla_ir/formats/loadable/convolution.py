@@ -1,12 +1,14 @@
-"""What a convolution's descriptors tell the hardware. Sources: loadable.md section 4,
-convolution.md sections 2 to 4."""
+"""A convolution's descriptors: what they tell the hardware, and those that tell it a setting.
+Sources: loadable.md section 4, convolution.md sections 2 to 4."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from nvdla_ir.formats.loadable.cubes import Cube, ReadingContext, cube_of, place_of
-from nvdla_ir.formats.loadable.network import Operation
+from nvdla_ir.formats.loadable.descriptors import Descriptor, WritingContext
+from nvdla_ir.formats.loadable.network import Kind, Operation
+from nvdla_ir.formats.loadable.structures import Values
 from nvdla_ir.hardware.convolution import MEANS, ConvolutionPlaces, ConvolutionSetting, UnusedPlane
 from nvdla_ir.hardware.convolution_geometry import (
     Banks,
@@ -18,6 +20,8 @@ from nvdla_ir.hardware.convolution_geometry import (
 )
 from nvdla_ir.hardware.fields import UnitFields
 from nvdla_ir.hardware.place import BytesPlace, CubePlace, ImagePlace
+from nvdla_ir.hw.configuration import HardwareConfiguration
+from nvdla_ir.hw.formats.sizes import ceil_div
 from nvdla_ir.hw.pixels import PIXEL_FORMATS_BY_CODE, PixelFormat
 
 FEATURE_FORMATS = (36, 37)
@@ -182,9 +186,21 @@ def _check_sizes(
 ) -> None:
     """See that the descriptor says of sizes what follows from cubes and kernels."""
     op, hw = operation.descriptor, context.hw
+    context.raise_faults(
+        operation,
+        [
+            f"has {name} = {op[name]}, but on {hw.name} its cubes and kernels make it {value}"
+            for name, value in _sizes(setting, hw).items()
+            if op[name] != value
+        ],
+    )
+
+
+def _sizes(setting: ConvolutionSetting, hw: HardwareConfiguration) -> Mapping[str, int]:
+    """What follows from cubes and kernels, by field of the descriptor."""
     channels, rows, columns = setting.extended(hw)
     kernel_rows, kernel_columns, kernel_channels = setting.taps
-    derived: Mapping[str, int] = {
+    return {
         "input_channel_csc": channels,
         "input_height_csc": rows,
         "input_width_csc": columns,
@@ -196,14 +212,6 @@ def _check_sizes(
         "entry_per_slice": setting.entries(hw),
         "bytes_per_kernel": setting.kernel_bytes(hw),
     }
-    context.raise_faults(
-        operation,
-        [
-            f"has {name} = {op[name]}, but on {hw.name} its cubes and kernels make it {value}"
-            for name, value in derived.items()
-            if op[name] != value
-        ],
-    )
 
 
 # ---------------------------------------------------------------- places
@@ -268,3 +276,105 @@ def _weights(
     )
     cube.require_room(record["size"], context)
     return BytesPlace(cube.address, cube.memory)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def convolution_descriptor(
+    setting: ConvolutionSetting, places: ConvolutionPlaces, context: WritingContext
+) -> Descriptor:
+    """The descriptors that tell the pipeline ``setting``: the inverse of ``convolution_units``."""
+    reuse, image = setting.reuse, setting.image
+    rows, columns, banks = setting.rows, setting.columns, setting.banks
+    assert banks is not None, "the setting is fitted into the buffer"
+    released = setting.extended(context.hw)[1] if reuse.released is None else reuse.released
+    operation: dict[str, int | Values] = {
+        **_sizes(setting, context.hw),
+        "conv_mode": _WINOGRAD if setting.winograd else 0,
+        "data_reuse": reuse.data,
+        "weight_reuse": reuse.weights,
+        "skip_data_rls": reuse.keep_data,
+        "skip_weight_rls": reuse.keep_weights,
+        "data_format": FEATURE_FORMATS[0] if image is None else image.pixel_format.code,
+        "pixel_override": image is not None and image.signed,
+        "fetch_grain": setting.fetch_grain,
+        "batch": setting.batch,
+        "batch_stride": places.batch_stride,
+        "weight_format": setting.compressed is not None,
+        "data_bank": banks.data,
+        "weight_bank": banks.weights,
+        "post_extension": setting.post_extension,
+        "release": released,
+        "conv_stride_x": columns.stride,
+        "conv_stride_y": rows.stride,
+        "dilation_x": columns.dilation,
+        "dilation_y": rows.dilation,
+        "pad_x_left": columns.before,
+        "pad_x_right": columns.after,
+        "pad_y_top": rows.before,
+        "pad_y_bottom": rows.after,
+        "pad_val": setting.pad_value,
+        "pra_truncate": setting.winograd_truncate,
+        "in_cvt": _input_converter(setting.converter),
+        "out_cvt": {"scale": 1, "enable": 1, "truncate": setting.clip_truncate},
+    }
+    if image is not None and image.means is not None:
+        operation |= {"mean_format": 1}
+        operation |= {name.lower(): mean for name, mean in zip(MEANS, image.means, strict=False)}
+    return Descriptor(Kind.CONV, operation, _surface(setting, places, context))
+
+
+def _input_converter(converter: InputConverter | None) -> Values:
+    if converter is None:
+        return {"scale": 1}
+    return {
+        "scale": converter.scale,
+        "truncate": converter.truncate,
+        "offset": converter.offset,
+        "enable": 1,
+    }
+
+
+def _surface(
+    setting: ConvolutionSetting, places: ConvolutionPlaces, context: WritingContext
+) -> Values:
+    """Where input, weights and results lie."""
+    extents = setting.channels, setting.rows.size, setting.columns.size
+    made = setting.kernels, setting.rows.outputs, setting.columns.outputs
+    kernel = setting.channels, setting.rows.taps, setting.columns.taps
+    weights = places.weights
+    layout = None if places.destination is None else places.destination.layout
+    surface: dict[str, int | Values] = {
+        "src_data": _source(places.input, extents, context),
+        "dst_data": context.flying(
+            made, None if layout is None else (layout.line_stride, layout.surface_stride)
+        ),
+        "weight_data": context.block(
+            weights.address, setting.weight_bytes(context.hw), kernel, memory=weights.memory
+        ),
+    }
+    if setting.compressed is not None:
+        assert places.mask is not None and places.group_sizes is not None
+        groups = ceil_div(setting.kernels, context.hw.atomic_k)
+        for name, place, size in (
+            ("wmb_data", places.mask, setting.compressed.mask_bytes),
+            ("wgs_data", places.group_sizes, groups * _GROUP_SIZE_BYTES),
+        ):
+            surface[name] = context.block(place.address, size, kernel, memory=place.memory)
+    if isinstance(places.input, ImagePlace) and len(places.input.addresses) > 1:
+        first, second = places.input.addresses
+        surface |= {
+            "offset_u": second - first,
+            "in_line_uv_stride": places.input.line_strides[1],
+        }
+    return surface
+
+
+def _source(
+    place: CubePlace | ImagePlace, extents: tuple[int, int, int], context: WritingContext
+) -> Values:
+    if isinstance(place, CubePlace):
+        return context.cube(place, extents)
+    line = place.line_strides[0]
+    return context.block(place.addresses[0], extents[1] * line, extents, (line, 0), place.memory)

@@ -20,7 +20,7 @@ from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
 MAXIMUM_EXTENT = 8192
 """Width, height and channels of a cube, at most."""
 
-_CV, _FLYING = 1, 2
+_CV, FLYING = 1, 2
 MEMORIES = (Memory.PRIMARY, Memory.SECONDARY)
 """By the types of cubes and the ends of transfers."""
 
@@ -170,7 +170,7 @@ def cube_of(operation: Operation, name: str, context: ReadingContext, *, may_fly
             operation,
             f"has '{name}' with {extent} = {record[extent]}, but it must be 1 to {MAXIMUM_EXTENT}",
         )
-    if record["type"] == _FLYING and may_fly:
+    if record["type"] == FLYING and may_fly:
         return Cube(name, operation, record, None)
     return Cube(name, operation, record, place_of(operation, name, record, context))
 

@@ -1,10 +1,10 @@
-"""The look-up tables that operations name. Source: loadable.md section 4."""
+"""The look-up tables that operations name, read and written. Source: loadable.md section 4."""
 
 from __future__ import annotations
 
 from nvdla_ir.formats.loadable.cubes import ReadingContext
 from nvdla_ir.formats.loadable.network import Network, Operation
-from nvdla_ir.formats.loadable.structures import Record
+from nvdla_ir.formats.loadable.structures import Record, Values
 from nvdla_ir.hardware.look_up_tables import table_faults
 from nvdla_ir.hardware.program import Tables
 from nvdla_ir.hw.look_up_tables import (
@@ -20,6 +20,8 @@ from nvdla_ir.hw.look_up_tables import (
 _FUNCTIONS: tuple[Function, ...] = ("EXPONENT", "LINEAR")
 _NAMES: tuple[TableName, ...] = ("LE", "LO")
 _SLOPE_SHIFT_BITS = 5
+_ALL_BITS = (1 << 64) - 1
+"""Of a limit, in which the firmware finds a signed number."""
 
 
 def tables_of(
@@ -69,6 +71,30 @@ def _table(table: Record, prefix: str, unit: TableUnit) -> LookUpTable:
         underflow=underflow,
         overflow=overflow,
     )
+
+
+def table_values(tables: LookUpTables) -> Values:
+    """The descriptor that holds ``tables``: the inverse of ``tables_of``."""
+    values: dict[str, int | tuple[int, ...] | Values] = {
+        "method": _FUNCTIONS.index(tables.function),
+        "hybrid_priority": _NAMES.index(tables.hybrid_priority),
+        "underflow_priority": _NAMES.index(tables.underflow_priority),
+        "overflow_priority": _NAMES.index(tables.overflow_priority),
+    }
+    for prefix, table in (("linear_exp", tables.le), ("linear_only", tables.lo)):
+        values |= {
+            f"{prefix}_table": table.entries,
+            f"{prefix}_offset": {"bits": table.index},
+            f"{prefix}_start": table.start & _ALL_BITS,
+            f"{prefix}_end": table.end & _ALL_BITS,
+            f"{prefix}_underflow_slope": _slope(table.underflow),
+            f"{prefix}_overflow_slope": _slope(table.overflow),
+        }
+    return values
+
+
+def _slope(slope: Slope) -> Values:
+    return {"scale": slope.scale, "shifter": slope.shift}
 
 
 def _signed(value: int, bits: int) -> int:

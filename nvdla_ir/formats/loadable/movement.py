@@ -1,12 +1,15 @@
-"""What the descriptors of RUBIK and BDMA operations tell the hardware. Sources: loadable.md
-section 4, rubik-bdma-glb.md sections 2 and 3."""
+"""The descriptors of RUBIK and BDMA operations: what they tell the hardware, and those that tell it
+a setting. Sources: loadable.md section 4, rubik-bdma-glb.md sections 2 and 3."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nvdla_ir.formats.loadable.buffers import Place
 from nvdla_ir.formats.loadable.cubes import MEMORIES, Cube, ReadingContext, cube_of, place_at
-from nvdla_ir.formats.loadable.network import Operation
-from nvdla_ir.formats.loadable.structures import Record
+from nvdla_ir.formats.loadable.descriptors import Descriptor, WritingContext
+from nvdla_ir.formats.loadable.network import Kind, Operation
+from nvdla_ir.formats.loadable.structures import Record, Values
 from nvdla_ir.hardware.bdma import BdmaSetting, Transfer, TransferPlaces
 from nvdla_ir.hardware.fields import Fields, UnitFields
 from nvdla_ir.hardware.place import BlockPlace, CubePlace, PlanesPlace
@@ -186,3 +189,69 @@ def _extent(transfer: Record, end: str) -> int:
         + (transfer["line_repeat"] - 1) * transfer[f"{end}_line"]
         + transfer["line_size"]
     )
+
+
+# ---------------------------------------------------------------- writing
+
+
+def rubik_descriptor(
+    setting: RubikSetting, places: RubikPlaces, context: WritingContext
+) -> Descriptor:
+    """The descriptors that tell RUBIK ``setting``: the inverse of ``rubik_units``."""
+    down, across = setting.strides
+    operation: Values = {
+        "mode": _MODES.index(setting.mode),
+        "stride_x": across,
+        "stride_y": down,
+    }
+    extents = setting.channels, setting.height, setting.width
+    surface: Values = {
+        "src_data": _rubik_cube(places.source, extents, context),
+        "dst_data": _rubik_cube(places.destination, setting.output, context),
+    }
+    return Descriptor(Kind.RUBIK, operation, surface)
+
+
+def _rubik_cube(
+    place: CubePlace | PlanesPlace, extents: tuple[int, int, int], context: WritingContext
+) -> Values:
+    if isinstance(place, CubePlace):
+        return context.cube(place, extents)
+    size, strides = extents[0] * place.plane_stride, (place.line_stride, 0)
+    block = context.block(place.address, size, extents, strides, place.memory)
+    return {**block, "plane_stride": place.plane_stride}
+
+
+def bdma_descriptor(
+    setting: BdmaSetting, places: Sequence[TransferPlaces], context: WritingContext
+) -> Descriptor:
+    """The descriptors that tell BDMA ``setting``: the inverse of ``bdma_transfers``."""
+    transfers: list[Values] = []
+    memories: dict[str, set[int]] = {"source": set(), "destination": set()}
+    for transfer, place in zip(setting.transfers, places, strict=True):
+        values: dict[str, int] = {
+            "line_size": transfer.line_bytes,
+            "line_repeat": transfer.lines,
+            "surface_repeat": transfer.surfaces,
+        }
+        for name in ("line_repeat", "surface_repeat"):
+            context.require(
+                values[name] <= _LARGEST_REPEAT,
+                f"a copy with {name} = {values[name]}, of which the firmware takes up to "
+                f"{_LARGEST_REPEAT}",
+            )
+        for end, block in (("source", place.source), ("destination", place.destination)):
+            index, _ = context.addresses.of(block.address, without_offset=True)
+            memories[end].add(MEMORIES.index(block.memory))
+            values |= {
+                f"{end}_address": index,
+                f"{end}_line": block.line_stride,
+                f"{end}_surface": block.surface_stride,
+            }
+        transfers.append(values)
+    for end, used in memories.items():
+        context.require(len(used) < 2, f"copies with a {end} in both memories")
+    count = len(transfers)
+    types = {f"{end}_type": min(used, default=0) for end, used in memories.items()}
+    surface: Values = {**types, "num_transfers": count, "transfers": transfers}
+    return Descriptor(Kind.BDMA, {"num_transfers": count}, surface)

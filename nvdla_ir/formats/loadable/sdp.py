@@ -1,5 +1,5 @@
-"""What an SDP operation's descriptors tell the hardware. Sources: loadable.md section 4, sdp.md
-sections 2, 4, 5 and 8."""
+"""An SDP operation's descriptors: what they tell the hardware. Sources: loadable.md section 4,
+sdp.md sections 2, 4, 5 and 8."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ from nvdla_ir.hardware.sdp import (
 from nvdla_ir.hw.formats.operands import DataUse
 from nvdla_ir.hw.formats.sizes import ceil_div
 
-_NOTHING, _MULTIPLY, _ADD, _BOTH = 0, 1, 2, 3
-_PER_LAYER, _PER_KERNEL = 0, 1
-_RELU, _TABLE, _PRELU = 1, 2, 3
-_DATA_USE: dict[int, DataUse] = {_NOTHING: "MUL", _MULTIPLY: "MUL", _ADD: "ALU", _BOTH: "BOTH"}
-_ALGORITHMS = ("MAX", "MIN", "SUM", "EQL")
-_WINOGRAD = 1
-_SURFACES: dict[StageName, str] = {"BS": "x1_data", "BN": "x2_data", "EW": "y_data"}
+NOTHING, MULTIPLY, ADD, BOTH = 0, 1, 2, 3
+PER_LAYER, PER_KERNEL, PER_ELEMENT = 0, 1, 2
+RELU, TABLE, PRELU = 1, 2, 3
+ALGORITHMS = ("MAX", "MIN", "SUM", "EQL")
+WINOGRAD = 1
+SURFACES: dict[StageName, str] = {"BS": "x1_data", "BN": "x2_data", "EW": "y_data"}
+"""Of the stages, which the firmware calls X1, X2 and Y."""
+
+_DATA_USE: dict[int, DataUse] = {NOTHING: "MUL", MULTIPLY: "MUL", ADD: "ALU", BOTH: "BOTH"}
 
 
 @frozen(eq=False)
@@ -47,25 +49,25 @@ class _Unit:
     @property
     def is_per_layer(self) -> bool:
         """Whether its operands are those of registers."""
-        return self.record["mode"] == _PER_LAYER
+        return self.record["mode"] == PER_LAYER
 
     @property
     def reads_memory(self) -> bool:
         """Whether it computes with an operand, rather than an activation alone, from memory."""
-        return self.is_enabled and self.record["type"] != _NOTHING and not self.is_per_layer
+        return self.is_enabled and self.record["type"] != NOTHING and not self.is_per_layer
 
     @property
     def adds(self) -> bool:
-        return self.record["type"] in (_ADD, _BOTH)
+        return self.record["type"] in (ADD, BOTH)
 
     @property
     def multiplies(self) -> bool:
-        return self.record["type"] in (_MULTIPLY, _BOTH)
+        return self.record["type"] in (MULTIPLY, BOTH)
 
     @property
     def operand_bytes(self) -> int:
         """Bytes of one element's operands."""
-        return (2 if self.record["type"] == _BOTH else 1) * (2 if self.record["precision"] else 1)
+        return (2 if self.record["type"] == BOTH else 1) * (2 if self.record["precision"] else 1)
 
     @property
     def x_stage(self) -> XStage:
@@ -84,8 +86,8 @@ class _Unit:
             mul_from_memory=not self.is_per_layer,
             mul_operand=_operand(record["mul_operand"], self.multiplies) if is_set else None,
             mul_shift=record["truncate"] if self.is_enabled else 0,
-            prelu=record["act"] == _PRELU,
-            relu=record["act"] == _RELU,
+            prelu=record["act"] == PRELU,
+            relu=record["act"] == RELU,
         )
 
     @property
@@ -97,14 +99,14 @@ class _Unit:
             alu=self._y_operand("alu") if self.adds else None,
             algorithm=self.algorithm,
             mul=self._y_operand("mul") if self.multiplies else None,
-            prelu=record["act"] == _PRELU,
-            table=record["act"] == _TABLE,
+            prelu=record["act"] == PRELU,
+            table=record["act"] == TABLE,
             truncate=record["truncate"],
         )
 
     @property
     def algorithm(self) -> str:
-        return _ALGORITHMS[self.record["alu_type"]]
+        return ALGORITHMS[self.record["alu_type"]]
 
     def _y_operand(self, part: str) -> YOperand:
         if self.is_per_layer:
@@ -123,7 +125,7 @@ class _Unit:
         return OperandStream(
             _DATA_USE[self.record["type"]],
             "TWO_BYTE" if self.record["precision"] else "ONE_BYTE",
-            "PER_KERNEL" if self.record["mode"] == _PER_KERNEL else "PER_ELEMENT",
+            "PER_KERNEL" if self.record["mode"] == PER_KERNEL else "PER_ELEMENT",
             enabled=self.reads_memory,
         )
 
@@ -159,7 +161,7 @@ def sdp_units(operation: Operation, context: ReadingContext) -> tuple[SdpSetting
         ew=y.y_stage,
         streams={unit.name: unit.stream for unit in (x1, x2, y)},
         converter=OutputConverter(converter["offset"], converter["scale"], converter["truncate"]),
-        winograd=op["conv_mode"] == _WINOGRAD,
+        winograd=op["conv_mode"] == WINOGRAD,
         batch=op["batch_num"],
     )
     context.require_possible(operation, setting.faults(context.hw))
@@ -188,11 +190,11 @@ def _check(
         for name, allowed in names.items():
             context.has_known(operation, f"{unit.record.path}: {name}", unit.record[name], allowed)
         context.require(
-            unit.name == "EW" or unit.record["act"] != _TABLE,
+            unit.name == "EW" or unit.record["act"] != TABLE,
             operation,
             f"has a look-up table in {unit.name}, but only EW has one",
         )
-    uses_table = units[-1].is_enabled and units[-1].record["act"] == _TABLE
+    uses_table = units[-1].is_enabled and units[-1].record["act"] == TABLE
     context.require(
         not uses_table or op["lut_index"] > NONE, operation, "looks up a table, but names none"
     )
@@ -212,7 +214,7 @@ def _operand_place(
 ) -> OperandPlace:
     """Where a stage's operands lie; of those that it does not read the firmware tells the memory
     alone."""
-    name = _SURFACES[unit.name]
+    name = SURFACES[unit.name]
     surface = operation.surface.part(name)
     if not unit.reads_memory:
         return OperandPlace(0, None, 0, Cube(name, operation, surface, None).memory)
@@ -226,7 +228,7 @@ def _operand_bytes(source: Cube, cube: Cube, unit: _Unit, context: ReadingContex
     atom = context.hw.memory_atom
     surfaces = ceil_div(source.channels, atom)
     position = atom * unit.operand_bytes
-    if unit.record["mode"] == _PER_KERNEL or source.width == source.height == 1:
+    if unit.record["mode"] == PER_KERNEL or source.width == source.height == 1:
         return surfaces * position
     return (
         (surfaces - 1) * cube.surface_stride

@@ -7,11 +7,12 @@ Structures are packed and little-endian, so a field's place follows from those b
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
+from typing import TypeAlias
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 _FORMATS = {
     "u8": "B",
@@ -126,6 +127,18 @@ HOST_BUFFER_BYTES = 256
 """Stride of the host's buffer descriptors, and size of its network descriptor."""
 
 
+Values: TypeAlias = "Mapping[str, int | float | Sequence[int] | Values | Sequence[Values]]"
+"""What goes into a structure, by field; those that are left out are 0."""
+
+
+class DescriptorError(ValueError):
+    """``faults``: what the fields of a structure cannot hold, a sentence's end each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
 @frozen(eq=False)
 class Record:
     """A decoded structure; ``path`` is how messages call it."""
@@ -201,6 +214,17 @@ class Structure:
             )
         return Record(path, MappingProxyType(values), arrays, parts)
 
+    def write(self, values: Values) -> bytes:
+        """The structure's bytes: the inverse of ``read``.
+
+        Raises: DescriptorError with every number that its field cannot hold.
+        """
+        writer = _Writer(bytearray(self.size))
+        writer.fill(self, 0, values, "")
+        if writer.faults:
+            raise DescriptorError(writer.faults)
+        return bytes(writer.data)
+
 
 @cache
 def structure(name: str, has_cube_offset: bool = True) -> Structure:
@@ -224,3 +248,45 @@ def _size(kind: str, has_cube_offset: bool) -> int:
     if kind in _FORMATS:
         return struct.calcsize(f"<{_FORMATS[kind]}")
     return structure(kind, has_cube_offset).size
+
+
+@define(eq=False)
+class _Writer:
+    """Fills ``data``, and notes what does not go in."""
+
+    data: bytearray
+    faults: list[str] = field(factory=list[str])
+
+    def fill(self, kind: Structure, offset: int, values: Values, path: str) -> None:
+        members = {member.name: member for member in kind.members}
+        for name, value in values.items():
+            member = members[name]
+            place, inner_path = offset + member.offset, f"{path}{name}"
+            if member.kind in _FORMATS:
+                numbers = value if isinstance(value, Sequence) else (value,)
+                self._numbers(member, place, numbers, inner_path)
+                continue
+            inner = structure(member.kind, kind.has_cube_offset)
+            parts = value if isinstance(value, Sequence) else (value,)
+            for index, part in enumerate(parts):
+                assert isinstance(part, Mapping)
+                label = f"{inner_path}[{index}]." if member.is_array else f"{inner_path}."
+                self.fill(inner, place + index * inner.size, part, label)
+
+    def _numbers(self, member: _Member, place: int, numbers: Sequence[object], path: str) -> None:
+        code = _FORMATS[member.kind]
+        assert len(numbers) <= member.count
+        for index, number in enumerate(numbers):
+            if isinstance(number, int):
+                low, high = _range(member.kind)
+                if not low <= number <= high:
+                    self.faults.append(f"{path} = {number}, which holds {low} to {high}")
+                    continue
+            width = struct.calcsize(f"<{code}")
+            struct.pack_into(f"<{code}", self.data, place + index * width, number)
+
+
+def _range(kind: str) -> tuple[int, int]:
+    """The least and the largest integer of a field."""
+    bits = int(kind[1:])
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if kind[0] == "s" else (0, (1 << bits) - 1)

@@ -9,9 +9,10 @@ from collections.abc import Collection, Sequence
 from attrs import frozen
 
 from nvdla_ir.dialects.csb import BYTES
-from nvdla_ir.dialects.nvdla import FEATURE
+from nvdla_ir.dialects.nvdla import FEATURE, UploadOp
 from nvdla_ir.formats.loadable.buffers import Buffer
 from nvdla_ir.formats.loadable.container import TensorEntry
+from nvdla_ir.formats.loadable.transfers import Transfer
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.feature import FeatureLayout
 from nvdla_ir.hw.formats.image import ImageLayout
@@ -21,9 +22,14 @@ from nvdla_ir.hw.suggestion import nearest
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.types import I8, UI8, TensorType
+from nvdla_ir.passes.settings.memory import in_memory, packed_image, placed_cube, placed_upload
 
 _FEATURE_FORMATS = (36, 37)
+_FORMAT_OF_ATOM = {32: 36, 8: 37}
+_NCHW, _NHWC, _NCXHWX = 1, 2, 3
+_IMAGE_CATEGORY, _FEATURE_CATEGORY = 0, 2
 _ELEMENTS = {4: I8, 5: UI8}
+_CODES = {element: code for code, element in _ELEMENTS.items()}
 _TYPES = ("unknown", "float", "half", "INT16", "INT8", "UINT8", "UINT16")
 _LARGEST_EXTENT = 8192
 _LONGEST_NAME = 80
@@ -142,6 +148,59 @@ def _layout(
         raise LayoutError(f"{pixel_format.name} has {pixel_format.channels} channels")
     image = ImageLayout(pixel_format, height, width, hw.memory_atom, (tensor.stride_1,))
     return pixel_format.name, image.size_bytes(0)
+
+
+def tensor_entry(
+    transfer: Transfer, number: int, memory: int, begin: int, hw: HardwareConfiguration
+) -> TensorEntry:
+    """The description of an input or output, entry ``number`` of the list, in memory ``memory``,
+    which begins at the address ``begin``.
+
+    Raises: DiagnosticError where it has no place that the hardware can use.
+    """
+    operation, value = transfer.operation, transfer.value
+    if isinstance(operation, UploadOp) and operation.format != FEATURE:
+        placed_upload(operation, hw)
+        image = packed_image(operation, hw)
+        buffer = in_memory(value, operation)
+        address, extents = buffer.address, (image.pixel_format.channels, image.height, image.width)
+        strides = (buffer.buffer.line_stride or 0, buffer.buffer.surface_stride or 0)
+        size = (image.height - 1) * strides[0] + image.row_bytes(0)
+        forms = (
+            _NHWC if extents[0] > 1 else _NCHW,
+            _IMAGE_CATEGORY,
+            image.pixel_format.code,
+        )
+    else:
+        cube = placed_cube(value, operation, hw)
+        layout = cube.layout
+        address, extents = cube.address, (layout.channels, layout.height, layout.width)
+        strides, size = (layout.line_stride, layout.surface_stride), layout.size_bytes
+        forms = _NCXHWX, _FEATURE_CATEGORY, _FORMAT_OF_ATOM.get(hw.memory_atom, _FEATURE_FORMATS[0])
+    return TensorEntry(
+        name=transfer.name,
+        id=number,
+        mem_id=memory,
+        size=size,
+        offset=address - begin,
+        data_format=forms[0],
+        data_type=_CODES[UI8 if transfer.is_unsigned else I8],
+        data_category=forms[1],
+        pixel_format=forms[2],
+        pixel_mapping=0,
+        n=1,
+        c=extents[0],
+        h=extents[1],
+        w=extents[2],
+        stride_0=1,
+        stride_1=strides[0],
+        stride_2=strides[1],
+        stride_3=0,
+        stride_4=0,
+        stride_5=0,
+        stride_6=0,
+        stride_7=0,
+    )
 
 
 def _as_bytes(location: Location, name: str, reason: str) -> DiagnosticError:
