@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -49,17 +48,12 @@ from .module_files import (
 )
 from .opt_flags import SEMANTICS, Command, dialect_list, help_text, pass_list, read_command
 from .reports import Report
+from .split_input import PRINTED_SEPARATOR, check_not_empty, check_separators, split_input
 
 # What only some runs need is imported where it is used: starting must be quick.
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from nvdla_ir.passes.instrumentation import Timing
 
-_SEPARATOR = re.compile(r"// -----[ \t]*\r?$", re.MULTILINE)
-# What looks like one: other dashes, or more on its line.
-_NEAR_MISS = re.compile(r"^[ \t]*(//[ \t]*---+.*)$", re.MULTILINE)
-_PRINTED_SEPARATOR = "\n// -----\n"
 _PRINT_FLAGS = "mlir-print-ir-"
 _REPORT_FLAGS = ("estimate", "memory-map", "report")
 _REPRODUCER_NAME = "<reproducer>"
@@ -211,13 +205,13 @@ class _Job:
         file, text = read_input(self.options.input, stdin)
         self.printer.texts[file] = text
         if not self.options.split:
-            _check_not_empty(text, file)
+            check_not_empty(text, file)
         failed = False
         modules: list[LoadedModule] = []
         if self.options.split:
-            _check_separators(text, file)
+            check_separators(text, file)
         stack_traces = self.command.arguments.has("mlir-print-stacktrace-on-diagnostic")
-        for part in _split(text) if self.options.split else [text]:
+        for part in split_input(text) if self.options.split else [text]:
             diagnostics = DiagnosticCollector(stack_traces=stack_traces)
             try:
                 modules.append(self._compile(part, file, diagnostics))
@@ -366,7 +360,7 @@ class _Job:
                     elide_larger_than=options.elide_resources,
                 )
             )
-        text = _PRINTED_SEPARATOR.join(texts)
+        text = PRINTED_SEPARATOR.join(texts)
         if to_stdout:
             write_output(text, self.stdout)
         else:
@@ -405,9 +399,13 @@ class _Job:
         for report in self.reports:
             self.stderr.write(report.text(self.stderr))
         if self.timing is not None:
-            _print_timing(self.timing, self.stderr)
+            from .pass_tables import print_timing
+
+            print_timing(self.timing, self.stderr)
         if arguments.has("mlir-pass-statistics"):
-            _print_statistics(self.statistics, self.stderr)
+            from .pass_tables import print_statistics
+
+            print_statistics(self.statistics, self.stderr)
 
 
 def _new_timing() -> Timing:
@@ -422,72 +420,3 @@ def _passes_to_print(arguments: Arguments, flag: str) -> Container[str]:
     if arguments.has(f"{flag}-all"):
         return Everything()
     return [name for value in arguments.values(flag) for name in value.split(",")]
-
-
-def _check_not_empty(text: str, file: str) -> None:
-    """MLIR reads an empty file as an empty module; here it is taken for a mistake."""
-    if not text.strip():
-        raise DiagnosticError.at(FileLineCol(file, 1, 1), "the file is empty")
-
-
-def _check_separators(text: str, file: str) -> None:
-    """Raises: DiagnosticError for lines that look like separators and are none."""
-    faults: list[Diagnostic] = []
-    for match in _NEAR_MISS.finditer(text):
-        if _SEPARATOR.search(match[1]) is None:
-            line = text.count("\n", 0, match.start(1)) + 1
-            column = match.start(1) - match.start() + 1
-            message = "inputs are separated by '// -----' at the end of a line, and no more dashes"
-            faults.append(Diagnostic.error(FileLineCol(file, line, column), message))
-    if faults:
-        raise DiagnosticError(*faults)
-
-
-def _split(text: str) -> list[str]:
-    """The inputs in ``text``, each after as many line feeds as it had lines before it."""
-    parts: list[str] = []
-    start = 0
-    for separator in _SEPARATOR.finditer(text):
-        parts.append(_at_its_line(text, start, separator.start()))
-        start = separator.end()
-    parts.append(_at_its_line(text, start, len(text)))
-    return parts
-
-
-def _at_its_line(text: str, start: int, end: int) -> str:
-    return "\n" * text.count("\n", 0, start) + text[start:end]
-
-
-def _print_timing(timing: Timing, stream: TextIO) -> None:
-    from rich.table import Table
-
-    total = sum(seconds for _, seconds in timing.seconds)
-    table = Table(title="Execution time report", title_justify="left")
-    table.add_column("phase or pass")
-    table.add_column("wall time", justify="right")
-    table.add_column("share", justify="right")
-    for name, seconds in (*timing.seconds, ("total", total)):
-        share = 100 * seconds / total if total else 0.0
-        table.add_row(name, f"{seconds * 1000:.1f} ms", f"{share:.1f} %")
-    _print_table(table, stream)
-
-
-def _print_statistics(statistics: Mapping[str, Mapping[str, int]], stream: TextIO) -> None:
-    from rich.table import Table
-
-    table = Table(title="Pass statistics report", title_justify="left")
-    table.add_column("pass")
-    table.add_column("count", justify="right")
-    table.add_column("of what")
-    for pass_name, counts in statistics.items():
-        for what, amount in counts.items():
-            table.add_row(pass_name, str(amount), what)
-    _print_table(table, stream)
-
-
-def _print_table(table: Table, stream: TextIO) -> None:
-    from rich.console import Console
-
-    # Away from a terminal a table is as wide as it needs to be.
-    width = None if stream.isatty() else 200
-    Console(file=stream, width=width).print(table)
