@@ -65,7 +65,8 @@ INT8 results are within one step of the rounded real function of the codes that 
   and 0 or `-2^k` (-128 behind rectifiers) of the other. If neither has such a one, the second is
   copied to codes with zero point 0: it is then off by up to half a step of these.
 * LRN by tables of the factor that belongs to a sum of squares: their error is a remark.
-* Leaky and parametric ReLUs behind a convolution are part of its layer; a parametric one of a
+* Leaky and parametric ReLUs behind a convolution are part of its layer, and those of one slope
+  behind a sum; a parametric one of a
   tensor in memory is one pass of the SDP.
 """
 

@@ -63,8 +63,10 @@ def align(
 
 
 def rectifies_late(chain: Chain, output: UniformType) -> bool:
-    """Whether the ReLU behind the addition is a step of its own. It is not where the output's
-    lowest code stands for 0: there saturation does it."""
+    """Whether the ReLU or slope behind the addition is a step of its own. A ReLU is not where the
+    output's lowest code stands for 0: there saturation does it."""
+    if chain.add is not None and chain.leaky is not None:
+        return True
     return chain.late_relu is not None and output.zero_point > _LOWEST_CODE
 
 

@@ -17,6 +17,7 @@ from nvdla_ir.dialects.nn import (
     ScaleOp,
     SubOp,
     is_fake_quantized,
+    shape_of,
     tensor_type,
 )
 from nvdla_ir.dialects.nvdla import is_on_host
@@ -28,8 +29,8 @@ WEIGHTED = (ConvOp, FullyConnectedOp)
 
 @define(eq=False)
 class Chain:
-    """A layer and those that follow it in the pipeline: ``[scale …] [relu] [add [relu]]``, or
-    ``[scale …] leaky``.
+    """A layer and those that follow it in the pipeline: ``[scale …] [relu] [add [relu | leaky]]``,
+    or ``[scale …] leaky``.
 
     root:          the layer that starts it
     affine:        factors and summands of the channels, behind a layer with weights
@@ -67,24 +68,12 @@ def grow_chain(root: Operation, in_memory: Callable[[Value], bool], *, may_add: 
     """The longest chain from ``root``: each value inside is read by the next layer only, and a
     residual operand is one that is ``in_memory``.
 
-    The pipeline neither rounds nor saturates between its steps, so a fake-quantized value ends the
-    chain, but for a ReLU to the same codes: rectifying codes and making codes of what is rectified
-    are the same.
     """
     chain = Chain(root, operations=[root])
     while True:
         value = chain.last.results[0]
-        if not value.has_one_use:
-            return chain
-        if chain.leaky is not None:
-            return chain
-        user = value.users[0]
-        if is_on_host(user) != is_on_host(root):
-            return chain
-        if is_fake_quantized(value.type) and not (
-            isinstance(user, ReluOp)
-            and tensor_type(user.output).element == tensor_type(value).element
-        ):
+        user = follower(chain.last)
+        if user is None or chain.leaky is not None:
             return chain
         if isinstance(user, ScaleOp | BiasAddOp) and _takes_affine(chain, user):
             chain.affine.append(user)
@@ -93,7 +82,9 @@ def grow_chain(root: Operation, in_memory: Callable[[Value], bool], *, may_add: 
                 chain.early_relu = user
             else:
                 chain.late_relu = user
-        elif isinstance(user, PReluOp | LeakyReluOp) and not chain.rectifies and chain.add is None:
+        elif isinstance(user, PReluOp | LeakyReluOp) and not chain.rectifies:
+            if chain.add is not None and not has_one_slope(user):
+                return chain
             chain.leaky = user
         elif isinstance(user, AddOp) and chain.add is None and may_add:
             residual = user.rhs if user.lhs is value else user.lhs
@@ -103,6 +94,32 @@ def grow_chain(root: Operation, in_memory: Callable[[Value], bool], *, may_add: 
         else:
             return chain
         chain.operations.append(user)
+
+
+def follower(op: Operation) -> Operation | None:
+    """What may go on with the result of ``op`` in the pipeline: its only reader.
+
+    The pipeline neither rounds nor saturates between its steps, so a fake-quantized value ends the
+    chain, but for a ReLU to the same codes: rectifying codes and making codes of what is rectified
+    are the same.
+    """
+    value = op.results[0]
+    if not value.has_one_use:
+        return None
+    user = value.users[0]
+    if is_on_host(user) != is_on_host(op):
+        return None
+    if is_fake_quantized(value.type) and not (
+        isinstance(user, ReluOp) and tensor_type(user.output).element == tensor_type(value).element
+    ):
+        return None
+    return user
+
+
+def has_one_slope(op: PReluOp | LeakyReluOp) -> bool:
+    """Whether all channels have the same slope: the unit that adds an operand from memory
+    multiplies by a register."""
+    return isinstance(op, LeakyReluOp) or shape_of(op.slope) == (1,)
 
 
 def _takes_affine(chain: Chain, user: ScaleOp | BiasAddOp) -> bool:

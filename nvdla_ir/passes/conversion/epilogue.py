@@ -163,8 +163,7 @@ class Epilogue:
         pipe.rescale(factors, fine, root, zero_points)
         self._add_bias(bias)
         self._relu(self.chain.early_relu)
-        if self.slopes is not None and self.chain.leaky is not None:
-            pipe.prelu(_multipliers_of(self.slopes), self.chain.leaky)
+        self._slope()
         offset = -output.zero_point << bits
         return pipe.convert(FixedPoint(1, bits), offset, output, self.chain.last).output
 
@@ -180,10 +179,10 @@ class Epilogue:
         self._remark_coarse(factors)
         factor = fixed_point(common / output.scale * (-1 if residual.negated else 1))
         # The residual's zero point goes with the converter's offset, which has 32 bits, unless a
-        # ReLU comes before that.
-        late = chain.late_relu if rectifies_late(chain, output) else None
-        with_bias = 0 if late is None else alignment.zero_point
-        if isinstance(residual.owner, SubOp):  # of int8: the zero point can stay
+        # ReLU or slope comes before that.
+        late = rectifies_late(chain, output)
+        with_bias = alignment.zero_point if late else 0
+        if isinstance(residual.owner, SubOp) and not late:  # of int8: the zero point can stay
             pipe.rescale(factors, common, chain.root, pipe.rescaled_zero_points(factors))
         else:
             values = self._bias_before(factor_values(factors), common, with_bias)
@@ -194,7 +193,9 @@ class Epilogue:
             pipe.rescale(factors, common, chain.root, (-with_bias,))
         self._relu(chain.early_relu)
         pipe.add_cube(residual.value, alignment.zero_point, alignment.shift, residual.owner)
-        self._relu(late)
+        if late:
+            self._relu(chain.late_relu)
+            self._slope()
         offset = int(pipe.zero_points[0]) - round_half_away(output.zero_point / factor.value)
         return pipe.convert(factor, offset, output, chain.last).output
 
@@ -231,6 +232,10 @@ class Epilogue:
     def _relu(self, relu: ReluOp | None) -> None:
         if relu is not None:
             self.pipeline.relu(relu)
+
+    def _slope(self) -> None:
+        if self.slopes is not None and self.chain.leaky is not None:
+            self.pipeline.prelu(_multipliers_of(self.slopes), self.chain.leaky)
 
     def _remark_coarse(self, factors: FixedPoint | FixedPointVector) -> None:
         """Channels whose multiplier has few bits; where nothing but zeros enters, none matter."""

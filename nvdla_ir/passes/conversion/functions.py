@@ -239,7 +239,7 @@ def _added(
         pipeline.gains = np.array([gain])
         output = output_type(chain.last)
         alignment = align(pipeline.units, source.reach(pipeline.units), second[1], output)
-        if negated and chain.late_relu is not None:
+        if negated and (chain.late_relu is not None or chain.leaky is not None):
             continue
         if alignment is not None and suits(alignment, chain, pipeline.units, output):
             residual = Residual(op, second[0], alignment, negated)

@@ -25,7 +25,7 @@ from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import I8
 from nvdla_ir.passes.blocks import sums
 from nvdla_ir.passes.conversion.alignment import align, rectifies_late, suits
-from nvdla_ir.passes.conversion.chain import Chain, grow_chain
+from nvdla_ir.passes.conversion.chain import Chain, follower, grow_chain, has_one_slope
 from nvdla_ir.passes.conversion.epilogue import Epilogue, Residual, Source
 from nvdla_ir.passes.conversion.function import FunctionConversion, computed
 from nvdla_ir.passes.conversion.grids import calibration_of, name_of, output_type
@@ -302,10 +302,12 @@ def convert_relu(op: nn.ReluOp, conversion: FunctionConversion) -> Replacement:
 
 
 def chains_from_sum(op: nn.AddOp | nn.SubOp) -> Iterator[Chain]:
-    """With the ReLU that follows, if one does, and without."""
-    follower = op.output.users[0] if op.output.has_one_use else None
-    if isinstance(follower, nn.ReluOp):
-        yield Chain(op, add=op, late_relu=follower, operations=[op, follower])
+    """With the ReLU or slope that follows, if one does, and without."""
+    user = follower(op)
+    if isinstance(user, nn.LeakyReluOp | nn.PReluOp) and has_one_slope(user):
+        yield Chain(op, add=op, leaky=user, operations=[op, user])
+    if isinstance(user, nn.ReluOp):
+        yield Chain(op, add=op, late_relu=user, operations=[op, user])
     yield Chain(op, add=op, operations=[op])
 
 

@@ -332,6 +332,50 @@ def test_quotients_by_what_may_be_zero() -> None:
         Pipeline([DecomposeLayers(), InsertConverters()]).run(module_of(text), new_session())
 
 
+RECTIFIERS = {"nn.relu": "", "nn.leaky_relu": "alpha=0.25"}
+
+
+@pytest.mark.parametrize("rectifier", RECTIFIERS)
+@pytest.mark.parametrize("name", ["nn.add", "nn.sub"])
+@pytest.mark.parametrize("grids", GRIDS)
+def test_rectified_sums(name: str, rectifier: str, grids: str) -> None:
+    """In one pass, unless a zero point has no place there: what is between needs no codes."""
+    a, b, y = GRIDS[grids]
+    between = "!quant.calibrated<f32<-7.5:7.5>>"
+    text = f"""
+        func.func @main(%a: tensor<{SHAPE}x{q(*a)}>, %b: tensor<{SHAPE}x{q(*b)}>) -> tensor<{SHAPE}x{f(*y)}> {{
+          %y = {name} %a, %b layers=["y"] -> tensor<{SHAPE}x{between}>
+          %r = {rectifier} %y {RECTIFIERS[rectifier]} layers=["r"] -> tensor<{SHAPE}x{f(*y)}>
+          func.return %r
+        }}"""
+    inputs: dict[str, Array] = {"a": pairs(SHAPE), "b": np.flip(pairs(SHAPE), 1)}
+    module = module_of(text)
+    InsertConverters().run(module, new_session())
+    passes = sum(op.name == "fixed.output_converter" for op in module.walk())
+    found = codes_of(levels(text, inputs, targets=("nv_small",)), y)
+    sums = BINARY[name](reals_of(inputs["a"], a), reals_of(inputs["b"], b))
+    low = 0.25 if rectifier == "nn.leaky_relu" else 0.0
+    wanted = rounded(np.where(sums < 0, low * sums, sums), y)
+    by_two = (name, grids) == ("nn.sub", "any zero points")
+    assert passes == (2 if by_two and rectifier == "nn.relu" else 1)
+    assert np.abs(found - wanted).max() <= (2 if by_two else 1)
+
+
+def test_a_sum_that_the_network_rounds_is_rounded_ahead_of_its_rectifier() -> None:
+    a, between, y = (0.05, 0), (0.02, 0), (0.03, -10)
+    text = f"""
+        func.func @main(%a: tensor<{SHAPE}x{q(*a)}>, %b: tensor<{SHAPE}x{q(*a)}>) -> tensor<{SHAPE}x{f(*y)}> {{
+          %y = nn.add %a, %b layers=["y"] -> tensor<{SHAPE}x{f(*between)}>
+          %r = nn.relu %y layers=["r"] -> tensor<{SHAPE}x{f(*y)}>
+          func.return %r
+        }}"""
+    inputs: dict[str, Array] = {"a": pairs(SHAPE), "b": np.flip(pairs(SHAPE), 1)}
+    sums = rounded(reals_of(inputs["a"], a) + reals_of(inputs["b"], a), between)
+    wanted = rounded(np.maximum(reals_of(sums, between), 0), y)
+    found = codes_of(levels(text, inputs, targets=("nv_small",)), y)
+    np.testing.assert_array_equal(found, wanted)
+
+
 QUOTIENT = {"nn.div": np.divide}
 
 
