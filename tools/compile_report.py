@@ -11,10 +11,12 @@ from nvdla_ir.dialects.nn.shapes import text_of
 
 from .html_parts import Cell, search_box, section, sortable_table, tiles_of
 from .html_template import page
+from .saturation import MUCH_SATURATED
 
 if TYPE_CHECKING:
     from nvdla_ir.evaluation.estimate import Estimate, LayerEstimate
     from nvdla_ir.evaluation.runs import HardwareRun
+    from nvdla_ir.evaluation.saturation import Saturation
     from nvdla_ir.hardware.cost.base import Cost
 
 _LAYER_HEADINGS = (
@@ -51,12 +53,18 @@ _RUN_HEADINGS = (
 )
 
 
-def compile_report(found: Sequence[Estimate], frequency: float | None) -> str:
-    """The page; of several modules one below the other. ``frequency``: of the clock in Hz, where it
-    is known."""
+def compile_report(
+    found: Sequence[Estimate], frequency: float | None, saturated: Sequence[Saturation] = ()
+) -> str:
+    """The page; of several modules one below the other.
+
+    frequency: of the clock in Hz, where it is known
+    saturated: of each module what saturates, where inputs were given
+    """
     search = search_box("Search layers, units, shapes, addresses")
     heads = [_head(one, frequency) for one in found]
-    tables = [_tables(one) for one in found]
+    shares = saturated or [None] * len(found)
+    tables = [_tables(one, its) for one, its in zip(found, shares, strict=True)]
     # one field searches all
     parts = [heads[0], search, tables[0]]
     parts += [part for both in zip(heads[1:], tables[1:], strict=True) for part in both]
@@ -79,12 +87,14 @@ def _head(found: Estimate, frequency: float | None) -> str:
     )
 
 
-def _tables(found: Estimate) -> str:
+def _tables(found: Estimate, saturated: Saturation | None) -> str:
+    headings = _LAYER_HEADINGS if saturated is None else (*_LAYER_HEADINGS, ("saturated", True))
+    rows = _layer_rows(found, saturated)
     return section(
         "Layers of the network",
         "Each with what the hardware computes together with it. Cycles as if it ran alone, by "
         "the estimate; read and written: bytes of memory traffic. Click a heading to sort.",
-        sortable_table(_headings(_LAYER_HEADINGS, found), _layer_rows(found), searchable=True),
+        sortable_table(_headings(headings, found), rows, searchable=True),
     ) + section(
         "Hardware layers",
         "In the order of the program, pieces of a layer beside each other. Banks of the "
@@ -141,7 +151,7 @@ def _by_program(cells: list[Cell], layer: LayerEstimate, found: Estimate) -> lis
     return [*cells, Cell(layer.program, layer.program, name=True)]
 
 
-def _layer_rows(found: Estimate) -> Iterator[list[Cell]]:
+def _layer_rows(found: Estimate, saturated: Saturation | None) -> Iterator[list[Cell]]:
     total = found.total.cycles
     most = max(layer.cost.cycles for layer in found.layers) / total
     for index, layer in enumerate(found.layers):
@@ -163,6 +173,10 @@ def _layer_rows(found: Estimate) -> Iterator[list[Cell]]:
             _scale(last.scales[1]),
             _integer(last.zero_point),
         ]
+        if saturated is not None:
+            part = saturated.get((layer.program, layer.name))
+            much = part is not None and part > MUCH_SATURATED
+            cells.append(Cell("" if part is None else f"{100 * part:.3g} %", part, poor=much))
         yield _by_program(cells, layer, found)
 
 

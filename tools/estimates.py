@@ -7,22 +7,27 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TextIO, get_args
+from typing import TYPE_CHECKING, Any, TextIO, get_args
 
 from attrs import define, field, frozen
 
+from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.evaluation.estimate import Estimate, LayerEstimate, estimate
 from nvdla_ir.hardware.cost.base import Client, Cost, MemoryTiming, Span
 from nvdla_ir.hardware.cost.model import HANDOVER_CYCLES
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.dialect import did_you_mean
+from nvdla_ir.resources import ResourceStore
 from nvdla_ir.text.pipeline_syntax import PassOption, parse_options
 
 from .command_line import STANDARD_STREAM, Arguments, UsageError
 from .reports import AheadOfRegisters, ReportWatcher
 from .tables import format_table
+
+if TYPE_CHECKING:
+    from nvdla_ir.evaluation.saturation import Saturation
 
 _FILES = ("estimate-csv", "estimate-json", "report")
 _HERTZ = {"": 1.0, "hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9}
@@ -36,16 +41,19 @@ class EstimateOptions:
     table:     whether to show one
     frequency: of the accelerator's clock in Hz
     files:     by the flags that name them
+    inputs:    names of the network's inputs, and the files with their elements
     """
 
     table: bool
     memory: MemoryTiming
     frequency: float | None
     files: Mapping[str, str]
+    inputs: Mapping[str, str]
 
     @staticmethod
     def of(arguments: Arguments) -> EstimateOptions | None:
         """None where nothing is asked for. Raises: UsageError, DiagnosticError"""
+        inputs = _inputs(arguments)
         files = {name: value for name in _FILES if (value := arguments.value(name)) is not None}
         if not files and not arguments.has("estimate"):
             return None
@@ -64,7 +72,23 @@ class EstimateOptions:
             MemoryTiming(**latency, **bandwidth),
             values.get("frequency"),
             files,
+            inputs,
         )
+
+
+def _inputs(arguments: Arguments) -> dict[str, str]:
+    """Raises: UsageError"""
+    found: dict[str, str] = {}
+    for text in arguments.values("report-input"):
+        name, _, file = text.partition("=")
+        if not (name and file):
+            raise UsageError(f"'--report-input' takes NAME=FILE, not '{text}'")
+        if name in found:
+            raise UsageError(f"'--report-input' is given twice for '{name}'")
+        found[name] = file
+    if found and not arguments.has("report"):
+        raise UsageError("'--report-input' says nothing without '--report'")
+    return found
 
 
 _KEYS = {
@@ -100,6 +124,7 @@ class EstimateReport:
 
     options: EstimateOptions
     _found: list[Estimate] = field(factory=list[Estimate], init=False)
+    _saturated: list[Saturation] = field(factory=list["Saturation"], init=False)
 
     @staticmethod
     def of(arguments: Arguments) -> EstimateReport | None:
@@ -108,12 +133,15 @@ class EstimateReport:
         return None if options is None else EstimateReport(options)
 
     def watch(self) -> ReportWatcher:
-        return AheadOfRegisters(partial(estimate, memory=self.options.memory), self._found.append)
+        look = partial(estimate, memory=self.options.memory)
+        return _Watcher(look, self._found.append, self.options.inputs, self._saturated.append)
 
     def files(self) -> dict[str, str]:
-        writers = {"estimate-csv": _csv, "estimate-json": _json, "report": _report}
+        writers = {"estimate-csv": _csv, "estimate-json": _json}
         return {
-            file: writers[name](self._found, self.options)
+            file: _report(self._found, self._saturated, self.options)
+            if name == "report"
+            else writers[name](self._found, self.options)
             for name, file in self.options.files.items()
         }
 
@@ -123,10 +151,25 @@ class EstimateReport:
         return "".join(_estimate_table(found, self.options, stream) for found in self._found)
 
 
-def _report(found: list[Estimate], options: EstimateOptions) -> str:
+@define(eq=False)
+class _Watcher(AheadOfRegisters[Estimate]):
+    """Finds out as well what saturates, where inputs are given."""
+
+    _inputs: Mapping[str, str]
+    _take_saturated: Callable[[Saturation], None]
+
+    def finish(self, module: ModuleOp, resources: ResourceStore) -> None:
+        super().finish(module, resources)
+        if self._inputs:
+            from .report_inputs import saturation_of
+
+            self._take_saturated(saturation_of(module, resources, self._inputs))
+
+
+def _report(found: list[Estimate], saturated: list[Saturation], options: EstimateOptions) -> str:
     from .compile_report import compile_report
 
-    return compile_report(found, options.frequency)
+    return compile_report(found, options.frequency, saturated)
 
 
 # -------------------------------------------------------------- the table

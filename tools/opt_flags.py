@@ -104,6 +104,13 @@ FLAGS = {
             "FILE.html",
         ),
         Flag(
+            "report-input",
+            "the elements of an input, x.npy or x.npz: the report then has how much of each layer "
+            "saturates; once for each input",
+            _ESTIMATES,
+            "NAME=FILE",
+        ),
+        Flag(
             "memory-map",
             "write what lies where in memory while which layers run: FILE.html, a picture, or "
             "FILE.csv, a line a buffer. Before 'emit-registers', or at the end of all passes",

@@ -273,7 +273,7 @@ class _Job:
                 )
             raise
         for report in reporting:
-            report.finish(loaded.module)
+            report.finish(loaded.module, loaded.resources)
         return loaded
 
     def _pipeline_for(self, loaded: LoadedModule) -> Pipeline:

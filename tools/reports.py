@@ -12,6 +12,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.passes.base import Pass
 from nvdla_ir.passes.pipeline import Instrumentation
+from nvdla_ir.resources import ResourceStore
 
 _LAST_LEVEL = "emit-registers"
 """The pass that makes registers of hardware layers."""
@@ -22,8 +23,8 @@ _T = TypeVar("_T")
 class ReportWatcher(Instrumentation):
     """Watches the passes on one input for a report."""
 
-    def finish(self, module: ModuleOp) -> None:
-        """Add to the report, now that ``module`` is what all passes left.
+    def finish(self, module: ModuleOp, resources: ResourceStore) -> None:
+        """Add to the report, now that ``module``, with its tensors, is what all passes left.
 
         Raises: DiagnosticError where there was nothing to see.
         """
@@ -46,7 +47,7 @@ class AheadOfRegisters(ReportWatcher, Generic[_T]):
                 # the pass has its own say first
                 self._found = error
 
-    def finish(self, module: ModuleOp) -> None:
+    def finish(self, module: ModuleOp, resources: ResourceStore) -> None:
         found = self._look(module) if self._found is None else self._found
         if isinstance(found, DiagnosticError):
             raise found

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 from opt_tool import DIGITS, opt
 
 LENET = DIGITS / "lenet.ir"
@@ -102,3 +103,37 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     assert result.status == 1
     assert "there is nothing to estimate, it has no hardware layers" in result.errors
     assert not (tmp_path / "r.html").exists()
+
+
+def test_what_saturates(tmp_path: Path) -> None:
+    """By the device, of the images given; sums of one-signed products leave 8 bits, others not."""
+    source, page = tmp_path / "net.ir", tmp_path / "report.html"
+    np.save(tmp_path / "x.npy", np.full((2, 8, 4, 4), 127, np.int8))
+    source.write_text("""
+module attributes {nvdla.target = "nv_small"} {
+  func.func @main(%x: tensor<1x8x4x4xi8> {nvdla_ir.name = "x"}) -> tensor<1x8x4x4xi8> {
+    %a = nvdla.upload %x -> tensor<1x8x4x4xi8>
+    %w = nvdla.constant value=dense<1> : tensor<8x8x1x1xi8>
+    %c = nvdla.conv %a, %w layers=["sums"] -> !nvdla.stream<1x8x4x4xi32>
+    %b = nvdla.sdp %c layers=["sums"] -> tensor<1x8x4x4xi8>
+    %y = nvdla.sdp %b cvt_shift=1 layers=["halves"] -> tensor<1x8x4x4xi8>
+    %d = nvdla.download %y -> tensor<1x8x4x4xi8>
+    func.return %d
+  }
+}
+""")
+    passes = ("--outline-device-programs", "--fit-convolution-buffer", "--schedule-layers")
+    passes = (*passes, "--allocate-memory")
+    flags = (*passes, "--emit-registers", f"--report={page}")
+    result = opt(*flags, f"--report-input=x={tmp_path / 'x.npy'}", source)
+    assert result.status == 0, result.errors
+    layers, _ = Tables(page.read_text()).tables
+    assert [(row[1], row[13]) for row in layers[1:]] == [("sums", "100 %"), ("halves", "0 %")]
+    result = opt(*flags, f"--report-input=z={tmp_path / 'x.npy'}", source)
+    assert result.status == 1
+    assert "there is no input 'z' of '--report-input', but 'x'" in result.errors
+    assert "--report-input=x=FILE" in result.errors
+    result = opt(*passes, flags[-1], f"--report-input=x={tmp_path / 'x.npy'}", source)
+    assert "is no register program, of which alone it is known what saturates" in result.errors
+    result = opt(*passes, f"--report-input=x={tmp_path / 'x.npy'}", source)
+    assert (result.status, "says nothing without '--report'" in result.errors) == (2, True)
