@@ -20,6 +20,7 @@ from nvdla_ir.text.pipeline_syntax import (
 )
 
 from .command_line import BOOLEAN, Arguments, Flag, GivenFlag, format_help, parse_arguments
+from .loadable_output import FIRMWARE, FIRMWARE_HELP, FIRMWARES
 
 _GENERAL = "general"
 _INPUT = "input and output"
@@ -82,6 +83,7 @@ FLAGS = {
             "all",
             ("all", "only-expected"),
         ),
+        Flag(FIRMWARE, FIRMWARE_HELP, _INPUT, "VERSION", None, FIRMWARES),
         Flag("pass-pipeline", "run passes given as 'a,b{x=1,y=2}'", _PASSES, "PIPELINE"),
         Flag("run-reproducer", "run the pipeline that the input itself states", _PASSES),
         Flag(

@@ -37,6 +37,7 @@ from .command_line import (
     run_handled,
     write_output,
 )
+from .loadable_output import LoadableOutput
 from .module_files import (
     WEIGHTS_SUFFIX,
     LoadedModule,
@@ -87,6 +88,7 @@ def _run(
         )
         command.check_pass_names("mlir-print-ir-before", "mlir-print-ir-after")
         reports = _reports(command.arguments)
+        loadable = LoadableOutput.of(command.arguments)
     except DiagnosticError as error:
         printer.show(error.diagnostics)
         return WRONG_USAGE
@@ -99,7 +101,8 @@ def _run(
     if not command.arguments.positionals and stdin.isatty():
         raise UsageError("there is no input: name a file, or '-' for what you type")
     timing = _new_timing() if command.arguments.has("mlir-timing") else None
-    job = _Job(command, options, pipeline, context, printer, stdout, stderr, timing, reports)
+    streams = (printer, stdout, stderr)
+    job = _Job(command, options, pipeline, context, *streams, timing, reports, loadable)
     return job.run(stdin)
 
 
@@ -195,6 +198,9 @@ class _Job:
     stderr: TextIO
     timing: Timing | None
     reports: list[Report]
+    loadable: LoadableOutput | None
+    made: bytes = b""
+    """The loadable."""
     statistics: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]])
 
     def run(self, stdin: TextIO) -> int:
@@ -202,6 +208,8 @@ class _Job:
         output cannot be written."""
         if self.options.output != STANDARD_STREAM:
             check_outputs([self.options.output], self.command.plugin_files)
+        if self.loadable is not None:
+            self.loadable.check([*self.command.plugin_files, *self._named()])
         file, text = read_input(self.options.input, stdin)
         self.printer.texts[file] = text
         if not self.options.split:
@@ -223,7 +231,10 @@ class _Job:
         if not failed:
             with self._phase("output"):
                 self._write_reports(modules)
-                self._write(modules)
+                if self.loadable is not None:
+                    self.loadable.write(self.made, [*self._kept(modules), *self._named()])
+                if self.loadable is None or self.command.arguments.has("o"):
+                    self._write(modules)
         self._report()
         return INPUT_AT_FAULT if failed else SUCCESS
 
@@ -274,6 +285,9 @@ class _Job:
             raise
         for report in reporting:
             report.finish(loaded.module, loaded.resources)
+        if self.loadable is not None:
+            with self._phase("loadable"):
+                self.made = self.loadable.make(loaded.module, loaded.resources, diagnostics)
         return loaded
 
     def _pipeline_for(self, loaded: LoadedModule) -> Pipeline:
@@ -391,8 +405,11 @@ class _Job:
         files = {file: text for report in self.reports for file, text in report.files().items()}
         if files:
             sources = [file for loaded in modules for file in loaded.resources.sources]
-            named = [name for name in (self.options.input, self.options.output) if name != "-"]
-            write_together({**files}, [*sources, *named])
+            write_together({**files}, [*sources, *self._named()])
+
+    def _named(self) -> list[str]:
+        """The input's and the output's files."""
+        return [name for name in (self.options.input, self.options.output) if name != "-"]
 
     def _report(self) -> None:
         arguments = self.command.arguments

@@ -30,6 +30,7 @@ from .command_line import (
     run_handled,
     write_output,
 )
+from .loadable_output import EXPORT, FIRMWARE, FIRMWARE_HELP, FIRMWARES, LoadableOutput
 from .plugin_files import plugin_flag
 from .program_sources import OpenedProgram, TextSource
 
@@ -78,6 +79,13 @@ _FLAGS = {
             _EXPORT,
             "FILE",
         ),
+        Flag(
+            EXPORT,
+            "hardware layers with their places in memory as a loadable for the vendor's runtime: "
+            "what 'nvdla-opt --export-loadable' writes to -o",
+            _EXPORT,
+            "FILE",
+        ),
         Flag("o", "where the result goes; by default standard output", _OPTIONS, "FILE"),
         Flag(
             "shape",
@@ -118,6 +126,7 @@ _FLAGS = {
             _OPTIONS,
             "NAME=FILE",
         ),
+        Flag(FIRMWARE, FIRMWARE_HELP, _OPTIONS, "VERSION", None, FIRMWARES),
         Flag(
             "hardware-only",
             "leave out what a loadable's runtime does on the CPU",
@@ -361,6 +370,17 @@ def _export_trace(path: str, arguments: Arguments, streams: _Streams) -> None:
     write_together({Path(directory, file): data for file, data in files.items()}, kept)
 
 
+def _export_loadable(path: str, arguments: Arguments, streams: _Streams) -> None:
+    output = LoadableOutput.to(arguments.value("o"), arguments)
+    read = [path, *arguments.values("load-pass-plugin")]
+    output.check(read)
+    opened = _text_source(path, arguments, streams).open()
+    diagnostics = DiagnosticCollector()
+    data = output.make(opened.module, opened.resources, diagnostics)
+    streams.printer.show(diagnostics.diagnostics)
+    output.write(data, [*read, *opened.resources.sources])
+
+
 def _text_source(path: str, arguments: Arguments, streams: _Streams) -> TextSource:
     file, text = read_input(path, streams.stdin)
     streams.printer.texts[file] = text
@@ -388,4 +408,5 @@ _TRANSLATIONS = {
     ),
     "calib-txt-to-json": _Translation(_calibration, ("model", "load-pass-plugin")),
     "export-trace": _Translation(_export_trace, ("input", "load-pass-plugin")),
+    EXPORT: _Translation(_export_loadable, (FIRMWARE, "load-pass-plugin")),
 }

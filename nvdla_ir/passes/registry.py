@@ -201,6 +201,17 @@ ALIASES = {
             default="",
             ahead=(_step("set-target", "target"),),
         ),
+        Alias(
+            "export-loadable",
+            "compile a quantized network as --compile does, but to FILE, a loadable for the "
+            "vendor's runtime on Linux; IR is written to -o alone",
+            (
+                _step("legalize-to-nvdla"),
+                *(_step(name) for name in LAYERS_TO_REGISTERS[:-2]),
+                PassSpecification("allocate-memory", (PassOption("transfers", "apart"),)),
+            ),
+            "FILE",
+        ),
     )
 }
 

@@ -18,6 +18,7 @@ from nvdla_ir.interp.quantization import dtype_of, element_of
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticCollector, DiagnosticError
 from nvdla_ir.ir.location import Location
 from nvdla_ir.ir.operation import BlockArgument, Operation, Value
+from nvdla_ir.passes.settings.memory import image_format
 from nvdla_ir.passes.settings.networks import Network
 
 _CASTS = (QuantizeCastOp, DequantizeCastOp, ReshapeOp)
@@ -49,7 +50,9 @@ class Transfer:
         element = element_of(self.value.type)
         verb = "is" if self.is_input else "gives"
         kind = "uint8" if self.is_unsigned else "int8"
-        text = f"{self.title} {verb} {kind} of shape {text_of(shape_of(self.value))}"
+        form = image_format(self.value)
+        form = "a feature cube" if form is None else f"an image of format {form}"
+        text = f"{self.title} {verb} {kind} of shape {text_of(shape_of(self.value))}, {form}"
         if isinstance(element, UniformType):
             point = element.zero_point
             stored = f"(stored {'-' if point > 0 else '+'} {abs(point)})" if point else "stored"

@@ -176,14 +176,14 @@ def test_the_dumped_pipeline_reads_back(tmp_path: Path) -> None:
             "set-target{target=nv_small},canonicalize,legalize-to-nvdla,"
             "outline-device-programs,compress-weights,fit-convolution-buffer,stream-to-pooling,"
             "schedule-layers{overlap=on},"
-            "allocate-memory{base=2147483648},emit-registers",
+            "allocate-memory{base=2147483648 transfers=shared},emit-registers",
         ),
         (
             ["--legalize-to-nvdla", "--target=nv_small"],
             "set-target{target=nv_small},legalize-to-nvdla",
         ),
-        (["--allocate-memory=base=0x40"], "allocate-memory{base=64}"),
-        (["--allocate-memory={base=64}"], "allocate-memory{base=64}"),
+        (["--allocate-memory=base=0x40"], "allocate-memory{base=64 transfers=shared}"),
+        (["--allocate-memory={base=64}"], "allocate-memory{base=64 transfers=shared}"),
     ],
 )
 def test_flags_as_pipelines(flags: list[str], passes: str) -> None:

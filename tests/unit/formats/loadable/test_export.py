@@ -124,9 +124,10 @@ def test_tensors_are_described(lenet: RoundTrip) -> None:
 
 def test_scales_and_what_is_left_to_do_are_told(lenet: RoundTrip) -> None:
     assert lenet.remarks == (
-        "input 'data' is int8 of shape 1x1x32x32, real = 0.00787401572 * stored",
-        "output 'fc' gives int8 of shape 1x10x1x1, real = 0.260457844 * stored; layer 'prob' "
-        "behind it stays with the application",
+        "input 'data' is int8 of shape 1x1x32x32, an image of format T_R8, real = 0.00787401572 * "
+        "stored",
+        "output 'fc' gives int8 of shape 1x10x1x1, a feature cube, real = 0.260457844 * stored; "
+        "layer 'prob' behind it stays with the application",
     )
 
 
