@@ -108,16 +108,23 @@ class AsItWas:
         reals = output.reals()
         if reals is None or reals.shape != computed.shape:
             return computed
-        element = element_of(op.results[0].type)
+        element, handed_on = element_of(op.results[0].type), reals
         if self._as_integers and not output.stored and isinstance(element, CalibratedType):
             # The host's own layers do not round; what reads integers of it gets them saturated.
             reals = round_to_grid(reals, element)
             computed = round_to_grid(computed, element)
             output = LayerOutput(reals, None, stored=False, operation=output.operation)
+            if not all(map(self._is_on_host, op.results[0].users)):
+                handed_on = reals
         expected = LayerOutput(_saturated(computed, output), None, stored=False, operation=op.name)
         magnitude = _magnitude(op.results[0].type)
         self._pairs.append(LayerPair(name, op.name, expected, output, magnitude))
-        return reals.astype(computed.dtype, copy=False)
+        return handed_on.astype(computed.dtype, copy=False)
+
+    def _is_on_host(self, op: Operation) -> bool:
+        """Whether reals are now computed by what was ``op``."""
+        found = self._now.get(op)
+        return found is not None and not found[1].stored
 
 
 def _image_size(shape: tuple[int, ...]) -> int:

@@ -7,7 +7,6 @@ from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nn.shapes import text_of
 from nvdla_ir.dialects.quant import QuantizedType
 from nvdla_ir.ir.builder import Builder, InsertionPoint
-from nvdla_ir.ir.diagnostics import DiagnosticError
 from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import TensorType
 from nvdla_ir.passes.refusals import refused
@@ -122,9 +121,7 @@ def _checked_type(value: Value, user: Operation) -> TensorType:
     element, shape = type.element, type.shape
     width = element.storage.width if isinstance(element, QuantizedType) else None
     if width != 8 or not 2 <= len(shape) <= _RANK or shape[0] != 1:
-        # one image more is for the compiler's caller, not for the host
-        error = refused if shape[0] == 1 else DiagnosticError.at
-        raise error(
+        raise refused(
             user.location,
             f"{describe(user)} reads a '{type}', but a hardware layer works on quantized integers "
             f"of 8 bits, on one image at a time: of shape 1xC or 1xCxHxW, not {text_of(shape)}",

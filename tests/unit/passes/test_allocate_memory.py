@@ -493,6 +493,22 @@ UPLOAD = f"%a = nvdla.upload %x -> {cube(16)}"
         (
             (
                 UPLOAD,
+                f"%p = nvdla.slice %a axis=0 begin=0 size=1 -> {cube(16)}",
+                f"%s = nvdla.sdp %p -> {cube(16)}",
+            ),
+            "4:8: error: 'nvdla.slice' slices axis 0 of a cube, but cubes come one at a time",
+        ),
+        (
+            (
+                f"%c = nvdla.constant value=dense<1> : {cube(16)}",
+                f"%p = nvdla.slice %c begin=8 size=8 -> {cube(8)}",
+                f"%s = nvdla.sdp %p -> {cube(8)}",
+            ),
+            "5:8: error: 'nvdla.sdp' reads a constant where it must read a cube: 'nvdla.upload'",
+        ),
+        (
+            (
+                UPLOAD,
                 f"%p = nvdla.slice %a begin=8 size=8 -> {cube(8)}",
                 f"%q = nvdla.concat %p, %a -> {cube(24)}",
             ),

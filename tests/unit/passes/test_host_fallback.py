@@ -19,6 +19,7 @@ from nvdla_ir.dialects.func import FuncOp, entry_functions
 from nvdla_ir.dialects.nn.base import SameShapeOp
 from nvdla_ir.dialects.nn.shapes import ACTIVATION
 from nvdla_ir.dialects.nvdla import is_on_host, is_program
+from nvdla_ir.evaluation.semantics import SemanticsCheck
 from nvdla_ir.formats.trace import export_trace
 from nvdla_ir.hw import configuration
 from nvdla_ir.interp.machine import Machine, Mode
@@ -194,6 +195,22 @@ def test_what_moves_the_hosts_elements() -> None:
     module, func, session = network(text, "nv_small")
     check_levels(module, func, session, atol=0.02)
     assert [op.sym_name for op in module.walk() if isinstance(op, FuncOp) and is_program(op)]
+
+
+def test_layers_of_the_host_hand_on_what_is_beyond_the_range() -> None:
+    """The check of semantics knows that nothing is rounded between them."""
+    narrow = f"tensor<1x9x4x5x{c(-0.1, 0.1)}>"
+    text = f"""func.func @main(%x: {X}) -> {X} {{
+  %h = nn.sigmoid %x layers=["h"] -> {narrow}
+  %g = nn.sigmoid %h layers=["g"] -> {X}
+  func.return %g
+}}"""
+    module, func, session = network(text, "nv_small")
+    check = SemanticsCheck(session.resources, 1)
+    Pipeline([InsertConverters(fallback="host")]).run(module, session, [check])
+    given = np.full((1, 9, 4, 5), 1.0, np.float32)
+    found = run(func, session, {"x": given}, Mode.INTEGER)
+    np.testing.assert_allclose(found, np.sin(np.sin(1.0)), atol=0.01)
 
 
 def test_remarks_state_layer_reason_and_transfers() -> None:
