@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
+import numpy as np
+
 from nvdla_ir.dialects import nn
-from nvdla_ir.dialects.layer import LayerOp
 from nvdla_ir.frontends.onnx.faults import UnsupportedError
 from nvdla_ir.frontends.onnx.layer import Layer, checked_axes, handler
 from nvdla_ir.frontends.onnx.windows import Windows, pair, windows
@@ -66,30 +70,83 @@ def global_max_pool(layer: Layer) -> Value:
 
 @handler("ReduceMean")
 def reduce_mean(layer: Layer) -> Value:
-    return _reduced(layer, nn.GlobalAveragePoolOp)
+    return _reduced(layer, _mean, since_input=18)
 
 
 @handler("ReduceMax")
 def reduce_max(layer: Layer) -> Value:
-    return _reduced(layer, nn.GlobalMaxPoolOp)
+    return _reduced(layer, _maximum, since_input=18)
 
 
-def _reduced(layer: Layer, op_class: type[LayerOp]) -> Value:
-    """Over rows and columns. The axes are an attribute before operator set 18, then an input."""
+@handler("ReduceSum")
+def reduce_sum(layer: Layer) -> Value:
+    return _reduced(layer, _total, since_input=13)
+
+
+def _reduced(
+    layer: Layer, reduce: Callable[[Layer, Value, tuple[int, ...], str], Value], since_input: int
+) -> Value:
+    """Over rows or columns or both, or over channels. The axes are an attribute before operator set
+    ``since_input``, then an input."""
     value = layer.activation()
     shape = nn.shape_of(value)
-    axes = layer.integers("axes") if layer.opset < 18 else layer.integer_list(1, "the axes")
+    rank = len(shape)
+    as_input = layer.opset >= since_input
+    axes = layer.integer_list(1, "the axes") if as_input else layer.integers("axes")
     keeps_without_axes = layer.integer("noop_with_empty_axes", 0)
     if not axes and keeps_without_axes:
         return value
-    found = checked_axes(axes or range(len(shape)), len(shape))
+    found = checked_axes(axes or range(rank), rank)
     kept = layer.integer("keepdims", 1)
-    if found != tuple(range(2, len(shape))) or len(shape) not in (3, 4):
+    if rank not in (3, 4) or 0 in found or (1 in found and len(found) > 1):
         raise UnsupportedError(
-            f"reduces axes {list(found)} of {len(shape)} dimensions; only rows and columns (2 and "
-            "3 of 4), or those of lines (2 of 3), are supported"
+            f"reduces axes {list(found)} of {rank} dimensions; only rows and columns (2 and 3 of "
+            "4), those of lines (2 of 3), or channels (1) are supported"
         )
-    if kept:
-        return layer.emit_windows(op_class, input=layer.image_or_line())
+    result = tuple(1 if axis in found else extent for axis, extent in enumerate(shape))
+    if not kept:
+        result = tuple(extent for axis, extent in enumerate(shape) if axis not in found)
     image = layer.image_or_line()
-    return layer.reshape(layer.emit(op_class, "kept", input=image), shape[:2])
+    # The last axis of a line is that of the columns.
+    of_image = tuple(4 - rank + axis if axis > 1 else axis for axis in found)
+    wanted = tuple(1 if a in of_image else n for a, n in enumerate(nn.shape_of(image)))
+    reduced = reduce(layer, image, of_image, "" if wanted == result else "kept")
+    return layer.reshape(reduced, result)
+
+
+def _windows_over(image: Value, axes: tuple[int, ...]) -> tuple[int, int]:
+    height, width = nn.shape_of(image)[2:]
+    return height if 2 in axes else 1, width if 3 in axes else 1
+
+
+def _mean(layer: Layer, image: Value, axes: tuple[int, ...], part: str) -> Value:
+    if axes == (1,):
+        return _sum_of_channels(layer, image, 1 / nn.shape_of(image)[1], part)
+    if axes == (2, 3):
+        return layer.emit(nn.GlobalAveragePoolOp, part, input=image)
+    kernel = _windows_over(image, axes)
+    return layer.emit(nn.AveragePoolOp, part, input=image, kernel=kernel)
+
+
+def _maximum(layer: Layer, image: Value, axes: tuple[int, ...], part: str) -> Value:
+    if axes == (1,):
+        raise UnsupportedError("takes the maximum over channels, which is not supported")
+    if axes == (2, 3):
+        return layer.emit(nn.GlobalMaxPoolOp, part, input=image)
+    return layer.emit(nn.MaxPoolOp, part, input=image, kernel=_windows_over(image, axes))
+
+
+def _total(layer: Layer, image: Value, axes: tuple[int, ...], part: str) -> Value:
+    if axes == (1,):
+        return _sum_of_channels(layer, image, 1.0, part)
+    mean = _mean(layer, image, axes, "mean")
+    channels = nn.shape_of(image)[1]
+    factors = np.full(channels, math.prod(_windows_over(image, axes)), np.float32)
+    name = f"{layer.name}.count"
+    return layer.emit(nn.ScaleOp, part, input=mean, scale=layer.constant_value(factors, name))
+
+
+def _sum_of_channels(layer: Layer, image: Value, share: float, part: str) -> Value:
+    weights = np.full((1, nn.shape_of(image)[1], 1, 1), share, np.float32)
+    weight = layer.constant_value(weights, f"{layer.name}.shares")
+    return layer.emit(nn.ConvOp, part, input=image, weight=weight)

@@ -350,6 +350,26 @@ def test_reductions(op_type: str, opset: int, keep: int, axes: Any, tmp_path: Pa
         check(tmp_path, nodes, x, {"axes": np.array(axes)}, opset)
 
 
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize(
+    ("op_type", "axes"),
+    [
+        ("ReduceMean", (1,)),
+        ("ReduceMean", (2,)),
+        ("ReduceMax", (-1,)),
+        ("ReduceSum", (1,)),
+        ("ReduceSum", (3,)),
+        ("ReduceSum", (2, 3)),
+    ],
+)
+def test_reductions_of_rows_columns_or_channels(
+    op_type: str, axes: Any, keep: int, tmp_path: Path
+) -> None:
+    nodes = [node(op_type, ["x", "axes"], ["y"], keepdims=keep)]
+    x = reals(np.random.default_rng(1), 2, 3, 4, 5)
+    check(tmp_path, nodes, x, {"axes": np.array(axes)}, 18)
+
+
 # -------------------------------------------------------------- structure
 
 
