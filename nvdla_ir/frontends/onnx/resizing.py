@@ -179,13 +179,11 @@ def pad(layer: Layer) -> Value:
     for axis, first, last in zip(found, pads[: len(found)], pads[len(found) :], strict=True):
         before[axis], behind[axis] = first, last
     if rank == 3 and not any((*before[:2], *behind[:2])):
-        image = layer.image_or_line()
-        sides = [0, max(0, before[2]), 0, max(0, behind[2])]
-        filler = filler if mode == "constant" else 0.0
-        line = layer.emit_windows(nn.PadOp, input=image, pads=sides, mode=mode, value=filler)
-        shape = nn.shape_of(line)
-        kept = range(shape[2])[max(0, -before[2]) : shape[2] - max(0, -behind[2])]
-        return sliced(layer, line, [(0, range(shape[0])), (1, range(shape[1])), (2, kept)])
+        line = _padded_line(layer, before[2], behind[2], mode, filler)
+        extent = nn.shape_of(line)[2]
+        return sliced(
+            layer, line, [(2, range(extent)[max(0, -before[2]) : extent + min(0, behind[2])])]
+        )
     crops = any(pad < 0 for pad in pads)
     value = _padded(layer, value, before, behind, mode, filler, "padded" if crops else "")
     kept = [
@@ -193,6 +191,19 @@ def pad(layer: Layer) -> Value:
         for axis, extent in enumerate(nn.shape_of(value))
     ]
     return sliced(layer, value, kept)
+
+
+def _padded_line(layer: Layer, before: int, behind: int, mode: str, filler: float) -> Value:
+    image = layer.emit(
+        nn.PadOp,
+        "windows",
+        input=layer.image_or_line(),
+        pads=[0, max(0, before), 0, max(0, behind)],
+        mode=mode,
+        value=filler if mode == "constant" else 0.0,
+    )
+    n, channels, _, width = nn.shape_of(image)
+    return layer.reshape(image, (n, channels, width), "padded" if min(before, behind) < 0 else "")
 
 
 def _padded(

@@ -154,6 +154,20 @@ def test_padding_of_a_line(tmp_path: Path) -> None:
     check(tmp_path, nodes, x, {"p": np.array([0, 0, 2, 0, 0, 1])})
 
 
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+def test_padding_and_cropping_of_a_line(mode: str, tmp_path: Path) -> None:
+    x = reals(np.random.default_rng(0), 1, 3, 9)
+    nodes = [node("Pad", ["x", "pads"], ["y"], mode=mode)]
+    check(tmp_path, nodes, x, {"pads": np.array([0, 0, 3, 0, 0, -2])}, 13)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_resizing_of_a_line(mode: str, tmp_path: Path) -> None:
+    x = reals(np.random.default_rng(0), 1, 3, 9)
+    nodes = [node("Resize", ["x", "", "scales"], ["y"], mode=mode)]
+    check(tmp_path, nodes, x, {"scales": np.array([1, 1, 3], np.float32)}, 13)
+
+
 # -------------------------------------------------------------- resizing and rearranging
 
 
