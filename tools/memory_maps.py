@@ -67,7 +67,8 @@ def memory_map_csv(maps: Sequence[MemoryMap]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     several = len(maps) > 1
-    headings = ("name", "kind", "first_byte", "bytes", "first_layer", "last_layer", "in_place")
+    layers = ("first_layer", "last_layer")
+    headings = ("name", "kind", "first_byte", "bytes", *layers, "in_place", "memory")
     writer.writerow([*(("network",) if several else ()), *headings, "first_name", "last_name"])
     for one in maps:
         for placed in one.placed:
@@ -81,6 +82,7 @@ def memory_map_csv(maps: Sequence[MemoryMap]) -> str:
                     placed.first,
                     placed.last,
                     "yes" if placed.in_place else "no",
+                    "secondary" if placed.second else "primary",
                     *(_layer_name(one, number) for number in (placed.first, placed.last)),
                 ]
             )
@@ -138,7 +140,8 @@ def memory_map_html(maps: Sequence[MemoryMap]) -> str:
     title = "Memory of " + ", ".join(f"@{one.network}" for one in maps)
     body = [f"<style>{_STYLE}</style>\n<h1>{escape(title)}</h1>\n"]
     for one in maps:
-        body += [_tiles(one), _activations(one), _constants(one), _elsewhere(one), _table(one)]
+        body += [_tiles(one), _activations(one), _in_second(one), _constants(one)]
+        body += [_elsewhere(one), _table(one)]
     return page(escape(title), "".join(body))
 
 
@@ -181,7 +184,7 @@ def _svg(height: float, label: str, content: Sequence[str]) -> str:
     )
 
 
-def _legend(one: MemoryMap, kinds: Sequence[str]) -> str:
+def _legend(kinds: Sequence[str]) -> str:
     keys = "".join(
         f'<span><i class="key {kind}"></i>{escape(_KEYS[kind])}</span>' for kind in kinds
     )
@@ -222,26 +225,47 @@ class _Plane:
 def _activations(one: MemoryMap) -> str:
     begin = one.activations_begin
     plane = _Plane(len(one.layers), begin, max(one.peak, begin + one.needed))
-    content = [*_layer_columns(one, plane), *_address_ticks(plane)]
-    ends = _ends_in_place(one)
-    for placed in one.activations:
-        start = placed.first + (0.5 if placed.in_place else 0.0)
-        content.append(_box(one, placed, plane, start, ends.get(placed, placed.last + 1.0)))
-    content += _bound_lines(one, plane)
-    kinds = [kind for kind in _KEYS if any(_kind(a) == kind for a in one.activations)]
     return _section(
         f"Activations of @{one.network}: layers from left to right, addresses upwards",
         "Each box is a tensor: as long as some layer in flight reads or writes it or will do so, "
         "as high as its bytes. Point at a box or a column for names.",
-        _legend(one, kinds) + _svg(_TOP + _HEIGHT + _BOTTOM, "activations in memory", content),
+        _picture(one, one.activations, plane, _bound_lines(one, plane)),
     )
 
 
-def _ends_in_place(one: MemoryMap) -> dict[Placed, float]:
+def _in_second(one: MemoryMap) -> str:
+    """What is in the second memory."""
+    found = one.in_second
+    if not found:
+        return ""
+    plane = _Plane(len(one.layers), min(p.begin for p in found), max(p.end for p in found))
+    return _section(
+        f"The second memory of @{one.network}",
+        f"{len(found)} activations that layers hand to each other, in "
+        f"{_bytes(plane.end - plane.begin)} from {plane.begin:#x} on.",
+        _picture(one, found, plane, ()),
+    )
+
+
+def _picture(
+    one: MemoryMap, activations: Sequence[Placed], plane: _Plane, lines: Sequence[str]
+) -> str:
+    """Time from left to right, addresses upwards."""
+    content = [*_layer_columns(one, plane), *_address_ticks(plane)]
+    ends = _ends_in_place(activations)
+    for placed in activations:
+        start = placed.first + (0.5 if placed.in_place else 0.0)
+        content.append(_box(one, placed, plane, start, ends.get(placed, placed.last + 1.0)))
+    kinds = [kind for kind in _KEYS if any(_kind(each) == kind for each in activations)]
+    height = _TOP + _HEIGHT + _BOTTOM
+    return _legend(kinds) + _svg(height, "activations in memory", [*content, *lines])
+
+
+def _ends_in_place(activations: Sequence[Placed]) -> dict[Placed, float]:
     """Where those end that others take the place of: in the middle of a layer."""
     ends: dict[Placed, float] = {}
     latest: dict[tuple[int, int], Placed] = {}
-    for placed in sorted(one.activations, key=lambda placed: placed.first):
+    for placed in sorted(activations, key=lambda placed: placed.first):
         place = placed.begin, placed.end
         if placed.in_place and place in latest:
             ends[latest[place]] = placed.first + 0.5
@@ -348,7 +372,7 @@ def _constants(one: MemoryMap) -> str:
     return _section(
         f"Constants of @{one.network}, there all the time: addresses from left to right",
         f"{len(constants)} constants, {_bytes(end - begin)} from {begin:#x} on.",
-        _legend(one, kinds) + _svg(_STRIP + 24, "constants in memory", content),
+        _legend(kinds) + _svg(_STRIP + 24, "constants in memory", content),
     )
 
 
@@ -376,7 +400,9 @@ def _strip(one: MemoryMap, placed: Sequence[Placed], begin: int, end: int) -> li
 
 def _elsewhere(one: MemoryMap) -> str:
     """What is bound to other addresses, each by itself."""
-    bound = [each for each in one.placed if not each.is_constant and not one.is_inside(each)]
+    bound = [
+        each for each in one.placed if not (each.is_constant or each.second or one.is_inside(each))
+    ]
     if not bound:
         return ""
     strips = "".join(
@@ -386,7 +412,7 @@ def _elsewhere(one: MemoryMap) -> str:
     return _section(
         f"Bound to other addresses by @{one.network}",
         "Nothing else lies there.",
-        _legend(one, kinds) + strips,
+        _legend(kinds) + strips,
     )
 
 
@@ -422,6 +448,7 @@ def _row(placed: Placed) -> str:
     size = placed.end - placed.begin
     layers = ("", "") if placed.is_constant else (str(placed.first), str(placed.last))
     kind = placed.kind + (", in place" if placed.in_place else "")
+    kind += ", second memory" if placed.second else ""
     cells = (
         (placed.name, placed.name),
         (kind, kind),

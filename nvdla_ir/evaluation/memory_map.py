@@ -11,6 +11,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import MEMORY_BASE_ATTRIBUTE, MEMORY_BYTES_ATTRIBUTE
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nvdla import ConstantOp, DownloadOp, UploadOp, configuration_of
+from nvdla_ir.hardware.place import Memory
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.attributes import IntegerAttr
 from nvdla_ir.ir.diagnostics import DiagnosticError
@@ -39,6 +40,7 @@ class Placed:
     first:    the number of the first layer while which they are needed, from 0 on
     last:     that of the last layer
     in_place: whether it takes the bytes of what it is computed from, while layer ``first`` runs
+    second:   whether it is in the second memory
     """
 
     name: str
@@ -48,6 +50,7 @@ class Placed:
     first: int
     last: int
     in_place: bool = False
+    second: bool = False
 
     @property
     def is_constant(self) -> bool:
@@ -60,7 +63,7 @@ class MemoryMap:
 
     network:    the host's function
     layers:     the hardware layers in the order in which they are enabled, by name
-    placed:     by address, then by time
+    placed:     by memory, by address, then by time
     begin, end: what ``allocate-memory`` took; what is bound to other addresses is not in it
     needed:     bytes of activations there that are needed at once: no plan takes less
     """
@@ -74,12 +77,17 @@ class MemoryMap:
 
     def is_inside(self, placed: Placed) -> bool:
         """Whether it is where everything is that is not bound elsewhere."""
-        return self.begin <= placed.begin and placed.end <= self.end
+        return not placed.second and self.begin <= placed.begin and placed.end <= self.end
 
     @property
     def activations(self) -> tuple[Placed, ...]:
         """Those that are not bound elsewhere."""
         return tuple(one for one in self.placed if not one.is_constant and self.is_inside(one))
+
+    @property
+    def in_second(self) -> tuple[Placed, ...]:
+        """What is in the second memory."""
+        return tuple(one for one in self.placed if one.second)
 
     @property
     def activations_begin(self) -> int:
@@ -133,7 +141,8 @@ def _map_of(network: Network, hw: HardwareConfiguration, begin: int, end: int) -
     buffers = [
         Buffer(extent.end - extent.begin, *place.span)
         for place in sharing_places(lifetimes.spans, replaced)
-        if begin <= (extent := extents[place.roots[0]]).begin < end
+        if (extent := extents[place.roots[0]]).memory is Memory.PRIMARY
+        and begin <= extent.begin < end
     ]
     placed = list(_constants(network, hw, len(layers)))
     for root, span in lifetimes.spans.items():
@@ -149,9 +158,10 @@ def _map_of(network: Network, hw: HardwareConfiguration, begin: int, end: int) -
                 first,
                 last,
                 root in replaced,
+                extents[root].memory is Memory.SECONDARY,
             )
         )
-    placed.sort(key=lambda one: (one.begin, one.first, one.end, one.name))
+    placed.sort(key=lambda one: (one.second, one.begin, one.first, one.end, one.name))
     return MemoryMap(
         network.host.sym_name,
         tuple("+".join(layer.names or (layer.last.name,)) for layer in layers),
@@ -199,9 +209,9 @@ def _constants(network: Network, hw: HardwareConfiguration, layers: int) -> Iter
 def _replaced(spans: Mapping[Value, Span], extents: Mapping[Value, Extent]) -> dict[Value, Value]:
     """What begins in place of another that is still needed then, and that one."""
     found: dict[Value, Value] = {}
-    latest: dict[tuple[int, int], Value] = {}
+    latest: dict[tuple[int, int, Memory], Value] = {}
     for root in spans:
-        place = extents[root].begin, extents[root].end
+        place = extents[root].begin, extents[root].end, extents[root].memory
         other = latest.get(place)
         if other is not None and spans[root][0] <= spans[other][1]:
             found[root] = other

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import define, frozen
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import MEMORY_BASE_ATTRIBUTE, MEMORY_BYTES_ATTRIBUTE
@@ -13,6 +13,7 @@ from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.nn.shapes import shape_of
 from nvdla_ir.dialects.nvdla import (
     FEATURE,
+    SECONDARY_MEMORY,
     ConstantOp,
     MemoryOp,
     SliceOp,
@@ -30,10 +31,17 @@ from nvdla_ir.ir.location import fuse_locations
 from nvdla_ir.ir.operation import Block, Operation, Value
 from nvdla_ir.passes.base import Pass, Session, option
 from nvdla_ir.passes.conditions import has_hardware_layers
-from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
+from nvdla_ir.passes.memory_planning import (
+    Buffer,
+    live_bytes,
+    peak_bytes,
+    plan_offsets,
+    plan_within,
+)
 from nvdla_ir.passes.scheduling.footprints import Footprints
-from nvdla_ir.passes.scheduling.in_place import InPlace, sharing_places
+from nvdla_ir.passes.scheduling.in_place import InPlace, Place, sharing_places
 from nvdla_ir.passes.scheduling.lifetimes import Lifetimes, Span
+from nvdla_ir.passes.scheduling.traffic import Traffic
 from nvdla_ir.passes.scheduling.walking import walk
 from nvdla_ir.passes.settings.bound import Bound, bound_buffers, check_apart
 from nvdla_ir.passes.settings.constants import (
@@ -98,6 +106,10 @@ class AllocateMemory(Pass):
         help="whether what the host writes and reads shares memory with other activations, or lies "
         "apart behind them, for runtimes that bind buffers",
     )
+    second_base: int = option(0x5000_0000, help="address of the first byte in the second memory")
+    second_bytes: int = option(
+        0, help="bytes of the second memory (CVSRAM) that activations may take"
+    )
 
     def run(self, module: ModuleOp, session: Session) -> None:
         hw = configuration_of(module)
@@ -110,12 +122,52 @@ class AllocateMemory(Pass):
             )
         end = self.base
         bound: list[Bound] = []
+        second = self._second_memory(module, hw, alignment)
         for network in networks(module):
             apart = self.transfers == "apart"
-            end = _Allocation(network, hw, alignment, end, session, bound, apart).run(self.name)
+            allocation = _Allocation(network, hw, alignment, end, session, bound, apart, second)
+            end = allocation.run(self.name)
         check_apart(bound, self.base, end)
         module.attributes[MEMORY_BASE_ATTRIBUTE] = IntegerAttr(self.base)
         module.attributes[MEMORY_BYTES_ATTRIBUTE] = IntegerAttr(end - self.base)
+
+    def _second_memory(
+        self, module: ModuleOp, hw: HardwareConfiguration, alignment: int
+    ) -> _SecondMemory:
+        """What of it may be used. Raises: DiagnosticError where there is none such."""
+        if not self.second_bytes:
+            return _SecondMemory(0, 0)
+        end = self.second_base + self.second_bytes
+        fault = None
+        if not hw.has_secondary_memory:
+            fault = f"but {hw.name} has no second memory: leave 'second-bytes' away"
+        elif self.second_bytes < 0:
+            fault = "but it must be 0 or more"
+        elif self.second_base < 0 or end > 1 << hw.address_bits:
+            fault = (
+                f"from {self.second_base:#x} on, but addresses of {hw.name} go from 0 to "
+                f"{(1 << hw.address_bits) - 1:#x}"
+            )
+        elif self.second_base % alignment:
+            fault = f"from {self.second_base:#x} on, but that must be a multiple of {alignment}"
+        if fault is not None:
+            raise DiagnosticError.at(
+                module.location,
+                f"option 'second-bytes' of '{self.name}' is {self.second_bytes}, {fault}",
+            )
+        return _SecondMemory(self.second_base, self.second_bytes)
+
+
+@define(eq=False)
+class _SecondMemory:
+    """``free`` bytes of it from ``begin`` on."""
+
+    begin: int
+    free: int
+
+    def take(self, count: int) -> None:
+        """The first ``count`` of them are used."""
+        self.begin, self.free = self.begin + count, self.free - count
 
 
 @frozen(eq=False)
@@ -131,6 +183,7 @@ class _Allocation:
     """What lies elsewhere, of all networks."""
     apart: bool
     """Whether what the host writes and reads lies behind all else."""
+    second: _SecondMemory
 
     def run(self, pass_name: str) -> int:
         """Place everything; returns the address behind the last byte."""
@@ -138,7 +191,8 @@ class _Allocation:
         views = Views.of_network(self.network, self.hw)
         footprints = Footprints(views)
         lifetimes, in_place = Lifetimes(footprints), InPlace(footprints)
-        walk(footprints, lifetimes, in_place)
+        traffic = Traffic(footprints, self.hw.memory_atom)
+        walk(footprints, lifetimes, in_place, traffic)
         bound = {
             one.root: one for one in bound_buffers(self.network, views, self.hw, self.alignment)
         }
@@ -151,6 +205,9 @@ class _Allocation:
             if not {root, source} & (bound.keys() | own)
         }
         places = sharing_places(spans, replaced)
+        in_second = self._use_second_memory(places, traffic)
+        places = [place for place in places if place not in in_second]
+        spans = {root: spans[root] for place in places for root in place.roots}
         places.sort(key=lambda place: place.roots[0] in own)
         buffers = [self._buffer(place.roots[0], place.span) for place in places]
         shared = len(buffers) - sum(place.roots[0] in own for place in places)
@@ -186,7 +243,8 @@ class _Allocation:
             f"'@{self.network.host.sym_name}' takes {end - self.base} bytes of memory: "
             f"{constant_bytes} for constants, {peak} for {len(alone)} activations of "
             f"{sum(buffer.size for buffer in alone)} bytes in all, of which at most {needed} are "
-            f"needed at once{_saved(alone, buffers)}{_elsewhere(bound.values())}",
+            f"needed at once{_saved(alone, buffers)}{_elsewhere(bound.values())}"
+            f"{self._told_of_second(in_second, traffic, pass_name)}",
         )
         return end
 
@@ -247,10 +305,47 @@ class _Allocation:
             and not isinstance(operation.results[0].type, StreamType)
         ]
 
-    def _set_place(self, root: Value, address: int) -> None:
+    def _use_second_memory(self, places: list[Place], traffic: Traffic) -> list[Place]:
+        """Put into the second memory what layers move most often there, for its bytes and time.
+
+        Returns what is there."""
+        if not self.second.free:
+            return []
+        fitting = [place for place in places if traffic.by_host.isdisjoint(place.roots)]
+        buffers = [self._buffer(place.roots[0], place.span) for place in fitting]
+        worth = [sum(traffic.moved.get(root, 0) for root in place.roots) for place in fitting]
+        offsets = plan_within(buffers, worth, self.alignment, self.second.free)
+        found: list[Place] = []
+        taken = 0
+        for place, buffer, offset in zip(fitting, buffers, offsets, strict=True):
+            if offset is None:
+                continue
+            for root in place.roots:
+                self._set_place(root, self.second.begin + offset, SECONDARY_MEMORY)
+            found.append(place)
+            taken = max(taken, align_up(offset + buffer.size, self.alignment))
+        self.second.take(min(taken, self.second.free))
+        return found
+
+    def _told_of_second(self, places: list[Place], traffic: Traffic, pass_name: str) -> str:
+        """What is in the second memory, for the remark."""
+        if not places:
+            return ""
+        everything = sum(traffic.moved.values())
+        moved = sum(traffic.moved.get(root, 0) for place in places for root in place.roots)
+        self.session.count(pass_name, "bytes moved to and from the second memory", moved)
+        self.session.count(pass_name, "bytes of activations moved in all", everything)
+        count = sum(len(place.roots) for place in places)
+        return (
+            f"; {count} more in the second memory, to and from which go {moved} bytes of the "
+            f"{everything} that layers move of activations"
+        )
+
+    def _set_place(self, root: Value, address: int, memory: str | None = None) -> None:
         operation = root.defining_operation
         assert isinstance(operation, MemoryOp)
         operation.address = address
+        operation.memory = memory
         if isinstance(operation, UploadOp) and operation.format != FEATURE:
             image = packed_image(operation, self.hw)
             operation.line_stride = image.line_strides[0]
@@ -280,6 +375,7 @@ class _Allocation:
             )
             if view.window.column_step > 1:
                 operation.column_stride = self.hw.memory_atom * view.window.column_step
+            operation.memory = buffer.memory
             operation.line_stride = layout.line_stride * view.window.row_step
             operation.surface_stride = layout.surface_stride
         for operation in self.network.operations():

@@ -11,6 +11,7 @@ from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import DownloadOp, InputOp, LoadOp, OutputOp, UploadOp
 from nvdla_ir.dialects.func import CallOp, FuncOp
 from nvdla_ir.dialects.layer import LayerOp, describe, layers_of
+from nvdla_ir.hardware.place import Memory
 from nvdla_ir.hardware.program import LayerProgram, ProgramBuilder
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.registers import RegisterError
@@ -25,7 +26,13 @@ from nvdla_ir.passes.scheduling.checking import check_waits
 from nvdla_ir.passes.settings.constants import TableLayout
 from nvdla_ir.passes.settings.layers import HardwareLayer, hardware_layers
 from nvdla_ir.passes.settings.loads import Load, loads
-from nvdla_ir.passes.settings.memory import image_format, in_memory, placed_cube, placed_upload
+from nvdla_ir.passes.settings.memory import (
+    InMemory,
+    image_format,
+    in_memory,
+    placed_cube,
+    placed_upload,
+)
 from nvdla_ir.passes.settings.networks import Network, networks
 from nvdla_ir.passes.settings.programs import layer_program
 from nvdla_ir.passes.settings.views import Views
@@ -118,6 +125,7 @@ class _Emission:
     # -------------------------------------------------------------- memory
 
     def _load(self, load: Load, builder: Builder) -> None:
+        _in_primary(load.constant.output, load.constant)
         builder.create(
             LoadOp,
             location=load.constant.location,
@@ -142,6 +150,7 @@ class _Emission:
 
     def _upload(self, upload: nvdla.UploadOp, builder: Builder) -> None:
         placed_upload(upload, self.hw)
+        _in_primary(upload.output, upload)
         builder.create(
             UploadOp,
             input=upload.input,
@@ -153,6 +162,7 @@ class _Emission:
         )
 
     def _download(self, download: nvdla.DownloadOp, builder: Builder) -> None:
+        _in_primary(download.input, download)
         cube = placed_cube(download.input, download, self.hw)
         new = builder.create(
             DownloadOp,
@@ -198,7 +208,7 @@ class _Emission:
         self, kind: type[InputOp | OutputOp], value: Value, program: FuncOp, builder: Builder
     ) -> None:
         """Tell of a tensor that the program shares with others."""
-        source = in_memory(value, program)
+        source = _in_primary(value, program)
         definer = value.defining_operation
         builder.create(
             kind,
@@ -230,6 +240,22 @@ class _Emission:
         assert layer is not None
         self._program.wait_for(self._programs[layer])
         self.session.count(self.pass_name, "waits")
+
+
+def _in_primary(value: Value, reader: Operation) -> InMemory:
+    """What is known of the place of ``value``.
+
+    Raises: DiagnosticError where only layers of its program reach it.
+    """
+    source = in_memory(value, reader)
+    if source.memory is not Memory.PRIMARY:
+        raise DiagnosticError.at(
+            source.location,
+            f"{source.what} is in the second memory, where only layers of one device program reach "
+            "it: constants and what the host or another program reads or writes are in the "
+            "primary one",
+        )
+    return source
 
 
 def _drop_layers(program: FuncOp) -> None:

@@ -118,6 +118,25 @@ def _plans(buffers: Sequence[Buffer], alignment: int) -> Iterator[list[int]]:
         peak = peak_bytes(buffers, plan)
 
 
+def plan_within(
+    buffers: Sequence[Buffer], worth: Sequence[float], alignment: int, limit: int
+) -> list[int | None]:
+    """An offset for each buffer that gets one, as ``plan_offsets``, so that all end within
+    ``limit`` bytes; None for the rest. Those of the most worth come first, for what they take: a
+    byte at a step."""
+
+    def rank(index: int) -> tuple[float, int]:
+        buffer = buffers[index]
+        return -worth[index] / max(buffer.size * buffer.steps, 1), index
+
+    found: list[int | None] = [None] * len(buffers)
+    placing = _Placing(buffers, alignment)
+    for index in sorted(range(len(buffers)), key=rank):
+        if placing.fit(index) + buffers[index].size <= limit:
+            found[index] = placing.place(index)
+    return found
+
+
 def peak_bytes(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
     """The end of the highest buffer."""
     return max(
@@ -134,18 +153,36 @@ def live_bytes(buffers: Sequence[Buffer]) -> int:
     return max(accumulate(changes[step] for step in sorted(changes)), default=0)
 
 
-def _place(buffers: Sequence[Buffer], order: Sequence[int], alignment: int) -> list[int]:
-    offsets = [0] * len(buffers)
-    placed = _Placed(max((buffer.last for buffer in buffers), default=0) + 1)
-    for index in order:
-        buffer = buffers[index]
+class _Placing:
+    """Buffers that get their places one after the other."""
+
+    def __init__(self, buffers: Sequence[Buffer], alignment: int) -> None:
+        self._buffers = buffers
+        self._alignment = alignment
+        self.offsets = [0] * len(buffers)
+        self._placed = _Placed(max((buffer.last for buffer in buffers), default=0) + 1)
+
+    def fit(self, index: int) -> int:
+        """The offset that the buffer ``index`` would get."""
+        buffers, offsets = self._buffers, self.offsets
         neighbours = sorted(
             (offsets[other], offsets[other] + buffers[other].size)
-            for other in placed.meeting(buffer)
+            for other in self._placed.meeting(buffers[index])
         )
-        offsets[index] = _best_fit(neighbours, buffer.size, alignment)
-        placed.add(index, buffer)
-    return offsets
+        return _best_fit(neighbours, buffers[index].size, self._alignment)
+
+    def place(self, index: int) -> int:
+        """Give it that offset."""
+        self.offsets[index] = self.fit(index)
+        self._placed.add(index, self._buffers[index])
+        return self.offsets[index]
+
+
+def _place(buffers: Sequence[Buffer], order: Sequence[int], alignment: int) -> list[int]:
+    placing = _Placing(buffers, alignment)
+    for index in order:
+        placing.place(index)
+    return placing.offsets
 
 
 def _best_fit(taken: Sequence[tuple[int, int]], size: int, alignment: int) -> int:

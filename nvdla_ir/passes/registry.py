@@ -103,11 +103,16 @@ class Alias:
         options: tuple[PassOption, ...] = ()
         if value and self.options:
             start = location.file_position() or FileLineCol(f"--{self.name}", 1, 1)
-            first, *others = parse_options(value, start)
-            if first.value is None:
-                value, options = first.key, tuple(others)
+            head, comma, rest = value.partition(",")
+            if "=" not in head:
+                # it may be the name of a file, which is no option's
+                place = FileLineCol(start.file, start.line, start.column + len(head + comma))
+                value, options = head, parse_options(rest, place)
             else:
-                value, options = None, (first, *others)
+                first, *others = parse_options(value, start)
+                value, options = (
+                    (first.key, tuple(others)) if first.value is None else (None, (first, *others))
+                )
         for option in options:
             if option.key not in self.options:
                 hint = did_you_mean(option.key, self.options)
@@ -197,9 +202,10 @@ ALIASES = {
                 _step("legalize-to-nvdla"),
                 *(_step(name) for name in LAYERS_TO_REGISTERS),
             ),
-            "TARGET",
+            "TARGET[,base=…,second-bytes=…,second-base=…]",
             default="",
             ahead=(_step("set-target", "target"),),
+            options=dict.fromkeys(("base", "second-bytes", "second-base"), "allocate-memory"),
         ),
         Alias(
             "export-loadable",

@@ -55,6 +55,9 @@ class StreamsUsedOnce(Trait):
             yield from SingleUseResults().verify(op)
 
 
+SECONDARY_MEMORY = "secondary"
+
+
 class MemoryOp(LayerOp):
     """An operation whose result is in memory, unless it is a stream.
 
@@ -62,6 +65,7 @@ class MemoryOp(LayerOp):
     column_stride:  bytes between columns, of cubes whose columns do not follow each other
     line_stride:    bytes between rows; for cubes and images
     surface_stride: bytes between groups of channels; for cubes
+    memory:         ``"secondary"`` of what layers hand to each other in the second memory
     """
 
     verified_by_signature = True
@@ -70,6 +74,7 @@ class MemoryOp(LayerOp):
     column_stride = optional_attribute(INT)
     line_stride = optional_attribute(INT)
     surface_stride = optional_attribute(INT)
+    memory = optional_attribute(enumeration(SECONDARY_MEMORY))
 
 
 class ConstantOp(MemoryOp):

@@ -22,7 +22,7 @@ from nvdla_ir.dialects.nvdla import (
     called_program,
     cube_shape,
 )
-from nvdla_ir.hardware.place import CubePlace, ImagePlace
+from nvdla_ir.hardware.place import CubePlace, ImagePlace, Memory
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.feature import FeatureLayout
 from nvdla_ir.hw.formats.image import ImageLayout
@@ -63,6 +63,7 @@ class InMemory:
     what: str
     location: Location
     buffer: Buffer
+    memory: Memory = Memory.PRIMARY
 
     @property
     def address(self) -> int:
@@ -98,7 +99,8 @@ def in_memory(value: Value, reader: Operation) -> InMemory:
             definer.line_stride,
             definer.surface_stride,
         )
-        return InMemory(describe(definer), definer.location, buffer)
+        memory = Memory.PRIMARY if definer.memory is None else Memory.SECONDARY
+        return InMemory(describe(definer), definer.location, buffer, memory)
     bound = bound_buffer(value)
     if bound is not None:
         return InMemory(_described(value), _location_of(value), bound)
@@ -179,7 +181,7 @@ def located_cube(value: Value, reader: Operation, hw: HardwareConfiguration) -> 
         )
     except LayoutError as error:
         raise DiagnosticError.at(source.location, f"{source.what}: {error}") from error
-    return CubePlace(address, layout)
+    return CubePlace(address, layout, source.memory)
 
 
 # -------------------------------------------------------------- images
@@ -293,10 +295,11 @@ class Extent:
     begin: int
     end: int
     layout: FeatureLayout | None = None
+    memory: Memory = Memory.PRIMARY
 
     def meets(self, other: Extent) -> bool:
         """Whether both have a byte."""
-        return self.begin < other.end and other.begin < self.end
+        return self.memory is other.memory and self.begin < other.end and other.begin < self.end
 
     def is_in_place_of(self, other: Extent) -> bool:
         """Whether both are cubes with each element at the same address."""
@@ -312,7 +315,8 @@ def extent_of(buffer: Value, hw: HardwareConfiguration) -> Extent:
     assert isinstance(source, MemoryOp)
     if not isinstance(source, UploadOp) or source.format == FEATURE:
         cube = placed_cube(buffer, source, hw)
-        return Extent(cube.address, cube.address + cube.layout.size_bytes, cube.layout)
+        end = cube.address + cube.layout.size_bytes
+        return Extent(cube.address, end, cube.layout, cube.memory)
     image = packed_image(source, hw)
     place = _placed_image(buffer, in_memory(buffer, source), image.pixel_format, hw)
     last = image.pixel_format.planes - 1

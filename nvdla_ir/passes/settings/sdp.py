@@ -160,6 +160,8 @@ def _operand_place(
         )
     if reads_per_channel(value, op):
         layout = operand_layout(value, stage, op, hw)
-        return OperandPlace(placed_cube(value, op, hw).address, None, layout.group_bytes)
+        cube = placed_cube(value, op, hw)
+        return OperandPlace(cube.address, None, layout.group_bytes, cube.memory)
     cube = placed_cube(value, op, hw) if arranged is None else arranged.place(value, op, hw)
-    return OperandPlace(cube.address, cube.layout.line_stride, cube.layout.surface_stride)
+    strides = cube.layout.line_stride, cube.layout.surface_stride
+    return OperandPlace(cube.address, *strides, cube.memory)

@@ -8,7 +8,13 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvdla_ir.passes.memory_planning import Buffer, live_bytes, peak_bytes, plan_offsets
+from nvdla_ir.passes.memory_planning import (
+    Buffer,
+    live_bytes,
+    peak_bytes,
+    plan_offsets,
+    plan_within,
+)
 
 
 @st.composite
@@ -59,3 +65,21 @@ def test_plans_that_take_no_more_than_is_needed_at_once() -> None:
             for first in firsts
         ]
         assert peak_bytes(found, plan_offsets(found, 64)) == live_bytes(found), seed
+
+
+@settings(deadline=None)
+@given(st.lists(buffers(), max_size=25), st.integers(0, 3000))
+def test_plans_within_a_limit(found: list[Buffer], limit: int) -> None:
+    offsets = plan_within(found, [buffer.size for buffer in found], 32, limit)
+    placed = [(b, offset) for b, offset in zip(found, offsets, strict=True) if offset is not None]
+    assert all(offset % 32 == 0 and offset + b.size <= limit for b, offset in placed)
+    for (a, at_a), (b, at_b) in combinations(placed, 2):
+        if a.first <= b.last and b.first <= a.last:
+            assert at_a + a.size <= at_b or at_b + b.size <= at_a
+    # What is left out did not fit beside what is there.
+    assert bool(placed) == any(buffer.size <= limit for buffer in found)
+
+
+def test_the_limit_is_for_what_is_worth_the_most() -> None:
+    found = [Buffer(64, 0, 3), Buffer(64, 0, 3), Buffer(32, 0, 3)]
+    assert plan_within(found, [1, 2, 3], 32, 96) == [None, 32, 0]

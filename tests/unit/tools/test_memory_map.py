@@ -58,6 +58,7 @@ def test_a_line_a_buffer(tmp_path: Path) -> None:
         "first_layer": "0",
         "last_layer": "3",
         "in_place": "no",
+        "memory": "primary",
         "first_name": "<one>",
         "last_name": "four",
     }
@@ -209,3 +210,16 @@ def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
     result = opt(*PLACED, f"--memory-map={source}", source)
     assert result.status == 1
     assert source.read_text() == RESIDUAL
+
+
+def test_the_second_memory(tmp_path: Path) -> None:
+    source, files = tmp_path / "net.ir", (tmp_path / "map.csv", tmp_path / "map.html")
+    source.write_text(RESIDUAL.replace('"nv_small"', '"nv_small_256_full"'))
+    flags = [f"--memory-map={file}" for file in files]
+    assert opt(*PLACED[:-1], "--allocate-memory=second-bytes=0x1000", *flags, source).status == 0
+    memories = {row["name"]: row["memory"] for row in table(files[0])}
+    assert memories == {
+        **dict.fromkeys(("w", "t", "data", "two", "three", "four"), "primary"),
+        "<one>": "secondary",
+    }
+    assert "The second memory of @main" in files[1].read_text()
