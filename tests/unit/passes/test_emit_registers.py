@@ -191,8 +191,8 @@ def test_windows_end_where_the_padded_input_ends(
 
 def test_v1_writes_both_halves_of_an_address() -> None:
     module = module_for("nv_full", TWO_LAYERS)
-    passes = layers_to_registers()
-    passes[-2] = AllocateMemory(base=0x12_8000_0000)
+    allocation = AllocateMemory(base=0x12_8000_0000)
+    passes = [allocation if p.name == allocation.name else p for p in layers_to_registers()]
     Pipeline(passes).run(module, new_session())
     cdma, sdp = fields_of(module, "CDMA"), fields_of(module, "SDP")
     assert (cdma["WEIGHT_ADDR_HIGH"], cdma["WEIGHT_ADDR_LOW"]) == (0x12, 0x8000_0000)

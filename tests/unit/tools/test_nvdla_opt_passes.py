@@ -148,6 +148,9 @@ def test_the_dumped_pipeline_reads_back(tmp_path: Path) -> None:
     assert second.output == first.output
 
 
+OTHERS = "transfers=shared second-base=1342177280 second-bytes=0"
+
+
 @pytest.mark.parametrize(
     ("flags", "passes"),
     [
@@ -176,14 +179,22 @@ def test_the_dumped_pipeline_reads_back(tmp_path: Path) -> None:
             "set-target{target=nv_small},canonicalize,legalize-to-nvdla,"
             "outline-device-programs,compress-weights,fit-convolution-buffer,stream-to-pooling,"
             "schedule-layers{overlap=on},"
-            "allocate-memory{base=2147483648 transfers=shared},emit-registers",
+            f"allocate-memory{{base=2147483648 {OTHERS}}},emit-registers",
+        ),
+        (
+            ["--compile=nv_small,second-bytes=0x40"],
+            "set-target{target=nv_small},legalize-to-nvdla,"
+            "outline-device-programs,compress-weights,fit-convolution-buffer,stream-to-pooling,"
+            "schedule-layers{overlap=on},"
+            "allocate-memory{base=2147483648 transfers=shared second-base=1342177280 second-bytes=64},"
+            "emit-registers",
         ),
         (
             ["--legalize-to-nvdla", "--target=nv_small"],
             "set-target{target=nv_small},legalize-to-nvdla",
         ),
-        (["--allocate-memory=base=0x40"], "allocate-memory{base=64 transfers=shared}"),
-        (["--allocate-memory={base=64}"], "allocate-memory{base=64 transfers=shared}"),
+        (["--allocate-memory=base=0x40"], f"allocate-memory{{base=64 {OTHERS}}}"),
+        (["--allocate-memory={base=64}"], f"allocate-memory{{base=64 {OTHERS}}}"),
     ],
 )
 def test_flags_as_pipelines(flags: list[str], passes: str) -> None:
