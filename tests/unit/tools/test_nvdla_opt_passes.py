@@ -186,7 +186,8 @@ OTHERS = "transfers=shared second-base=1342177280 second-bytes=0"
             "set-target{target=nv_small},legalize-to-nvdla,"
             "outline-device-programs,compress-weights,fit-convolution-buffer,stream-to-pooling,"
             "schedule-layers{overlap=on},"
-            "allocate-memory{base=2147483648 transfers=shared second-base=1342177280 second-bytes=64},"
+            "allocate-memory{base=2147483648 transfers=shared second-base=1342177280 "
+            "second-bytes=64},"
             "emit-registers",
         ),
         (
