@@ -167,7 +167,7 @@ class _Assembly:
             address=tensor.address,
             memory=_memory(tensor.buffer),
             line_stride=None if moves_bytes else tensor.line_stride,
-            surface_stride=tensor.surface_stride if tensor.format == FEATURE else None,
+            surface_stride=tensor.surface_stride or None,
             format=None if tensor.format == FEATURE else tensor.format,
         )
 

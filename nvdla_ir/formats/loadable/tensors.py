@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nvdla_ir.dialects.csb import BYTES
 from nvdla_ir.dialects.nvdla import FEATURE, UploadOp
@@ -37,7 +37,8 @@ _LONGEST_NAME = 80
 
 @frozen(eq=False)
 class BoundTensor:
-    """How a bound buffer is seen by the application: as ``type``, in the layout of ``format``."""
+    """How a bound buffer is seen by the application: as ``type``, in the layout of ``format``.
+    ``surface_stride`` is that of feature cubes, or what lies between the planes of an image."""
 
     name: str
     buffer: Buffer
@@ -105,7 +106,7 @@ def bound_tensor(
     if not all(1 <= extent <= _LARGEST_EXTENT for extent in extents):
         raise _as_bytes(location, name, f"has the shape {'x'.join(map(str, extents))} (CxHxW)")
     try:
-        format, size = _layout(tensor, extents, hw)
+        format, size, has_surfaces = _layout(tensor, extents, hw)
     except LayoutError as error:
         raise _as_bytes(location, name, f"has a layout that {hw.name} has not: {error}") from error
     if tensor.offset + size > buffer.size:
@@ -121,14 +122,15 @@ def bound_tensor(
         format,
         buffer.address + tensor.offset,
         tensor.stride_1,
-        tensor.stride_2 if format == FEATURE else 0,
+        tensor.stride_2 if has_surfaces else 0,
     )
 
 
 def _layout(
     tensor: TensorEntry, extents: tuple[int, int, int], hw: HardwareConfiguration
-) -> tuple[str, int]:
-    """The name of a tensor's format, and the bytes that it takes."""
+) -> tuple[str, int, bool]:
+    """The name of a tensor's format, the bytes that it takes, and whether it has surfaces, or
+    planes, that are apart."""
     channels, height, width = extents
     if tensor.pixel_format in _FEATURE_FORMATS:
         layout = FeatureLayout(
@@ -138,16 +140,24 @@ def _layout(
             raise LayoutError(
                 f"strides of {tensor.stride_1} and {tensor.stride_2} bytes make lines overlap"
             )
-        return FEATURE, layout.size_bytes
+        return FEATURE, layout.size_bytes, True
     pixel_format = PIXEL_FORMATS_BY_CODE.get(tensor.pixel_format)
     if pixel_format is None:
         raise LayoutError(f"pixel format {tensor.pixel_format} does not exist")
-    if pixel_format.planes != 1:
+    if pixel_format.planes > 1 and not tensor.stride_2:
         raise LayoutError(f"{pixel_format.name} has two planes, and the second has no place")
     if pixel_format.channels != channels:
         raise LayoutError(f"{pixel_format.name} has {pixel_format.channels} channels")
-    image = ImageLayout(pixel_format, height, width, hw.memory_atom, (tensor.stride_1,))
-    return pixel_format.name, image.size_bytes(0)
+    packed = ImageLayout.packed(pixel_format, height, width, hw.memory_atom)
+    image = evolve(packed, line_strides=(tensor.stride_1, *packed.line_strides[1:]))
+    if pixel_format.planes == 1:
+        return pixel_format.name, image.size_bytes(0), False
+    if tensor.stride_2 % hw.memory_atom or tensor.stride_2 < image.size_bytes(0):
+        raise LayoutError(
+            f"{pixel_format.name} has its second plane {tensor.stride_2} bytes behind the first, "
+            f"which takes {image.size_bytes(0)}"
+        )
+    return pixel_format.name, tensor.stride_2 + image.size_bytes(1), True
 
 
 def tensor_entry(
@@ -165,7 +175,10 @@ def tensor_entry(
         buffer = in_memory(value, operation)
         address, extents = buffer.address, (image.pixel_format.channels, image.height, image.width)
         strides = (buffer.buffer.line_stride or 0, buffer.buffer.surface_stride or 0)
-        size = (image.height - 1) * strides[0] + image.row_bytes(0)
+        last = image.pixel_format.planes - 1
+        size = last * strides[1] + evolve(
+            image, line_strides=(strides[0], *image.line_strides[1:])
+        ).size_bytes(last)
         forms = (
             _NHWC if extents[0] > 1 else _NCHW,
             _IMAGE_CATEGORY,

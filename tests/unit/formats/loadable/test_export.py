@@ -256,3 +256,27 @@ def test_a_register_program_is_refused() -> None:
     run_passes(module, session, "emit-registers")
     (message,) = refused(module, session)
     assert "ahead of 'emit-registers'" in message
+
+
+def test_images_of_two_planes_are_bound() -> None:
+    """Their tensors tell where the second plane is."""
+    image = "tensor<1x3x4x5x!quant.uniform<i8:f32, 0.5>>"
+    text = f"""
+      module attributes {{nvdla.target = "nv_small"}} {{
+        func.func @main(%x: {image}) -> tensor<1x2x4x5xi8> {{
+          %xc = nvdla.upload %x format="T_Y8___V8U8_N444" -> {image}
+          %w = nvdla.constant value=dense<[[[[1]], [[0]], [[0]]], [[[0]], [[-1]], [[2]]]]>
+            : tensor<2x3x1x1xi8>
+          %c = nvdla.conv %xc, %w pixel_format="T_Y8___V8U8_N444" -> !nvdla.stream<1x2x4x5xi32>
+          %y = nvdla.sdp %c -> tensor<1x2x4x5xi8>
+          %z = nvdla.download %y -> tensor<1x2x4x5xi8>
+          func.return %z
+        }}
+      }}"""
+    trip = round_trip(*placed(text))
+    (data, _) = read_container(trip.data, "net.nvdla").tensor_desc_list
+    assert (data.pixel_format, data.data_format, data.c, data.stride_1) == (29, 2, 3, 8)
+    assert (data.stride_2, data.size) == (64, 64 + 3 * 16 + 10)
+    require_same_registers(trip)
+    x = np.random.default_rng(2).integers(-128, 128, (1, 3, 4, 5), np.int8)
+    require_same_bytes(trip, {"x": x})
