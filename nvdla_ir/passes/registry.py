@@ -34,6 +34,7 @@ PASSES = {
     "fit-convolution-buffer": "nvdla_ir.passes.fit_convolution_buffer:FitConvolutionBuffer",
     "stream-to-pooling": "nvdla_ir.passes.stream_to_pooling:StreamToPooling",
     "schedule-layers": "nvdla_ir.passes.schedule_layers:ScheduleLayers",
+    "pair-operands": "nvdla_ir.passes.pair_operands:PairOperands",
     "allocate-memory": "nvdla_ir.passes.allocate_memory:AllocateMemory",
     "emit-registers": "nvdla_ir.passes.emit_registers:EmitRegisters",
 }
@@ -214,6 +215,7 @@ ALIASES = {
             (
                 _step("legalize-to-nvdla"),
                 *(_step(name) for name in LAYERS_TO_REGISTERS[:-2]),
+                _step("pair-operands"),
                 PassSpecification("allocate-memory", (PassOption("transfers", "apart"),)),
             ),
             "FILE",

@@ -37,7 +37,7 @@ from nvdla_ir.text.pipeline_syntax import parse_pipeline
 QUANTIZE = "fold-batch-norm,canonicalize,decompose-layers,quantize-weights,insert-converters"
 PLACE = (
     "legalize-to-nvdla,outline-device-programs,compress-weights,fit-convolution-buffer,"
-    "stream-to-pooling,schedule-layers,allocate-memory{transfers=apart}"
+    "stream-to-pooling,schedule-layers,pair-operands,allocate-memory{transfers=apart}"
 )
 
 
