@@ -20,6 +20,7 @@ from nvdla_ir.ir.operation import Operation, Value
 from nvdla_ir.ir.types import FloatType, TensorType
 from nvdla_ir.passes.base import Session
 from nvdla_ir.passes.canonicalize import Canonicalize
+from nvdla_ir.passes.decompose_layers import DecomposeLayers
 from nvdla_ir.passes.fold_batch_norm import FoldBatchNorm
 from nvdla_ir.passes.import_calibration import ImportCalibration
 from nvdla_ir.passes.insert_converters import InsertConverters
@@ -108,7 +109,7 @@ class QuantizedNetwork:
                 "(to compare two programs: 'nvdla-run A --compare B')",
             )
         passes = [] if calibration is None else [ImportCalibration(file=str(calibration))]
-        Pipeline([*passes, FoldBatchNorm(), Canonicalize()]).run(module, session)
+        Pipeline([*passes, FoldBatchNorm(), Canonicalize(), DecomposeLayers()]).run(module, session)
         func = _function(module, entry)
         if not any(isinstance(element_of(value.type), GridType) for value in _values(func)):
             raise DiagnosticError.at(
@@ -118,7 +119,9 @@ class QuantizedNetwork:
         copy = module.clone()
         assert isinstance(copy, ModuleOp)
         own = Session(resources.copy(), session.diagnostics)
-        Pipeline([QuantizeWeights(granularity=granularity), InsertConverters()]).run(copy, own)
+        quantize = QuantizeWeights(granularity=granularity)
+        # what no hardware does is the host's, in floats
+        Pipeline([quantize, InsertConverters(fallback="host")]).run(copy, own)
         return _paired(
             Executable(func, resources, Mode.FLOAT),
             Executable(_function(copy, entry), own.resources, Mode.INTEGER),

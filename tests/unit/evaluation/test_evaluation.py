@@ -25,7 +25,7 @@ from nvdla_ir.evaluation.evaluation import (
 from nvdla_ir.evaluation.network import QuantizedNetwork
 from nvdla_ir.evaluation.results import EvaluationResult, result_of
 from nvdla_ir.interp.machine import Machine, Mode
-from nvdla_ir.ir.diagnostics import DiagnosticError
+from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "examples" / "digits"))
 
@@ -260,6 +260,28 @@ def test_digits(name: str, size: int, count: int) -> None:
     alone = sum(found.alone[part].errors.noise for part in (WEIGHTS, ACTIVATIONS, BIAS))
     assert alone == pytest.approx(found.base[FAKE_QUANTIZED].errors.noise, rel=0.25)
     assert figures["sensitivity"][0]["name"] == "fc"
+
+
+def test_layers_that_are_made_of_others_or_left_to_the_host(tmp_path: Path) -> None:
+    """A transposed convolution is what `decompose-layers` makes of it; a quotient is in floats."""
+    text = """
+func.func @main(%x: tensor<1x1x3x3xf32> {nvdla_ir.name = "data"})
+    -> (tensor<1x1x6x6xf32> {nvdla_ir.name = "y"}) {
+  %w = nn.constant value=dense<[[[[0.5, 1.0], [0.25, -0.5]]]]> : tensor<1x1x2x2xf32>
+  %c = nn.conv_transpose %x, %w strides=[2, 2] layers=["up"] -> tensor<1x1x6x6xf32>
+  %e = nn.exp %c layers=["e"] -> tensor<1x1x6x6xf32>
+  %y = nn.div %c, %e layers=["y"] -> tensor<1x1x6x6xf32>
+  func.return %y
+}
+"""
+    scales = {"data": 0.02, "up": 0.02, "e": 0.06, "y": 0.05}
+    told = DiagnosticCollector()
+    made = network(tmp_path, text, {}, scales, diagnostics=told)
+    given = np.linspace(-1.5, 1.5, 18, dtype=np.float32).reshape(2, 1, 3, 3)
+    found = result(evaluated(made, given))
+    assert [layer["name"] for layer in found["layers"]] == ["data", "up", "e", "y"]
+    assert found["part_sqnr_db"] is not None and found["part_sqnr_db"] > 20
+    assert any("the host computes layer 'y' in floats" in d.message for d in told.diagnostics)
 
 
 # -------------------------------------------------------------- faults
