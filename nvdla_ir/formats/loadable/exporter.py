@@ -9,6 +9,7 @@ from attrs import define, field
 
 from nvdla_ir.dialects.builtin import ModuleOp
 from nvdla_ir.dialects.csb import ConfigureOp
+from nvdla_ir.dialects.layer import describe
 from nvdla_ir.dialects.nvdla import MemoryOp, StreamType, UploadOp, configuration_of
 from nvdla_ir.formats.loadable.container import (
     VERSION,
@@ -31,6 +32,7 @@ from nvdla_ir.formats.loadable.structures import LAST_MINOR_WITHOUT_OFFSET, stru
 from nvdla_ir.formats.loadable.tasks import CONTEXT, Task, task_of
 from nvdla_ir.formats.loadable.tensors import tensor_entry
 from nvdla_ir.formats.loadable.transfers import Transfer, network_transfers
+from nvdla_ir.hardware.place import Memory
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.hw.formats.sizes import align_up
 from nvdla_ir.ir.diagnostics import DiagnosticCollector, DiagnosticError
@@ -190,6 +192,14 @@ class _Export:
         self._check_transfers(roots)
         owners = {root: transfer for transfer, root in roots.items()}
         extents = {root: extent_of(root, self.hw) for root in self._roots()}
+        for root, extent in extents.items():
+            source = root.defining_operation
+            if extent.memory is not Memory.PRIMARY and source is not None:
+                raise DiagnosticError.at(
+                    source.location,
+                    f"{describe(source)} is in the second memory, but loadables are written for "
+                    "the primary one: run 'allocate-memory' without 'second-bytes'",
+                )
         pool = [extent for root, extent in extents.items() if root not in owners]
         if pool:
             begin, end = min(one.begin for one in pool), max(one.end for one in pool)

@@ -219,6 +219,18 @@ def test_memory_that_transfers_share_is_refused() -> None:
     assert "allocate-memory=transfers=apart" in message
 
 
+def test_the_second_memory_is_refused() -> None:
+    passes = PLACE.partition(",")[2].replace("apart", "apart,second-bytes=4096")
+    body = (
+        f"%xc = nvdla.upload %x -> {CUBE}"
+        f' %s = nvdla.pdp max %xc kernel=[1, 1] layers=["one"] -> {CUBE}'
+        f" %u = nvdla.sdp %s -> {CUBE} %y = nvdla.download %u -> {CUBE}"
+    )
+    text = network(body, target="nv_large").replace("x8x", "x32x")
+    (message,) = refused(*placed(text, passes))
+    assert message.startswith("layer 'one' is in the second memory, but loadables are written for")
+
+
 def test_what_the_firmware_cannot_say_is_told_at_each_layer() -> None:
     body = (
         f"%xc = nvdla.upload %x -> {CUBE}"
