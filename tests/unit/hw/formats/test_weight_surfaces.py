@@ -138,7 +138,8 @@ def test_compressed_weights(
         for start in range(0, size, 8)
     ]
     assert compressed.mask.tolist() == padded(mask)
-    assert compressed.data.tolist() == padded([value for value in stream.tolist() if value])
+    # never empty: the hardware waits for some
+    assert compressed.data.tolist() == padded([value for value in stream.tolist() if value] or [0])
     assert compressed.group_bytes.tolist() == [
         sum(bits[k.start * kernel_bytes : k.stop * kernel_bytes]) for k in chunks(kernels, group)
     ]
