@@ -40,7 +40,8 @@ def write_container(container: Container) -> bytes:
     writer = _Writer(Builder(size + _ROOM_BYTES))
     root = writer.table(container)
     writer.builder.Finish(root, file_identifier=IDENTIFIER)
-    return bytes(writer.builder.Output())
+    builder = writer.builder
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 @frozen(eq=False)
@@ -70,7 +71,10 @@ class _Writer:
         if kind == "string":
             return self.builder.CreateString(content)
         if kind == "[u8]":
-            return self.builder.CreateByteVector(bytes(content))
+            # bytes as they are, if these are all
+            whole = content.obj
+            is_whole = isinstance(whole, bytes) and len(whole) == len(content)
+            return self.builder.CreateByteVector(whole if is_whole else bytes(content))
         kind = kind[1:-1]
         if kind in _ELEMENTS:
             width, prepend = _ELEMENTS[kind]

@@ -188,6 +188,7 @@ class Structure:
     has_cube_offset: bool
     members: tuple[_Member, ...]
     size: int
+    by_name: Mapping[str, _Member]
 
     def read(self, data: memoryview, offset: int, path: str) -> Record:
         """Decode the structure at ``data[offset:]``, which must hold it."""
@@ -241,7 +242,8 @@ def structure(name: str, has_cube_offset: bool = True) -> Structure:
         number = int(count.rstrip("]")) if bracket else 1
         members.append(_Member(field, kind, number, bool(bracket), offset))
         offset += number * _size(kind, has_cube_offset)
-    return Structure(name, has_cube_offset, tuple(members), offset)
+    by_name = {member.name: member for member in members}
+    return Structure(name, has_cube_offset, tuple(members), offset, by_name)
 
 
 def _size(kind: str, has_cube_offset: bool) -> int:
@@ -258,9 +260,8 @@ class _Writer:
     faults: list[str] = field(factory=list[str])
 
     def fill(self, kind: Structure, offset: int, values: Values, path: str) -> None:
-        members = {member.name: member for member in kind.members}
         for name, value in values.items():
-            member = members[name]
+            member = kind.by_name[name]
             place, inner_path = offset + member.offset, f"{path}{name}"
             if member.kind in _FORMATS:
                 numbers = value if isinstance(value, Sequence) else (value,)
@@ -274,16 +275,14 @@ class _Writer:
                 self.fill(inner, place + index * inner.size, part, label)
 
     def _numbers(self, member: _Member, place: int, numbers: Sequence[object], path: str) -> None:
-        code = _FORMATS[member.kind]
         assert len(numbers) <= member.count
-        for index, number in enumerate(numbers):
-            if isinstance(number, int):
-                low, high = _range(member.kind)
-                if not low <= number <= high:
+        try:
+            struct.pack_into(f"<{len(numbers)}{_FORMATS[member.kind]}", self.data, place, *numbers)
+        except struct.error:
+            low, high = _range(member.kind)
+            for number in numbers:
+                if isinstance(number, int) and not low <= number <= high:
                     self.faults.append(f"{path} = {number}, which holds {low} to {high}")
-                    continue
-            width = struct.calcsize(f"<{code}")
-            struct.pack_into(f"<{code}", self.data, place + index * width, number)
 
 
 def _range(kind: str) -> tuple[int, int]:
