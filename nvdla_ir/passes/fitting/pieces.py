@@ -42,6 +42,9 @@ class Pieces:
         factory=dict["tuple[Value, int, Span]", Value]
     )
 
+    # Those that are there ahead of all pieces.
+    _operands: dict[Piece, list[Value]] = field(factory=dict["Piece", "list[Value]"])
+
     def __attrs_post_init__(self) -> None:
         self._builder = Builder(InsertionPoint.before(self.layer.last), self.layer.location)
         self._mover = Mover(self.layer, self.hw, self.resources, self._builder)
@@ -50,6 +53,10 @@ class Pieces:
         """Replace the layer."""
         convolution, processor = self.layer.convolution, self.layer.processor
         assert convolution is not None and processor is not None
+        if self.division.stacked > 1:
+            # Convolutions copy the operands: not between pieces that hand on what is buffered.
+            for piece in self.division.pieces:
+                self._operands[piece] = self._operands_of(piece, processor)
         results = {
             piece: self._piece(piece, convolution, processor) for piece in self.division.pieces
         }
@@ -66,7 +73,7 @@ class Pieces:
         source = self._rows(conv, piece)
         source = self._slice(source, COLUMNS, piece.columns.inputs)
         weight = self._slice(conv.weight, _KERNELS, piece.kernels)
-        operands = [self._operand(value, piece) for value in sdp.operands[1:]]
+        operands = self._operands.get(piece) or self._operands_of(piece, sdp)
         convolution, processor = conv.clone(), sdp.clone()
         assert isinstance(convolution, nvdla.ConvOp) and isinstance(processor, nvdla.SdpOp)
         convolution.set_operand(0, source)
@@ -96,6 +103,9 @@ class Pieces:
         return self._builder.insert(processor).output
 
     # -------------------------------------------------------------- what a piece reads
+
+    def _operands_of(self, piece: Piece, sdp: nvdla.SdpOp) -> list[Value]:
+        return [self._operand(value, piece) for value in sdp.operands[1:]]
 
     def _rows(self, conv: nvdla.ConvOp, piece: Piece) -> Value:
         """The rows of the input that a piece reads, or whole surfaces that it sees as rows."""

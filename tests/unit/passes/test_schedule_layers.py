@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -445,6 +446,32 @@ def test_pieces_in_place_of_what_they_add(target: str, pieces: int) -> None:
     (found,) = results_of(module, session, inputs)
     assert np.array_equal(found, expected[0])
     assert found.std() > 10
+
+
+def test_what_a_piece_keeps_is_for_the_next_convolution() -> None:
+    """Operands of pieces of one kernel are copied by convolutions, which come ahead of them all."""
+    half = f"tensor<1x8x{SIZE}x{SIZE}xi8>"
+    module = module_for(
+        f"""func.func @main(%x: {CUBE}, %y: {half}) -> {half} {{
+  %a = nvdla.upload %x -> {CUBE}
+  %b = nvdla.upload %y -> {half}
+  %w = nvdla.constant value=dense<1> : tensor<8x{CHANNELS}x3x3xi8>
+  %c = nvdla.conv %a, %w pads=[1, 1, 1, 1] -> !nvdla.stream<1x8x{SIZE}x{SIZE}xi32>
+  %r = nvdla.sdp %c bs_operand=%b bs=#nvdla.x_stage<alu = "sum"> cvt_shift=3 -> {half}
+  %0 = nvdla.download %r -> {half}
+  func.return %0
+}}""",
+        TINY.replace("64", "16"),
+    )
+    Pipeline(FITTED).run(module, new_session())
+    convolutions = [op for op in module.walk() if isinstance(op, nvdla.ConvOp)]
+    reusing = 0
+    for before, conv in pairwise(convolutions):
+        if conv.reuse_data:
+            reusing += 1
+            assert before.keep_data
+            assert before.input is conv.input
+    assert reusing > 4
 
 
 def test_layers_of_one_unit_may_follow_in_the_same_memory() -> None:
