@@ -265,14 +265,10 @@ class _Export:
         faults.raise_if_errors()
         used = len(addresses.entries) + len(CONTEXT) + 1
         if used > _MOST_ADDRESSES:
+            advice = "" if addresses.has_offset else ": firmware of version 0.12 takes fewer"
             raise DiagnosticError.at(
                 self.network.host.location,
-                f"a task takes {used} addresses, but may have {_MOST_ADDRESSES}"
-                + (
-                    ": firmware of version 0.12 takes less of them"
-                    if not addresses.has_offset
-                    else ""
-                ),
+                f"a task takes {used} addresses, but may have {_MOST_ADDRESSES}{advice}",
             )
         return tasks
 

@@ -143,9 +143,9 @@ def _input(upload: UploadOp, network: Network) -> Transfer:
         culprit = _on_the_way(operations) or upload
         raise DiagnosticError.at(
             culprit.location,
-            f"{describe(culprit)} is computed by the host between layers of the hardware, for "
-            "which the vendor's runtime has no task: let a loadable end before it and another one "
-            "begin behind it ('nvdla-translate --outputs=… --inputs=…')",
+            f"{describe(culprit)} is computed by the host between layers of the hardware, but a "
+            "loadable has tasks of the hardware alone: let one end before it and another one begin "
+            "behind it ('nvdla-translate --outputs=… --inputs=…')",
             [Diagnostic.note(downloads[0].location, "what it is computed from is read back here")],
         )
     if not arguments:

@@ -314,3 +314,29 @@ def test_rubik_and_bdma_are_operations_too() -> None:
     assert {address.mem_id for address in found.address_list if address.offset} == {1}
     x = np.random.default_rng(3).integers(-128, 128, (1, 128, 2, 3), np.int8)
     require_same_bytes(trip, {"x": x})
+
+
+def test_more_addresses_than_a_task_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nvdla_ir.formats.loadable.exporter._MOST_ADDRESSES", 10)
+    module, session = placed_digits("lenet", "nv_small")
+    assert export_loadable(module, session.resources)
+    with pytest.raises(DiagnosticError, match=r"takes 1[1-9] addresses, .* 0.12 takes fewer"):
+        export_loadable(module, session.resources, firmware="0.11")
+
+
+def test_numbers_beside_tables_are_told_with_them() -> None:
+    """A descriptor says one place for both operands of a stage."""
+    body = (
+        f"%xc = nvdla.upload %x -> {CUBE}"
+        " %t = nvdla.constant value=dense<[3, -4, 5, 6, 0, 1, 2, -9]> : tensor<8xi16>"
+        ' %s = nvdla.sdp %xc bs_operand=%t bs=#nvdla.x_stage<alu = "sum", mul, mul_value = 3,'
+        f" prelu> -> {CUBE} %y = nvdla.download %s -> {CUBE}"
+    )
+    passes = PLACE.partition(",")[2]
+    (message,) = refused(*placed(network(body), passes.replace("pair-operands,", "")))
+    assert "one operand of BS in memory and the other in a register" in message
+    x = np.random.default_rng(4).integers(-128, 128, (1, 8, 4, 4), np.int8)
+    module, session = placed(network(body), passes)
+    trip = round_trip(module, session)
+    require_same_registers(trip)
+    require_same_bytes(trip, {"x": x})
