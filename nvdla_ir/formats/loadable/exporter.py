@@ -85,13 +85,18 @@ def export_loadable(
 
 
 def _network(module: ModuleOp) -> Network:
-    is_program = any(isinstance(op, ConfigureOp) for op in module.walk())
-    found = [] if is_program else [net for net in networks(module) if net.programs]
+    if any(isinstance(op, ConfigureOp) for op in module.walk()):
+        raise DiagnosticError.at(
+            module.location,
+            "the module is a register program already: a loadable is written of hardware layers, "
+            "ahead of 'emit-registers'",
+        )
+    found = [network for network in networks(module) if network.programs]
     if not found:
         raise DiagnosticError.at(
             module.location,
-            "there are no device programs of hardware layers here: a loadable is written behind "
-            "'allocate-memory', ahead of 'emit-registers'",
+            "there are no device programs of hardware layers here, of which a loadable is written: "
+            "'nvdla-opt --export-loadable' makes them, unless the host does everything",
         )
     if len(found) > 1:
         listed = ", ".join(f"'@{network.host.sym_name}'" for network in found)
