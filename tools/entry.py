@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class EntryPoint:
     """A command: ``run`` of the ``module`` beside this one.
 
-    short_lived: a process of its own is over soon, so that collecting garbage would only take time
+    short_lived: a process of its own is over soon and multiplies few matrices, so that collecting
+                 garbage, and starting the threads of OpenBLAS, would only take time
     """
 
     def __init__(self, command: str, module: str, *, short_lived: bool = False) -> None:
@@ -44,8 +45,10 @@ class EntryPoint:
         if argv is not None or not self._short_lived:
             return self._run(arguments, *streams)
         import gc
+        import os
 
         gc.set_threshold(500_000)
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         try:
             return self._run(arguments, *streams)
         finally:
