@@ -14,7 +14,7 @@ from nvdla_ir.hardware.fitting import fits
 from nvdla_ir.hw import pixels
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import DiagnosticError
-from nvdla_ir.ir.operation import Operation, Value
+from nvdla_ir.ir.operation import Value
 from nvdla_ir.ir.types import I8, IntegerType
 from nvdla_ir.passes.refusals import refused
 
@@ -83,14 +83,18 @@ def read_as_image(value: Value, hw: HardwareConfiguration) -> str | None:
     format = pixels.PIXEL_FORMATS[name]
     if not hw.supports_pixel_format(format):
         return None
-    image = ImageInput(format, signed=True)
+    return name if can_be_read_as_image(value, ImageInput(format, signed=True), hw) else None
+
+
+def can_be_read_as_image(value: Value, image: ImageInput, hw: HardwareConfiguration) -> bool:
+    """Whether only convolutions read ``value``, all of which can take it as ``image``."""
     for user, index in value.uses:
         if not isinstance(user, nn.ConvOp) or index != 0 or user.groups != 1:
-            return None
+            return False
         setting = _setting(user, image)
         if setting.faults(hw) or not fits(setting, hw):
-            return None
-    return name
+            return False
+    return True
 
 
 def _setting(op: nn.ConvOp, image: ImageInput) -> ConvolutionSetting:
@@ -107,16 +111,3 @@ def _setting(op: nn.ConvOp, image: ImageInput) -> ConvolutionSetting:
         for axis, size in enumerate(sizes)
     )
     return ConvolutionSetting(channels, weights[0], rows, columns, image=image)
-
-
-def only_read_by_convolutions(op: fixed.InputConverterOp) -> None:
-    """Raises: DiagnosticError where something else reads the converted pixels."""
-    others: list[Operation] = [
-        user for user in op.output.users if not isinstance(user, nn.ConvOp) or user.groups != 1
-    ]
-    if others:
-        raise refused(
-            op.location,
-            f"{describe(op)} converts pixels for {describe(others[0])}, but only a convolution "
-            "without groups reads images; normalize on the host and give the network floats",
-        )

@@ -7,6 +7,8 @@ from typing import Any
 from nvdla_ir.dialects import fixed, nn, nvdla
 from nvdla_ir.dialects.layer import describe, layers_of
 from nvdla_ir.dialects.quant import UniformType
+from nvdla_ir.hardware.convolution_geometry import ImageInput
+from nvdla_ir.hw.pixels import PIXEL_FORMATS
 from nvdla_ir.ir.builder import Builder
 from nvdla_ir.ir.conversion import Replacement
 from nvdla_ir.ir.diagnostics import DiagnosticError
@@ -31,8 +33,8 @@ from nvdla_ir.passes.legalization.groups import (
     is_alike_by_surface,
 )
 from nvdla_ir.passes.legalization.images import (
+    can_be_read_as_image,
     converter_fields,
-    only_read_by_convolutions,
     pixel_format,
 )
 from nvdla_ir.passes.legalization.limits import (
@@ -185,27 +187,37 @@ def _image_or_cube(
     op: nn.ConvOp, context: FunctionLegalization, builder: Builder
 ) -> tuple[Value, dict[str, Any]]:
     """What ``op`` reads, and what it must know about an image."""
+    found, fields = context.image_or_cube_of(op.input, op, builder)
     converter = op.input.defining_operation
-    if not isinstance(converter, fixed.InputConverterOp):
-        return context.image_or_cube_of(op.input, op, builder)
-    cube = context.cube_of(op.input, op, builder)
-    fields = converter_fields(converter, context.hw)
-    if any(extent != 1 for extent in op.dilations):
-        raise refused(
-            converter.location,
-            f"{describe(op)} is dilated, which the hardware cannot do on images, and "
-            f"{describe(converter)} makes one; normalize on the host and give the network floats",
-        )
-    return cube, fields
+    if fields and isinstance(converter, fixed.InputConverterOp):
+        fields = converter_fields(converter, context.hw)
+    return found, fields
 
 
 @legalizes(fixed.InputConverterOp)
 def legalize_image(op: fixed.InputConverterOp, context: FunctionLegalization) -> Value:
-    """The convolutions that read it do the work; the pixels stand for what they convert."""
-    only_read_by_convolutions(op)
-    builder = context.builder_at(op)
-    format = pixel_format(op, context.hw)
-    return builder.create(nvdla.UploadOp, input=op.input, format=format).output
+    """The convolutions that read it do the work; the pixels stand for what they convert. Where
+    others read it, or cannot read pixels, a convolution with ones makes a cube of them."""
+    import numpy as np
+
+    builder, hw = context.builder_at(op), context.hw
+    format = pixel_format(op, hw)
+    image = builder.create(nvdla.UploadOp, input=op.input, format=format).output
+    if can_be_read_as_image(op.output, ImageInput(PIXEL_FORMATS[format], signed=False), hw):
+        return image
+    type = nn.tensor_type(op.output)
+    ones = np.eye(type.static_shape[1], dtype=np.int8)[:, :, None, None]
+    convolution = builder.create(
+        nvdla.ConvOp,
+        input=image,
+        weight=context.constants.make(ones, "selection", builder),
+        layers=op.layers,
+        **converter_fields(op, hw),
+    )
+    check_convolution(convolution, hw)
+    return builder.create(
+        nvdla.SdpOp, input=convolution.output, layers=op.layers, result_types=[type]
+    ).output
 
 
 def _processor(
