@@ -1,4 +1,4 @@
-"""Whether a program has the waits that the hardware needs."""
+"""Whether a program has the waits that the hardware needs, and each convolution what it reuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, evolve, field
 
-from nvdla_ir.dialects.nvdla import WaitOp
+from nvdla_ir.dialects.layer import describe
+from nvdla_ir.dialects.nvdla import ConvOp, WaitOp
 from nvdla_ir.hardware.overlap import ends_with, has_read_before
 from nvdla_ir.hw.configuration import HardwareConfiguration
 from nvdla_ir.ir.diagnostics import Diagnostic, DiagnosticError
@@ -14,7 +15,7 @@ from nvdla_ir.ir.operation import Block, Operation, Value
 from nvdla_ir.passes.scheduling.footprints import Footprint, Footprints, Region
 from nvdla_ir.passes.scheduling.in_flight import InFlight
 from nvdla_ir.passes.settings.layers import HardwareLayer
-from nvdla_ir.passes.settings.memory import Extent, extent_of
+from nvdla_ir.passes.settings.memory import Extent, extent_of, in_memory
 from nvdla_ir.passes.settings.views import Views
 
 
@@ -22,10 +23,10 @@ def check_waits(
     block: Block, layers: Iterable[HardwareLayer], views: Views, hw: HardwareConfiguration
 ) -> None:
     """See that layers of a program that are in flight are left alone: their results, their register
-    groups, the memory that they use.
+    groups, the memory that they use; and that each convolution finds what it reuses.
 
-    Raises: DiagnosticError with every layer and wait that comes too early, and every layer that
-    nothing waits for.
+    Raises: DiagnosticError with every layer and wait that comes too early, every layer that
+    nothing waits for, and every one that reuses what is not there.
     """
     by_last: dict[Operation, HardwareLayer] = {layer.last: layer for layer in layers}
     check = _Check(hw, Footprints(views))
@@ -52,14 +53,45 @@ class _Check:
     faults: list[Diagnostic] = field(factory=list[Diagnostic])
     _in_flight: InFlight = field(factory=InFlight)
     _extents: dict[Value, Extent] = field(factory=dict[Value, Extent])
+    _convolution: ConvOp | None = None
+    """The last one."""
 
     def start(self, layer: HardwareLayer) -> None:
         footprint = self.footprints.of_layer(layer)
+        if layer.convolution is not None:
+            self._reuse(layer.convolution)
+            self._convolution = layer.convolution
         for other in tuple(self._in_flight.layers):
             reason = next(self._reasons(footprint, other), None)
             if reason is not None:
                 self._fault(layer.last, f"{layer.describe()} {reason}", other)
         self._in_flight.start(footprint)
+
+    def _reuse(self, op: ConvOp) -> None:
+        """What ``op`` reuses must be what the convolution before keeps."""
+        before = self._convolution
+        data = before is not None and before.keep_data and self._is_same(before.input, op.input)
+        weights = (
+            before is not None
+            and before.keep_weights
+            and in_memory(before.weight, before).address == in_memory(op.weight, op).address
+        )
+        for what, reuses, kept in (
+            ("input", op.reuse_data, data),
+            ("weights", op.reuse_weights, weights),
+        ):
+            if reuses and not kept:
+                found = "there is none" if before is None else f"{describe(before)} keeps no such"
+                self.faults.append(
+                    Diagnostic.error(
+                        op.location,
+                        f"{describe(op)} reuses the {what} that the convolution before keeps in "
+                        f"the convolution buffer, but {found}",
+                    )
+                )
+
+    def _is_same(self, one: Value, other: Value) -> bool:
+        return self.footprints.region(one) == self.footprints.region(other)
 
     def wait(self, operation: WaitOp) -> None:
         self._in_flight.wait(operation)
