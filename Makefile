@@ -39,9 +39,10 @@ types: $(STAMP)
 unit: $(STAMP)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# pytest has run the golden tests in its process; LLVM's lit runs the same files with processes.
+# pytest has run all golden tests in its process; LLVM's lit runs those of the commands with
+# processes, and all with GOLDEN=tests/lit.
 golden: $(STAMP)
-	$(BIN)/lit -s tests/lit
+	$(BIN)/lit -s $(or $(GOLDEN),tests/lit/tools tests/lit/run)
 
 packaging: $(STAMP)
 	$(BIN)/python tests/packaging.py
