@@ -26,8 +26,8 @@ quick: lint
 
 # What takes one core each runs side by side.
 test: $(STAMP)
-	$(MAKE) -j 2 lint types packaging
-	$(MAKE) unit golden
+	$(MAKE) -j 2 lint types packaging golden
+	$(MAKE) unit
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ FORMS = [
     for generic in (False, True)
     for locations in (False, True)
 ]
-SLOW = settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
+SLOW = settings(max_examples=20, suppress_health_check=list(HealthCheck), deadline=None)
 
 
 def reparse(text: str) -> list[Operation]:

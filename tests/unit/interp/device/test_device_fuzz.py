@@ -17,7 +17,7 @@ from nvdla_ir.hw.configuration import names
 from nvdla_ir.hw.registers import Register, register_map
 from nvdla_ir.interp.device.errors import DeadlockError, DeviceError, MemoryAccessError
 
-RUNS = 2000
+RUNS = 1000
 """Of each configuration."""
 
 
